@@ -1,0 +1,1 @@
+//! One Raft group around raft-rs: tick, step and propose in, a typed Ready out.

@@ -1,0 +1,138 @@
+//! An ordered key-value engine with column families: one small trait, two implementations.
+//!
+//! *Place*: `consensus::log_store` and the apply side of stores and placement drivers call it; it calls
+//! RocksDB (`rocks`, a cargo feature) or nothing (`memory`, which can lose what a real disk would lose).
+//!
+//! *Types to know*: [`Engine`], [`Snapshot`], [`WriteBatch`].
+//!
+//! *Life of a batch*: built by a core → [`Engine::write`], atomic over all families → visible to every later
+//! read → durable at once ([`Durability::Synced`]) or with the next synced batch or [`Engine::sync`].
+//!
+//! *Invariants*: batches become durable in the order they were written, so a crash keeps a prefix of them.
+//!
+//! *Limits and failure*: a failed write or sync poisons the engine, every later write fails too: what the
+//! disk holds is unknown and the process must stop. Damage found while reading is [`Error::Corrupt`].
+//!
+//! *Next stop*: [`memory`], then `rocks`.
+
+pub mod batch;
+pub mod memory;
+#[cfg(feature = "rocks")]
+pub mod rocks;
+
+pub use batch::{Operation, WriteBatch};
+
+use bytes::Bytes;
+use std::ops::ControlFlow;
+
+/// A column family: its position in the list the engine was opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Family(pub u8);
+
+/// Whether a write waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives the end of the process, not a power loss.
+    Buffered,
+    /// On disk, together with everything written before, when the call returns.
+    Synced,
+}
+
+/// Which way a scan walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Ascending from the start.
+    Forward,
+    /// Descending from the end.
+    Backward,
+}
+
+/// What a look-up that may not touch the disk found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cached {
+    /// The value.
+    Found(Bytes),
+    /// The key is certainly absent.
+    Missing,
+    /// The disk must be asked: call [`Engine::get`] where blocking is allowed.
+    Unknown,
+}
+
+/// What an operator watches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Bytes the engine occupies on disk.
+    pub disk_bytes: u64,
+    /// Bytes it holds in memory (memtables, caches, readers).
+    pub memory_bytes: u64,
+}
+
+/// An engine error, by what the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bytes on disk are not what was written. Never serve them; name the place to the operator.
+    #[error("damaged data in {place}: {reason}")]
+    Corrupt {
+        /// File and offset, as exactly as known.
+        place: String,
+        /// What does not match.
+        reason: String,
+    },
+    /// Another process holds the directory, or it cannot be opened. Tell the operator.
+    #[error("cannot open {directory}: {reason}")]
+    Open {
+        /// The directory.
+        directory: String,
+        /// What the operating system or the engine says.
+        reason: String,
+    },
+    /// A write or sync failed, now or before: stop the process, never retry.
+    #[error("write failed, the engine takes no more writes: {0}")]
+    Poisoned(String),
+    /// A read failed for a reason other than damage. The caller may retry or answer with an error.
+    #[error("read failed: {0}")]
+    Read(String),
+}
+
+/// Result of an engine call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Called once per pair of a scan; break to end it.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// An ordered key-value engine. All methods may be called from any thread.
+pub trait Engine: Send + Sync {
+    /// The value of a key. May block on the disk.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// The value of a key if that is known without touching the disk.
+    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached>;
+
+    /// An unchanging view of everything written so far.
+    fn snapshot(&self) -> Box<dyn Snapshot + '_>;
+
+    /// Applies a batch atomically. Readers see all of it or nothing.
+    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()>;
+
+    /// Makes everything written so far durable.
+    fn sync(&self) -> Result<()>;
+
+    /// Space used, at most some seconds old.
+    fn statistics(&self) -> Statistics;
+}
+
+/// An unchanging view of an engine.
+pub trait Snapshot {
+    /// The value of a key.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>>;
+
+    /// Visits the pairs with `start <= key < end` (empty `end`: to the last key), in `direction`.
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visitor<'_>,
+    ) -> Result<()>;
+}

@@ -1,0 +1,1 @@
+//! The crash-faithful engine in memory.

@@ -1,0 +1,1 @@
+//! The deterministic part of the placement driver.

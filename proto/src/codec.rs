@@ -1,0 +1,89 @@
+//! The memcomparable form of a key (wire specification section 1) and `ceil`, the border that an encoded
+//! caller is shown.
+//!
+//! *Place*: stores map transactional and V2 keys into region space with [`encode`]; the placement driver
+//! shows borders through [`ceil`].
+//!
+//! *Bytes*: groups of 8, each followed by `FF`; the last group (0 to 7 bytes) is zero-padded to 8 and
+//! followed by `FF - padding`. `encode("")` = `00 00 00 00 00 00 00 00 F7`.
+//!
+//! *Invariants*: order and prefix-freeness are kept: `a < b` iff `encode(a) < encode(b)`, and no encoding is
+//! a proper prefix of another.
+//!
+//! *Next stop*: `engine`.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+const GROUP: usize = 8;
+const MARK_FULL: u8 = 0xFF;
+
+/// Why some bytes are no memcomparable encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end inside a group or right after a full one.
+    #[error("memcomparable key ends early: refuse the key")]
+    Short,
+    /// A mark or padding byte cannot stand where it stands.
+    #[error("memcomparable key has a bad mark or padding at byte {0}: refuse the key")]
+    Malformed(usize),
+    /// Bytes follow the last group.
+    #[error("memcomparable key has bytes after its end, from byte {0}: refuse the key")]
+    Trailing(usize),
+}
+
+/// Length of the encoding of a key of `length` bytes.
+pub const fn encoded_len(length: usize) -> usize {
+    (length / GROUP + 1) * (GROUP + 1)
+}
+
+/// Encodes a key.
+pub fn encode(key: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(encoded_len(key.len()));
+    let mut groups = key.chunks_exact(GROUP);
+    for group in &mut groups {
+        out.put_slice(group);
+        out.put_u8(MARK_FULL);
+    }
+    let rest = groups.remainder();
+    let padding = GROUP - rest.len();
+    out.put_slice(rest);
+    out.put_bytes(0, padding);
+    out.put_u8(MARK_FULL - padding as u8);
+    out.freeze()
+}
+
+/// Decodes a whole key; every byte must belong to it.
+pub fn decode(encoded: &[u8]) -> Result<Bytes, DecodeError> {
+    let mut out = BytesMut::with_capacity(encoded.len());
+    let mut position = 0;
+    loop {
+        let group = encoded
+            .get(position..position + GROUP + 1)
+            .ok_or(DecodeError::Short)?;
+        let (data, mark) = (&group[..GROUP], group[GROUP]);
+        position += GROUP + 1;
+        if mark == MARK_FULL {
+            out.put_slice(data);
+            continue;
+        }
+        let padding = usize::from(MARK_FULL - mark);
+        if padding > GROUP {
+            return Err(DecodeError::Malformed(position - 1));
+        }
+        let (kept, pad) = data.split_at(GROUP - padding);
+        if pad.iter().any(|byte| *byte != 0) {
+            return Err(DecodeError::Malformed(position - 1));
+        }
+        out.put_slice(kept);
+        return if position == encoded.len() {
+            Ok(out.freeze())
+        } else {
+            Err(DecodeError::Trailing(position))
+        };
+    }
+}
+
+/// Whether `bytes` are exactly one encoding.
+pub fn is_encoded(bytes: &[u8]) -> bool {
+    decode(bytes).is_ok()
+}

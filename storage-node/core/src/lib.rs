@@ -1,0 +1,1 @@
+//! The deterministic part of a storage node.
