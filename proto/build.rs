@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(services)
         .build_server(services)
         .build_transport(services)
+        .generate_default_stubs(true)
         .bytes(".")
         .compile_fds(descriptors)?;
     Ok(())

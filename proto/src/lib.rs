@@ -41,6 +41,7 @@ package!(
     metapb,
     mvccpb,
     pdpb,
+    storagepb,
     tikvpb,
     yadkvpb
 );
