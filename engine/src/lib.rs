@@ -19,6 +19,8 @@ pub mod batch;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+#[cfg(any(feature = "rocks", test))]
+mod wal;
 
 pub use batch::{Operation, WriteBatch};
 

@@ -310,8 +310,10 @@ fn map_bytes(map: &Map) -> u64 {
         .sum()
 }
 
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// The bounds of `[start, end)`, an empty end being plus infinity; nothing if no key lies inside.
-fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<Bounds<'a>> {
     if end.is_empty() {
         return Some((Bound::Included(start), Bound::Unbounded));
     }

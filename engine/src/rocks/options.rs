@@ -1,0 +1,212 @@
+//! What a RocksDB database is opened with.
+//!
+//! *Place*: servers fill [`Options`] from their configuration; [`super::Rocks::open`] translates it.
+//!
+//! *Next stop*: [`super::Rocks`].
+
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
+    SliceTransform, compaction_filter::Decision,
+};
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// RocksDB's own text logs: this many files of at most [`INFO_LOG_BYTES_MAX`].
+const INFO_LOGS_MAX: usize = 4;
+const INFO_LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Memtables a family may have before writes to it wait: one filling, the others being flushed.
+const MEMTABLES_PER_FAMILY_MAX: c_int = 4;
+
+/// Smallest memtable; below, flushes make tables too small to be worth a file.
+const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
+
+/// What happens to the write-ahead log when a database opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Only an unfinished record at the very end may be dropped; other damage is an error. For `raft/`: votes
+    /// and acknowledged entries must not vanish silently.
+    TolerateTornTail,
+    /// Recover up to the first damaged record. For `kv/`, whose later batches are replayed from the Raft log.
+    PointInTime,
+}
+
+/// How blocks of table files are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// LZ4 on all levels.
+    Lz4,
+    /// LZ4, and Zstandard on the last level, where most data rests.
+    Lz4ThenZstd,
+}
+
+/// Tells whether a pair may be dropped when its table is rewritten. It runs at any time, on any thread, ignoring
+/// snapshots: only what no reader may still ask for may be dropped.
+pub type Drop = Arc<dyn Fn(&[u8], &[u8]) -> bool + Send + Sync>;
+
+/// One column family.
+#[derive(Clone)]
+pub struct FamilyOptions {
+    /// Its name on disk.
+    pub name: String,
+    /// Bytes of a table block before compression: 4–64 KiB. Small blocks read less for a point look-up, large
+    /// ones compress better.
+    pub block_bytes: usize,
+    /// Bits a key costs in the Bloom filter; 0 = no filter. 10 gives about 1 % false positives.
+    pub bloom_bits_per_key: f64,
+    /// Keys that share this many first bytes share a filter entry as well; 0 = none.
+    pub prefix_bytes: usize,
+    /// Compression of its blocks.
+    pub compression: Compression,
+    /// What compaction may drop; nothing by default.
+    pub drop: Option<Drop>,
+}
+
+impl FamilyOptions {
+    /// A family for point look-ups and scans: 16 KiB blocks, 10 filter bits, LZ4.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            block_bytes: 16 * 1024,
+            bloom_bits_per_key: 10.0,
+            prefix_bytes: 0,
+            compression: Compression::Lz4,
+            drop: None,
+        }
+    }
+}
+
+/// Memory for uncompressed blocks, shared by all databases of a process.
+#[derive(Clone)]
+pub struct BlockCache(Cache);
+
+impl BlockCache {
+    /// A cache of at most `bytes`; the least recently used block leaves first.
+    pub fn new(bytes: usize) -> Self {
+        Self(Cache::new_lru_cache(bytes))
+    }
+
+    /// Bytes used now.
+    pub fn usage_bytes(&self) -> usize {
+        self.0.get_usage()
+    }
+}
+
+/// How to open a database.
+#[derive(Clone)]
+pub struct Options {
+    /// The column families; their order gives the [`crate::Family`] numbers.
+    pub families: Vec<FamilyOptions>,
+    /// Shared with the other databases of the process.
+    pub block_cache: BlockCache,
+    /// Bytes of all memtables together. Too small: many small flushes, then compaction; too large: a long
+    /// recovery, and memory gone.
+    pub write_buffer_bytes: usize,
+    /// What to do with a damaged log.
+    pub recovery: Recovery,
+    /// Threads for flushes and compactions, at least 2.
+    pub background_jobs: u16,
+    /// Above this many bytes of log the oldest memtable is flushed, so that the log before it can go.
+    pub wal_bytes_max: u64,
+    /// Whether to read and check every table block on open. Worth its time where the database is small.
+    pub verify: bool,
+}
+
+impl Options {
+    /// Options for `families`: 64 MiB of memtables, 256 MiB of log, 2 background jobs, point-in-time recovery.
+    pub fn new(families: Vec<FamilyOptions>, block_cache: BlockCache) -> Self {
+        Self {
+            families,
+            block_cache,
+            write_buffer_bytes: 64 * 1024 * 1024,
+            recovery: Recovery::PointInTime,
+            background_jobs: 2,
+            wal_bytes_max: 256 * 1024 * 1024,
+            verify: false,
+        }
+    }
+
+    /// The same with an unforgiving log and a full check on open, as `raft/` wants it.
+    pub fn strict(mut self) -> Self {
+        self.recovery = Recovery::TolerateTornTail;
+        self.verify = true;
+        self
+    }
+
+    pub(super) fn database(&self) -> rocksdb::Options {
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_paranoid_checks(true);
+        options.set_wal_recovery_mode(match self.recovery {
+            Recovery::TolerateTornTail => DBRecoveryMode::TolerateCorruptedTailRecords,
+            Recovery::PointInTime => DBRecoveryMode::PointInTime,
+        });
+        // Old bytes in a reused log file cannot be told from damage.
+        options.set_recycle_log_file_num(0);
+        // A log file that the manifest knows of must be there and be as long as it was.
+        options.set_track_and_verify_wals_in_manifest(true);
+        options.set_max_total_wal_size(self.wal_bytes_max);
+        options.set_db_write_buffer_size(self.write_buffer_bytes);
+        options.set_max_background_jobs(c_int::from(self.background_jobs.max(2)));
+        options.set_bytes_per_sync(1024 * 1024);
+        options.set_keep_log_file_num(INFO_LOGS_MAX);
+        options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
+        options.set_log_level(LogLevel::Warn);
+        options
+    }
+
+    pub(super) fn descriptors(&self) -> Vec<ColumnFamilyDescriptor> {
+        let families = self.families.iter();
+        families
+            .map(|family| ColumnFamilyDescriptor::new(&family.name, self.family(family)))
+            .chain(self.unused_default())
+            .collect()
+    }
+
+    /// RocksDB insists on a family called `default`.
+    fn unused_default(&self) -> Option<ColumnFamilyDescriptor> {
+        let used = self.families.iter().any(|family| family.name == "default");
+        (!used).then(|| ColumnFamilyDescriptor::new("default", rocksdb::Options::default()))
+    }
+
+    fn family(&self, family: &FamilyOptions) -> rocksdb::Options {
+        let mut table = BlockBasedOptions::default();
+        table.set_block_cache(&self.block_cache.0);
+        table.set_block_size(family.block_bytes);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_format_version(5);
+        if family.bloom_bits_per_key > 0.0 {
+            table.set_bloom_filter(family.bloom_bits_per_key, false);
+        }
+        let mut options = rocksdb::Options::default();
+        options.set_block_based_table_factory(&table);
+        options.set_write_buffer_size((self.write_buffer_bytes / 2).max(MEMTABLE_BYTES_MIN));
+        options.set_max_write_buffer_number(MEMTABLES_PER_FAMILY_MAX);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        if family.prefix_bytes > 0 {
+            options.set_prefix_extractor(SliceTransform::create_fixed_prefix(family.prefix_bytes));
+        }
+        match family.compression {
+            Compression::None => options.set_compression_type(DBCompressionType::None),
+            Compression::Lz4 => options.set_compression_type(DBCompressionType::Lz4),
+            Compression::Lz4ThenZstd => {
+                options.set_compression_type(DBCompressionType::Lz4);
+                options.set_bottommost_compression_type(DBCompressionType::Zstd);
+            }
+        }
+        if let Some(drop) = family.drop.clone() {
+            options.set_compaction_filter("yadkv.drop", move |_level, key, value| {
+                if drop(key, value) {
+                    Decision::Remove
+                } else {
+                    Decision::Keep
+                }
+            });
+        }
+        options
+    }
+}

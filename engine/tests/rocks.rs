@@ -1,0 +1,292 @@
+//! What RocksDB may lose at a crash and what it refuses: a killed process, torn and damaged files, a full stop
+//! after a failed write.
+#![cfg(feature = "rocks")]
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yadkv_engine::rocks::{BlockCache, Compression, FamilyOptions, Options, Rocks};
+use yadkv_engine::{Cached, Direction, Durability, Engine, Error, Family, WriteBatch};
+
+const A: Family = Family(0);
+
+fn options() -> Options {
+    let mut families: Vec<_> = ["a", "b"].map(FamilyOptions::new).into();
+    // Offsets in messages are of the bytes on disk; without compression each flipped one matters.
+    families[0].compression = Compression::None;
+    Options::new(families, BlockCache::new(1 << 20))
+}
+
+fn key(number: usize) -> String {
+    format!("{number:08}")
+}
+
+fn put(number: usize, size: usize) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    for family in [A, Family(1)] {
+        batch.put(family, key(number), vec![number as u8; size]);
+    }
+    batch
+}
+
+fn fill(engine: &Rocks, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let durability = if number % 10 == 0 {
+            Durability::Synced
+        } else {
+            Durability::Buffered
+        };
+        engine.write(put(number, 100), durability).unwrap();
+    }
+}
+
+fn copy(from: &Path) -> tempfile::TempDir {
+    let to = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.path().join(entry.file_name())).unwrap();
+    }
+    to
+}
+
+fn count(engine: &Rocks, family: Family) -> usize {
+    let mut count = 0;
+    engine
+        .snapshot()
+        .scan(family, b"", b"", Direction::Forward, &mut |found, _| {
+            assert_eq!(found, key(count).as_bytes(), "a hole");
+            count += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    count
+}
+
+fn file(directory: &Path, suffix: &str) -> PathBuf {
+    let mut files: Vec<_> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().unwrap().ends_with(suffix))
+        .filter(|path| path.metadata().unwrap().len() > 0)
+        .collect();
+    files.sort();
+    files.pop().unwrap()
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn refusal(directory: &Path, options: &Options) -> (String, String) {
+    match Rocks::open(directory, options) {
+        Err(Error::Corrupt { place, reason }) => (place, reason),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it opened"),
+    }
+}
+
+#[test]
+fn a_killed_process_leaves_a_prefix() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Rocks::open(directory.path(), &options().strict()).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Less than a memtable in all: files that come and go would make the copy something no kill leaves.
+            for number in 0..3000 {
+                let durability = if number % 8 == 0 {
+                    Durability::Synced
+                } else {
+                    Durability::Buffered
+                };
+                engine.write(put(number, 3000), durability).unwrap();
+            }
+        });
+        let mut before = 0;
+        for _ in 0..10 {
+            // Copies while it writes: the end of the log is torn like after a kill.
+            let copy = copy(directory.path());
+            let left = Rocks::open(copy.path(), &options().strict()).unwrap();
+            let found = count(&left, A);
+            assert_eq!(found, count(&left, Family(1)), "a torn batch");
+            assert!(found >= before);
+            before = found;
+        }
+        assert!(before > 0);
+    });
+}
+
+#[test]
+fn a_directory_in_use_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let _engine = Rocks::open(directory.path(), &options()).unwrap();
+    match Rocks::open(directory.path(), &options()) {
+        Err(Error::Open {
+            directory: named,
+            reason,
+        }) => {
+            assert_eq!(named, directory.path().display().to_string());
+            assert!(reason.contains("in use by a process"), "{reason}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it opened"),
+    }
+}
+
+#[test]
+fn a_torn_tail_of_the_log_is_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&Rocks::open(directory.path(), &options()).unwrap(), 0..100);
+    let log = file(directory.path(), ".log");
+    let length = log.metadata().unwrap().len();
+    std::fs::File::options()
+        .write(true)
+        .open(&log)
+        .unwrap()
+        .set_len(length - 5)
+        .unwrap();
+    let engine = Rocks::open(directory.path(), &options().strict()).unwrap();
+    assert_eq!(count(&engine, A), 99);
+}
+
+#[test]
+fn a_damaged_log_is_refused_with_file_and_offset() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&Rocks::open(directory.path(), &options()).unwrap(), 0..100);
+    let length = file(directory.path(), ".log").metadata().unwrap().len() as usize;
+    // All records are the same length, so the last header is one record before the end.
+    let record = length / 100;
+    for at in [4, 300, length / 2, length - record + 4, length - 1] {
+        let copy = copy(directory.path());
+        let log = file(copy.path(), ".log");
+        flip(&log, at);
+        let (place, _) = refusal(copy.path(), &options().strict());
+        let (named, offset) = place.split_once(" offset ").unwrap();
+        assert_eq!(named, log.display().to_string());
+        let offset: usize = offset.parse().unwrap();
+        assert!(offset <= at && at < offset + record + 7, "{at}: {place}");
+    }
+}
+
+#[test]
+fn point_in_time_recovery_keeps_what_was_before_the_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    fill(&Rocks::open(directory.path(), &options()).unwrap(), 0..100);
+    let log = file(directory.path(), ".log");
+    flip(&log, log.metadata().unwrap().len() as usize / 2);
+    let engine = Rocks::open(directory.path(), &options()).unwrap();
+    let found = count(&engine, A);
+    assert!((40..60).contains(&found), "{found}");
+}
+
+#[test]
+fn a_damaged_table_is_never_served() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let engine = Rocks::open(directory.path(), &options()).unwrap();
+        fill(&engine, 0..1000);
+        engine.flush().unwrap();
+    }
+    let mut tables: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sst"))
+        .collect();
+    tables.sort_by_key(|path| std::cmp::Reverse(path.metadata().unwrap().len()));
+    let table = &tables[0];
+    flip(table, 40_000);
+
+    // A database that is checked on open refuses to.
+    let (place, reason) = refusal(directory.path(), &options().strict());
+    assert!(
+        place.starts_with(&format!("{} offset ", table.display())),
+        "{place}: {reason}"
+    );
+
+    // One that is not refuses the block, and goes on serving the others.
+    let engine = Rocks::open(directory.path(), &options()).unwrap();
+    let mut damaged = 0;
+    for number in 0..1000 {
+        match engine.get(A, key(number).as_bytes()) {
+            Ok(Some(value)) => assert_eq!(value, vec![number as u8; 100]),
+            Ok(None) => panic!("{number} vanished"),
+            Err(Error::Corrupt { place: named, .. }) => {
+                assert_eq!(named, place);
+                damaged += 1;
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert!((1..400).contains(&damaged), "{damaged}");
+}
+
+#[test]
+fn a_lost_file_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let engine = Rocks::open(directory.path(), &options()).unwrap();
+        fill(&engine, 0..100);
+        engine.flush().unwrap();
+    }
+    let without_current = copy(directory.path());
+    std::fs::remove_file(without_current.path().join("CURRENT")).unwrap();
+    let (place, _) = refusal(without_current.path(), &options());
+    assert!(place.ends_with("CURRENT"), "{place}");
+
+    let table = file(directory.path(), ".sst");
+    std::fs::remove_file(&table).unwrap();
+    let (place, reason) = refusal(directory.path(), &options());
+    assert_eq!(place, table.display().to_string(), "{reason}");
+}
+
+#[test]
+fn a_cold_cache_says_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let engine = Rocks::open(directory.path(), &options()).unwrap();
+        fill(&engine, 0..100);
+        let found = engine.get_cached(A, key(7).as_bytes()).unwrap();
+        assert!(matches!(found, Cached::Found(_)), "in the memtable");
+        engine.flush().unwrap();
+    }
+    let engine = Rocks::open(directory.path(), &options()).unwrap();
+    let key = key(7);
+    assert_eq!(
+        engine.get_cached(A, key.as_bytes()).unwrap(),
+        Cached::Unknown
+    );
+    let value = engine.get(A, key.as_bytes()).unwrap().unwrap();
+    assert_eq!(
+        engine.get_cached(A, key.as_bytes()).unwrap(),
+        Cached::Found(value)
+    );
+}
+
+#[test]
+fn a_failed_write_is_final() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Rocks::open(directory.path(), &options()).unwrap();
+    fill(&engine, 0..10);
+    std::fs::remove_dir_all(directory.path()).unwrap();
+    assert!(matches!(engine.flush(), Err(Error::Poisoned(_))));
+    let error = engine.write(put(10, 1), Durability::Buffered).unwrap_err();
+    assert!(matches!(error, Error::Poisoned(_)));
+    assert!(matches!(engine.sync(), Err(Error::Poisoned(_))));
+}
+
+#[test]
+fn compaction_drops_what_it_may() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options();
+    options.families[0].drop = Some(Arc::new(|found, _| found < key(50).as_bytes()));
+    let engine = Rocks::open(directory.path(), &options).unwrap();
+    fill(&engine, 0..100);
+    engine.flush().unwrap();
+    engine.compact();
+    assert_eq!(engine.get(A, key(49).as_bytes()).unwrap(), None);
+    assert!(engine.get(A, key(50).as_bytes()).unwrap().is_some());
+    assert!(engine.get(Family(1), key(49).as_bytes()).unwrap().is_some());
+    assert!(engine.statistics().disk_bytes > 0);
+}
