@@ -1,1 +1,56 @@
 //! One Raft group around raft-rs: tick, step and propose in, a typed Ready out.
+//!
+//! *Place*: region peers of a storage node and members of a placement driver each own a [`Node`] per replica;
+//! all nodes of a process share one [`LogStore`] over the `raft/` engine.
+//!
+//! *Types to know*: [`Node`], [`Ready`], [`LogStore`].
+//!
+//! *The loop* that every caller runs:
+//!
+//! ```text
+//! for each input:          node.tick | step | propose | read_index | transfer_leader | applied
+//! for each touched node:   ready = node.ready(&mut batch, now)       one batch for all
+//!                          send ready.send_now, hand ready.committed to apply
+//! once:                    raft engine .write(batch, Synced if any ready.must_sync)
+//! for each ready:          node.persisted(ready, now)
+//!                          send .send, hand .committed to apply
+//! ```
+//!
+//! *What is where*: [`node`] the replica · [`election`] who may vote when · [`lease`] and [`reads`] reads
+//! without and with a round of messages · [`sanitise`] what the network may say · [`message`] conversion ·
+//! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log.
+//!
+//! *Not here*: snapshots, truncation of the log and changes of members (the layout and the sanitiser leave room
+//! for them); regions, epochs and transport.
+//!
+//! *Next stop*: [`node`].
+
+pub mod config;
+pub mod election;
+pub mod entry_cache;
+pub mod error;
+pub mod layout;
+pub mod lease;
+pub mod log_store;
+pub mod message;
+pub mod node;
+pub mod planted;
+pub mod reads;
+pub mod ready;
+pub mod sanitise;
+pub mod storage;
+pub mod terms;
+
+pub use config::{Config, ConfigError};
+pub use election::Start;
+pub use error::{OpenError, ProposeError, ReadError, StepError, TransferError};
+pub use layout::FAMILIES;
+pub use log_store::{FIRST_INDEX, FIRST_TERM, LogStore};
+pub use node::{Members, Node, Proposal};
+pub use reads::{ReadReady, ReadToken};
+pub use ready::{Persisted, Ready, Role, RoleChange};
+
+/// A node moves between threads with the worker that owns it.
+const fn assert_send<T: Send>() {}
+const _: () = assert_send::<Node>();
+const _: () = assert_send::<Ready>();

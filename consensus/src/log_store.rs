@@ -1,0 +1,147 @@
+//! The logs and hard states of all Raft groups of one process, in one engine.
+//!
+//! *Place*: servers open one store over the `raft/` engine; every [`crate::Node`] takes a clone of it. It calls
+//! the engine; another log engine may take its place behind this type.
+//!
+//! *Types to know*: [`LogStore`]; [`crate::storage`] is the view of one group that raft-rs reads through.
+//!
+//! *Life of an append*: [`crate::Node::ready`] puts entries and hard state of one group into the caller's
+//! batch → the caller adds those of other groups and writes all with one sync → [`crate::Node::persisted`]
+//! tells the group's view what is durable now.
+//!
+//! *Invariants*: nothing is written here except the format record of an empty store; every other write goes
+//! through the caller's batch. State of a group is created only where none exists (a child region's vote and
+//! log may be older than the split that this store has yet to apply).
+//!
+//! *Limits and failure*: a store of a newer format is refused; damage names the group. Entries in memory are
+//! bounded in bytes over all groups ([`crate::entry_cache`]).
+//!
+//! *Next stop*: [`crate::storage`].
+
+use crate::entry_cache::Budget;
+use crate::error::OpenError;
+use crate::layout::{self, HardState, Malformed, Truncated};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
+use yadkv_proto::id::{Index, PeerId, RegionId, Term};
+
+/// Position before the first entry of a bootstrapped or split group. An uninitialised replica starts at 0, so
+/// that it is sent a snapshot and never a log from 1.
+pub const FIRST_INDEX: Index = Index(5);
+/// Term of that position.
+pub const FIRST_TERM: Term = Term(5);
+
+/// Logs and hard states of many groups. Cheap to clone.
+#[derive(Clone)]
+pub struct LogStore {
+    engine: Arc<dyn Engine>,
+    budget: Arc<Budget>,
+}
+
+impl LogStore {
+    /// Takes an engine opened with [`crate::FAMILIES`]. Entries of all groups in memory stay below
+    /// `cache_bytes_max`. Checks the format, and writes it into an empty store.
+    pub fn open(engine: Arc<dyn Engine>, cache_bytes_max: usize) -> Result<Self, OpenError> {
+        match engine.get(layout::STATE, layout::FORMAT_KEY)?.as_deref() {
+            None => {
+                let mut batch = WriteBatch::new();
+                batch.put(layout::STATE, layout::FORMAT_KEY, vec![layout::FORMAT]);
+                engine.write(batch, Durability::Synced)?;
+            }
+            Some(&[layout::FORMAT]) => {}
+            Some(other) => {
+                return Err(OpenError::TooNew {
+                    found: other.first().copied().unwrap_or(u8::MAX),
+                    known: layout::FORMAT,
+                });
+            }
+        }
+        Ok(Self {
+            engine,
+            budget: Budget::new(cache_bytes_max),
+        })
+    }
+
+    /// The groups that have state here, ascending.
+    pub fn groups(&self) -> Result<Vec<RegionId>, OpenError> {
+        let (start, end) = layout::state_bounds();
+        let mut groups = Vec::new();
+        self.engine.snapshot().scan(
+            layout::STATE,
+            &start,
+            &end,
+            Direction::Forward,
+            &mut |key, _| {
+                groups.extend(layout::hard_state_group(key));
+                ControlFlow::Continue(())
+            },
+        )?;
+        Ok(groups)
+    }
+
+    /// Adds the first state of a bootstrapped or split group to `batch`. False, and nothing added, if the group
+    /// has state already: that is older than this call and must stay.
+    pub fn bootstrap(
+        &self,
+        group: RegionId,
+        peer: PeerId,
+        batch: &mut WriteBatch,
+    ) -> Result<bool, OpenError> {
+        let key = layout::hard_state_key(group);
+        if self.engine.get(layout::STATE, &key)?.is_some() {
+            return Ok(false);
+        }
+        let state = HardState {
+            peer,
+            term: FIRST_TERM,
+            vote: PeerId::NONE,
+            commit: FIRST_INDEX,
+        };
+        let truncated = Truncated {
+            index: FIRST_INDEX,
+            term: FIRST_TERM,
+        };
+        batch.put(layout::STATE, key, layout::encode_hard_state(&state));
+        batch.put(
+            layout::STATE,
+            layout::truncated_key(group),
+            layout::encode_truncated(&truncated),
+        );
+        Ok(true)
+    }
+
+    /// The engine that holds everything.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Bytes of entries held in memory, over all groups.
+    pub fn cached_bytes(&self) -> usize {
+        self.budget.used()
+    }
+
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        Arc::clone(&self.budget)
+    }
+
+    /// The two state records of a group.
+    pub(crate) fn load(&self, group: RegionId) -> Result<(HardState, Truncated), OpenError> {
+        let damaged = |name: &str, error: Malformed| OpenError::Damaged {
+            group,
+            reason: format!("{name}: {error}"),
+        };
+        let state = self
+            .engine
+            .get(layout::STATE, &layout::hard_state_key(group))?
+            .ok_or(OpenError::Missing(group))?;
+        let state = layout::decode_hard_state(&state).map_err(|e| damaged("hard state", e))?;
+        let truncated = self
+            .engine
+            .get(layout::STATE, &layout::truncated_key(group))?
+            .ok_or_else(|| damaged("truncated position", Malformed::Damaged))?;
+        let truncated =
+            layout::decode_truncated(&truncated).map_err(|e| damaged("truncated position", e))?;
+        Ok((state, truncated))
+    }
+}
