@@ -24,6 +24,9 @@ macro_rules! calls {
         pub enum $response { $($name($out)),* }
 
         impl $request {
+            /// The names of all calls.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($name)),*];
+
             /// The call's name, as metrics and logs show it.
             pub fn name(&self) -> &'static str {
                 match self { $(Self::$name(_) => stringify!($name)),* }

@@ -1,0 +1,235 @@
+//! Committed entries become data.
+//!
+//! *Place*: workers hand over [`ApplyTask`]s; the caller writes [`Prepared::batch`] to the data engine and
+//! calls [`Prepared::finish`]; the [`Applied`] results go back to the workers.
+//!
+//! *Life of an entry*: decoded → its `now_ms` moves the region clock on → each command is judged under the
+//! version it was checked under → changes staged, outcome noted → data and [`AppliedRecord`] of all regions
+//! in one batch → written → clocks published → callers answered → worker told.
+//!
+//! *Invariants*: entries of a region are applied once and in order (asserted); what an entry does depends on
+//! the entry and the applied state alone, never on a local clock; replies leave after the write.
+//!
+//! *Limits and failure*: an entry that cannot be decoded was damaged or written by a later release: the
+//! region must not go on, [`ApplyError`] stops the node.
+//!
+//! *Source*: Raft paper section 5.3 (state machine safety).
+//!
+//! *Next stop*: [`staged`], then `engine`.
+
+mod command;
+mod staged;
+
+use crate::layout::{self, FORMAT};
+use crate::refusal;
+use crate::respond::{Outcome, Responder};
+use crate::store::recover;
+use crate::view::{Directory, RegionView};
+use command::Rejection;
+use prost::Message;
+use staged::Staged;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+use yadkv_engine::{Engine, WriteBatch};
+use yadkv_proto::id::{Index, RegionId, Term};
+use yadkv_proto::storagepb::AppliedRecord;
+use yadkv_proto::yadkvpb::{LogEntry, RegionEntry};
+
+/// Committed entries of one region, in order.
+#[derive(Debug)]
+pub struct ApplyTask {
+    /// The region.
+    pub region: RegionId,
+    /// The entries.
+    pub entries: Vec<LogEntry>,
+    /// Callers of commands proposed here, by the entry that carries them: one per command, in order.
+    pub responders: BTreeMap<Index, Vec<Responder>>,
+}
+
+/// How far a region is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The region.
+    pub region: RegionId,
+    /// Last applied entry.
+    pub index: Index,
+    /// Its term.
+    pub term: Term,
+    /// Region clock, milliseconds since the epoch.
+    pub clock_ms: u64,
+    /// Latest expiry ever written; 0 if none.
+    pub latest_expiry_ms: u64,
+}
+
+/// Apply cannot go on; stop the node and name the place.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// An entry is damaged or from a later release.
+    #[error("region {region}: entry {index} cannot be applied: {reason}")]
+    Entry {
+        /// The region.
+        region: RegionId,
+        /// Position in its log.
+        index: Index,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A conditional write could not read.
+    #[error(transparent)]
+    Engine(#[from] yadkv_engine::Error),
+    /// A stored value is damaged.
+    #[error(transparent)]
+    Record(#[from] layout::RecordError),
+    /// The applied state could not be read.
+    #[error(transparent)]
+    Load(#[from] layout::LoadError),
+    /// A task for a region that was never opened here: a bug of the caller.
+    #[error("region {0} is not open for apply")]
+    Unknown(RegionId),
+}
+
+/// Applies the entries of the regions it was given.
+pub struct Applier {
+    engine: Arc<dyn Engine>,
+    directory: Arc<Directory>,
+    applied: BTreeMap<RegionId, Applied>,
+}
+
+/// Changes that wait to be written, and who waits for them.
+pub struct Prepared {
+    /// For the data engine, in one unsynced write: the log can replay it.
+    pub batch: WriteBatch,
+    applied: Vec<(Arc<RegionView>, Applied)>,
+    answers: Vec<(Responder, Result<Outcome, Rejection>)>,
+}
+
+impl Applier {
+    /// An applier without regions.
+    pub fn new(engine: Arc<dyn Engine>, directory: Arc<Directory>) -> Self {
+        Self {
+            engine,
+            directory,
+            applied: BTreeMap::new(),
+        }
+    }
+
+    /// Works out what the tasks change.
+    pub fn prepare(&mut self, tasks: Vec<ApplyTask>) -> Result<Prepared, ApplyError> {
+        let mut staged = Staged::new(self.engine.clone());
+        let mut touched = BTreeMap::new();
+        let mut answers = Vec::new();
+        for mut task in tasks {
+            let view = self
+                .directory
+                .get(task.region)
+                .ok_or(ApplyError::Unknown(task.region))?;
+            let state = match self.applied.entry(task.region) {
+                Entry::Occupied(state) => state.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let recovered = recover::load_applied(&*self.engine, task.region)?;
+                    vacant.insert(recovered.ok_or(ApplyError::Unknown(task.region))?)
+                }
+            };
+            for entry in task.entries {
+                let responders = task
+                    .responders
+                    .remove(&Index(entry.index))
+                    .unwrap_or_default();
+                apply_entry(&mut staged, &view, state, entry, responders, &mut answers)?;
+            }
+            touched.insert(task.region, (view, *state));
+        }
+        for (_, applied) in touched.values() {
+            staged.put_meta(layout::applied_key(applied.region), applied.record());
+        }
+        Ok(Prepared {
+            batch: staged.into_batch(),
+            applied: touched.into_values().collect(),
+            answers,
+        })
+    }
+}
+
+impl Applied {
+    /// The record that keeps it.
+    pub fn record(&self) -> bytes::Bytes {
+        AppliedRecord {
+            format: FORMAT,
+            index: self.index.0,
+            term: self.term.0,
+            clock_ms: self.clock_ms,
+            latest_expiry_ms: self.latest_expiry_ms,
+        }
+        .encode_to_vec()
+        .into()
+    }
+}
+
+fn apply_entry(
+    staged: &mut Staged,
+    view: &RegionView,
+    state: &mut Applied,
+    entry: LogEntry,
+    responders: Vec<Responder>,
+    answers: &mut Vec<(Responder, Result<Outcome, Rejection>)>,
+) -> Result<(), ApplyError> {
+    let index = Index(entry.index);
+    assert_eq!(
+        index,
+        state.index.next(),
+        "region {}: entries apply in order",
+        state.region
+    );
+    let refuse = |reason: String| ApplyError::Entry {
+        region: state.region,
+        index,
+        reason,
+    };
+    if entry.kind != 0 {
+        return Err(refuse(format!(
+            "entry kind {} is not known to this release",
+            entry.kind
+        )));
+    }
+    if !entry.data.is_empty() {
+        let packed = RegionEntry::decode(entry.data).map_err(|error| refuse(error.to_string()))?;
+        if packed.format != FORMAT {
+            return Err(refuse(format!(
+                "entry format {} is not known to this release",
+                packed.format
+            )));
+        }
+        state.clock_ms = state.clock_ms.max(packed.now_ms);
+        let mut responders = responders.into_iter();
+        for command in packed.commands {
+            let outcome = command::apply(staged, view, state, command)?;
+            if let Some(responder) = responders.next() {
+                answers.push((responder, outcome));
+            }
+        }
+    }
+    state.index = index;
+    state.term = Term(entry.term);
+    Ok(())
+}
+
+impl Prepared {
+    /// After the batch was written: publishes the clocks, answers the callers, tells what was applied.
+    pub fn finish(self) -> Vec<Applied> {
+        let mut done = Vec::with_capacity(self.applied.len());
+        for (view, applied) in &self.applied {
+            view.advance_clock(applied.clock_ms);
+            done.push(*applied);
+        }
+        for (responder, outcome) in self.answers {
+            match outcome {
+                Ok(outcome) => responder.done(outcome),
+                Err(Rejection::EpochChanged(region)) => {
+                    responder.refuse(refusal::epoch_not_match(vec![region]))
+                }
+            }
+        }
+        done
+    }
+}

@@ -1,0 +1,153 @@
+//! The settings of the deterministic part, with their limits.
+//!
+//! *Place*: the server fills it from `region.*` and `store.*` settings; every module reads it.
+//!
+//! *Invariants*: [`Config::validate`] holds before a store opens.
+//!
+//! *Next stop*: [`crate::layout`].
+
+use std::time::Duration;
+
+/// Longest key of a point request, bytes. Range bounds are exempt (clients send longer ones for "no bound").
+pub const KEY_BYTES_MAX: usize = 8 << 10;
+/// Longest time to live, seconds (about 34,000 years): keeps the sum with any clock within 64 bits.
+pub const TTL_S_MAX: u64 = 1 << 40;
+/// What packing adds to a command: entry header, versions, lengths.
+pub const ENTRY_OVERHEAD_BYTES: usize = 64 << 10;
+
+/// Settings of a store's core.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Most bytes of one command, and so of one Raft entry; default 8 MiB, 64 KiB to 64 MiB. Larger requests
+    /// are refused. Too small: batches fail; too large: one entry stalls its region.
+    pub entry_bytes_max: usize,
+    /// Bytes of commands packed into one entry before the next is begun; default 1 MiB, at most
+    /// `entry_bytes_max`. Too small: more entries; too large: coarse flow control.
+    pub pack_bytes: usize,
+    /// Bytes of commands one region queues before it refuses with ServerIsBusy; default 32 MiB. Too small:
+    /// needless refusals; too large: memory under overload.
+    pub queued_bytes_max: usize,
+    /// How long a request waits for a region without leader; default 1 s, at most 5 s. Too small: elections
+    /// reach clients; too large: clients' deadlines pass.
+    pub park: Duration,
+    /// Most requests parked by one region; default 4,096.
+    pub parked_max: usize,
+    /// Longest time between two heartbeats of a region to the placement driver; default 60 s.
+    pub region_heartbeat: Duration,
+    /// Most bytes of the Raft logs on disk before writes are refused with DiskFull; default 64 GiB. Logs are
+    /// not shortened yet, so this bounds the disk.
+    pub log_bytes_max: u64,
+    /// Raft tick; default 100 ms.
+    pub tick: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            entry_bytes_max: 8 << 20,
+            pack_bytes: 1 << 20,
+            queued_bytes_max: 32 << 20,
+            park: Duration::from_secs(1),
+            parked_max: 4096,
+            region_heartbeat: Duration::from_secs(60),
+            log_bytes_max: 64 << 30,
+            tick: Duration::from_millis(100),
+        }
+    }
+}
+
+/// A setting outside its range; tell the operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value} is not allowed: use {allowed}")]
+pub struct ConfigError {
+    /// The setting's name.
+    pub field: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What it may be set to.
+    pub allowed: &'static str,
+}
+
+impl Config {
+    /// Checks each range and the relations between settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |ok: bool, field, value: String, allowed| {
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError {
+                    field,
+                    value,
+                    allowed,
+                })
+            }
+        };
+        check(
+            (64 << 10..=64 << 20).contains(&self.entry_bytes_max),
+            "region.entry_size",
+            self.entry_bytes_max.to_string(),
+            "64KiB to 64MiB",
+        )?;
+        check(
+            (4 << 10..=self.entry_bytes_max).contains(&self.pack_bytes),
+            "region.pack_size",
+            self.pack_bytes.to_string(),
+            "4KiB to region.entry_size",
+        )?;
+        check(
+            self.queued_bytes_max >= self.entry_bytes_max,
+            "region.queue_size",
+            self.queued_bytes_max.to_string(),
+            "at least region.entry_size",
+        )?;
+        check(
+            self.park <= Duration::from_secs(5),
+            "region.park_time",
+            format!("{:?}", self.park),
+            "0s to 5s",
+        )?;
+        check(
+            self.parked_max > 0,
+            "region.parked_max",
+            self.parked_max.to_string(),
+            "1 or more",
+        )?;
+        check(
+            (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&self.region_heartbeat),
+            "region.heartbeat_interval",
+            format!("{:?}", self.region_heartbeat),
+            "1s to 600s",
+        )?;
+        check(
+            self.log_bytes_max >= 64 << 20,
+            "store.log_size",
+            self.log_bytes_max.to_string(),
+            "64MiB or more",
+        )?;
+        check(
+            (Duration::from_millis(10)..=Duration::from_secs(1)).contains(&self.tick),
+            "region.tick",
+            format!("{:?}", self.tick),
+            "10ms to 1s",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_value_names_field_value_and_range() {
+        assert_eq!(Config::default().validate(), Ok(()));
+        let config = Config {
+            entry_bytes_max: 1,
+            ..Config::default()
+        };
+        let error = config.validate().expect_err("one byte is no entry");
+        assert_eq!(
+            error.to_string(),
+            "region.entry_size = 1 is not allowed: use 64KiB to 64MiB"
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The door of a store: what a request needs, decided without the worker.
+//!
+//! *Place*: gRPC services (one call or one command of a frame) → [`Front::submit`] → answered at once, read
+//! here under the lease, or sent to the worker of its region.
+//!
+//! *Life of a request*: known kind? → sizes and names → a write becomes a command, a read gets a policy.
+//!
+//! *Invariants*: whatever comes in is answered exactly once, by whoever holds its [`Responder`] last.
+//!
+//! *Limits*: a write is at most one entry; larger ones get RaftEntryTooLarge.
+//!
+//! *Next stop*: [`crate::raw::write`], then [`crate::store`].
+
+use crate::config::Config;
+use crate::raw::write;
+use crate::read::{LeaseRead, Policy, policy};
+use crate::refusal;
+use crate::respond::{Kind, Outcome, Reply, Responder};
+use crate::store::message::{Input, ReadTask, WriteTask};
+use crate::view::Directory;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
+use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::kvrpcpb::{
+    Context, GetHealthFeedbackResponse, HealthFeedback, StoreSafeTsResponse,
+    UnsafeDestroyRangeResponse,
+};
+use yadkv_proto::time::Now;
+
+/// Lowest slow score: healthy.
+const SLOW_SCORE_HEALTHY: i32 = 1;
+
+/// What every service thread shares.
+#[derive(Debug)]
+pub struct Front {
+    /// This store.
+    pub store: StoreId,
+    /// Its replicas.
+    pub directory: Arc<Directory>,
+    /// Limits.
+    pub config: Config,
+    /// Set by the server while the Raft logs are over [`Config::log_bytes_max`].
+    pub log_full: AtomicBool,
+}
+
+/// What the caller of [`Front::submit`] does next.
+#[derive(Debug)]
+pub enum Next {
+    /// Nothing: it is answered.
+    Answered,
+    /// Evaluate, confirm and answer; if it cannot be confirmed, [`ReadTask`] goes to the worker.
+    Read(LeaseRead, ReadTask),
+    /// Hand to the worker that owns the region; if its inbox is full, [`Input::refuse_busy`].
+    Send(RegionId, Input),
+}
+
+impl Front {
+    /// Takes a request in.
+    pub fn submit(&self, request: StoreRequest, reply: Reply, now: Now) -> Next {
+        let Some((kind, context)) = describe(&request) else {
+            reply(self.answer(&request));
+            return Next::Answered;
+        };
+        let responder = Responder::new(kind, reply);
+        if is_write(kind) {
+            let context = context.clone();
+            self.submit_write(request, context, responder, now)
+        } else {
+            self.submit_read(request, responder, now)
+        }
+    }
+
+    fn submit_read(&self, request: StoreRequest, responder: Responder, now: Now) -> Next {
+        let context = describe(&request).map_or(&*NO_CONTEXT, |(_, context)| context);
+        let region = RegionId(context.region_id);
+        let decided = policy(self.directory.get(region), self.store, context);
+        let task = ReadTask {
+            request,
+            responder,
+            arrived: now.moment,
+        };
+        match decided {
+            Ok(Policy::Lease(read)) => Next::Read(read, task),
+            Ok(Policy::ReadIndex) => Next::Send(region, Input::Read(task)),
+            Err(error) => {
+                task.responder.refuse(error);
+                Next::Answered
+            }
+        }
+    }
+
+    fn submit_write(
+        &self,
+        request: StoreRequest,
+        context: Context,
+        responder: Responder,
+        now: Now,
+    ) -> Next {
+        let kind = responder.kind();
+        let operation = match write::operation(request) {
+            Ok(Some(operation)) => operation,
+            Ok(None) => {
+                responder.done(Outcome::Done);
+                return Next::Answered;
+            }
+            Err(invalid) => {
+                responder.answer(kind.invalid(invalid.to_string()));
+                return Next::Answered;
+            }
+        };
+        let bytes = write::bytes(&operation);
+        if bytes > self.config.entry_bytes_max {
+            let (bytes, bytes_max) = (bytes as u64, self.config.entry_bytes_max as u64);
+            responder.refuse(refusal::entry_too_large(
+                context.region_id,
+                bytes,
+                bytes_max,
+            ));
+            return Next::Answered;
+        }
+        if self.log_full.load(Ordering::Relaxed) {
+            responder.refuse(refusal::disk_full(
+                self.store,
+                "the Raft logs have reached store.log_size",
+            ));
+            return Next::Answered;
+        }
+        let region = RegionId(context.region_id);
+        Next::Send(
+            region,
+            Input::Write(WriteTask {
+                context,
+                operation,
+                bytes,
+                responder,
+                arrived: now.moment,
+            }),
+        )
+    }
+
+    /// Requests without a region.
+    fn answer(&self, request: &StoreRequest) -> StoreResponse {
+        match request {
+            // Transactional data cannot exist yet, so every range of it is already gone on every replica.
+            StoreRequest::UnsafeDestroyRange(_) => {
+                StoreResponse::UnsafeDestroyRange(UnsafeDestroyRangeResponse::default())
+            }
+            StoreRequest::GetHealthFeedback(_) => {
+                StoreResponse::GetHealthFeedback(GetHealthFeedbackResponse {
+                    region_error: None,
+                    health_feedback: Some(HealthFeedback {
+                        store_id: self.store.0,
+                        feedback_seq_no: 1,
+                        slow_score: SLOW_SCORE_HEALTHY,
+                    }),
+                })
+            }
+            // No resolved timestamp is kept: 0 tells the caller to read from the leader.
+            _ => StoreResponse::GetStoreSafeTs(StoreSafeTsResponse { safe_ts: 0 }),
+        }
+    }
+}
+
+/// What a request without context is checked as: every check then says what is missing.
+static NO_CONTEXT: LazyLock<Context> = LazyLock::new(Context::default);
+
+/// The kind and context of a request that is routed to a region; `None` for the others.
+pub fn describe(request: &StoreRequest) -> Option<(Kind, &Context)> {
+    macro_rules! routed {
+        ($($name:ident),*) => {
+            match request {
+                $(StoreRequest::$name(request) => (Kind::$name, request.context.as_ref()),)*
+                StoreRequest::UnsafeDestroyRange(_)
+                | StoreRequest::GetStoreSafeTs(_)
+                | StoreRequest::GetHealthFeedback(_) => return None,
+            }
+        };
+    }
+    let (kind, context) = routed!(
+        RawGet,
+        RawBatchGet,
+        RawPut,
+        RawBatchPut,
+        RawDelete,
+        RawBatchDelete,
+        RawDeleteRange,
+        RawScan,
+        RawBatchScan,
+        RawGetKeyTtl,
+        RawCompareAndSwap,
+        RawChecksum,
+        KvScanLock
+    );
+    Some((kind, context.unwrap_or(&NO_CONTEXT)))
+}
+
+fn is_write(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::RawPut
+            | Kind::RawBatchPut
+            | Kind::RawDelete
+            | Kind::RawBatchDelete
+            | Kind::RawDeleteRange
+            | Kind::RawCompareAndSwap
+    )
+}

@@ -1,0 +1,202 @@
+//! One replica of one region: the Raft node, who waits for it, and what it may publish.
+//!
+//! *Place*: [`crate::store::Worker`] owns the peers of its regions and calls them; a peer calls
+//! `consensus::Node` and fills the worker's `Effects`.
+//!
+//! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
+//! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
+//! placement driver).
+//!
+//! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
+//! proposes → the committed entry takes its callers along to apply.
+//!
+//! *Invariants*: a delegate is published only while the node has a lease and an entry of its term is applied;
+//! every caller is in exactly one of: queue, proposals, waiting reads, parked.
+//!
+//! *Limits and failure*: queues are bounded in bytes or number; beyond, ServerIsBusy. When the role changes,
+//! callers of proposals are told that the outcome is unknown.
+//!
+//! *Next stop*: `consensus::Node`.
+
+mod park;
+mod propose;
+mod read_index;
+mod ready;
+mod report;
+
+use crate::apply::Applied;
+use crate::config::Config;
+use crate::refusal;
+use crate::store::message::Effects;
+use crate::view::RegionView;
+use std::sync::Arc;
+use yadkv_consensus::{Node, Role};
+use yadkv_proto::errorpb;
+use yadkv_proto::id::{PeerId, RegionId};
+use yadkv_proto::kvrpcpb::Context;
+use yadkv_proto::metapb;
+use yadkv_proto::time::{Moment, Now};
+use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
+
+/// One replica.
+pub struct Peer {
+    view: Arc<RegionView>,
+    node: Node,
+    applied: Applied,
+    queue: propose::Queue,
+    proposals: propose::Proposals,
+    reads: read_index::Reads,
+    parked: park::Parked,
+    reports: report::Reports,
+    clock_proposed: Moment,
+}
+
+impl Peer {
+    /// A replica around an opened node.
+    pub fn new(view: Arc<RegionView>, node: Node, applied: Applied, now: Moment) -> Self {
+        Self {
+            view,
+            node,
+            applied,
+            queue: propose::Queue::default(),
+            proposals: propose::Proposals::default(),
+            reads: read_index::Reads::default(),
+            parked: park::Parked::default(),
+            reports: report::Reports::new(now),
+            clock_proposed: Moment(0),
+        }
+    }
+
+    /// The region.
+    pub fn id(&self) -> RegionId {
+        self.view.id()
+    }
+
+    /// What readers see of it.
+    pub fn view(&self) -> &Arc<RegionView> {
+        &self.view
+    }
+
+    /// Its Raft node, for inspection.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// How far it is applied.
+    pub fn applied(&self) -> Applied {
+        self.applied
+    }
+
+    /// Whether this replica leads.
+    pub fn is_leader(&self) -> bool {
+        self.node.role() == Role::Leader
+    }
+
+    /// Whether some step is due that only a round takes.
+    pub fn wants_round(&self) -> bool {
+        self.node.has_ready()
+            || (self.is_leader() && !self.queue.is_empty())
+            || self.reads.wants_round()
+    }
+
+    /// One tick of Raft time.
+    pub fn tick(&mut self, now: Now, config: &Config, effects: &mut Effects) {
+        self.node.tick(now.moment);
+        self.expire_parked(now.moment, config);
+        self.expire_reads(now.moment, config);
+        self.propose_clock(now);
+        self.report_if_due(now, config, effects);
+    }
+
+    /// Starts an election at once (first regions only).
+    pub fn campaign(&mut self, now: Moment) {
+        self.node.campaign(now);
+    }
+
+    /// Hands leadership to `to`; refused silently when it cannot be, the placement driver asks again.
+    pub fn transfer_leader(&mut self, to: &metapb::Peer, now: Moment) {
+        let member = self.view.region().peers.iter().any(|peer| peer.id == to.id);
+        if !member || !self.is_leader() || to.id == self.view.peer().id {
+            return;
+        }
+        if let Err(error) = self.node.transfer_leader(PeerId(to.id), now) {
+            tracing::info!(region = self.id().0, to = to.id, %error, "leader transfer refused");
+        }
+        self.publish_lease();
+    }
+
+    /// A message of another replica; `Err` says why it was dropped.
+    pub fn step(
+        &mut self,
+        message: RaftMessage,
+        now: Moment,
+    ) -> Result<(), yadkv_consensus::StepError> {
+        self.node.step(message, now)
+    }
+
+    /// The transport could not reach a store.
+    pub fn unreachable(&mut self, store: u64) {
+        if let Some(peer) = self
+            .view
+            .region()
+            .peers
+            .iter()
+            .find(|peer| peer.store_id == store)
+        {
+            self.node.report_unreachable(PeerId(peer.id));
+        }
+    }
+
+    /// Checks what the caller believes of this region, in the protocol's order: peer, leader, term, epoch.
+    fn check(
+        &self,
+        context: &Context,
+        store: yadkv_proto::id::StoreId,
+    ) -> Result<(), errorpb::Error> {
+        crate::view::check_store(store, context)?;
+        let requested = context.peer.as_ref().map_or(0, |peer| peer.id);
+        if requested != self.view.peer().id {
+            return Err(refusal::mismatch_peer(requested, self.view.peer().id));
+        }
+        if !self.is_leader() && !context.replica_read {
+            return Err(self.not_leader());
+        }
+        if context.term != 0 && self.node.term().0 > context.term.saturating_add(1) {
+            return Err(refusal::outcome_unknown());
+        }
+        self.view.check(store, context)
+    }
+
+    /// The region error of a replica that does not lead.
+    fn not_leader(&self) -> errorpb::Error {
+        refusal::not_leader(self.id(), self.leader_hint())
+    }
+
+    /// The leader, if it is known and another replica.
+    fn leader_hint(&self) -> Option<metapb::Peer> {
+        let leader = self.node.leader()?;
+        let own = self.view.peer().id;
+        self.view
+            .region()
+            .peers
+            .iter()
+            .find(|peer| peer.id == leader.0 && peer.id != own)
+            .copied()
+    }
+
+    fn envelopes(&self, messages: Vec<RaftMessage>, out: &mut Vec<Envelope>) {
+        let region = self.view.region();
+        for message in messages {
+            let Some(to) = region.peers.iter().find(|peer| peer.id == message.to) else {
+                continue;
+            };
+            out.push(Envelope {
+                region_id: region.id,
+                from: Some(*self.view.peer()),
+                to: Some(*to),
+                epoch: region.region_epoch,
+                message: Some(message),
+            });
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What Raft wants done, in the two steps around the log write.
+//!
+//! *Life of a round*: `round` proposes what is queued, takes the node's Ready (entries and hard state into the
+//! shared batch; messages that may leave first; entries that were durable before) → the caller writes →
+//! `persisted` (messages that had to wait, entries that are durable now).
+//!
+//! *Invariants*: the delegate is withdrawn before any message of the same round leaves, so a transfer's
+//! MsgTimeoutNow never overtakes it.
+//!
+//! *Next stop*: [`crate::apply`].
+
+use super::Peer;
+use crate::apply::{Applied, ApplyTask};
+use crate::config::Config;
+use crate::store::message::{Effects, Round};
+use yadkv_consensus::{Ready, Role, RoleChange};
+use yadkv_proto::id::StoreId;
+use yadkv_proto::time::Now;
+use yadkv_proto::yadkvpb::LogEntry;
+
+impl Peer {
+    /// Before the log write.
+    pub fn round(&mut self, now: Now, store: StoreId, config: &Config, round: &mut Round) {
+        self.propose_queued(now, config);
+        self.register_reads(now.moment);
+        let Some(mut ready) = self.node.ready(&mut round.batch, now.moment) else {
+            return self.publish_lease();
+        };
+        if let Some(change) = ready.role.take() {
+            self.role_changed(change, now, store, config, &mut round.effects);
+        }
+        let reads = std::mem::take(&mut ready.reads);
+        let lost = std::mem::take(&mut ready.lost_reads);
+        self.confirm_reads(reads, lost, &mut round.effects);
+        self.commit(std::mem::take(&mut ready.committed), &mut round.effects);
+        self.publish_lease();
+        self.envelopes(std::mem::take(&mut ready.send_now), &mut round.send_now);
+        round.must_sync |= ready.must_sync;
+        round.readies.push((self.id(), ready));
+    }
+
+    /// After it.
+    pub fn persisted(&mut self, ready: Ready, now: Now, effects: &mut Effects) {
+        let persisted = self.node.persisted(ready, now.moment);
+        self.commit(persisted.committed, effects);
+        self.publish_lease();
+        self.envelopes(persisted.send, &mut effects.send);
+    }
+
+    /// Entries were applied.
+    pub fn entries_applied(&mut self, applied: Applied, effects: &mut Effects) {
+        assert!(applied.index >= self.applied.index, "apply never goes back");
+        let first_of_term = self.applied.term != applied.term;
+        self.applied = applied;
+        self.node.applied(applied.index);
+        self.publish_lease();
+        self.serve_confirmed(effects);
+        if first_of_term && self.is_leader() {
+            self.report(effects);
+        }
+    }
+
+    fn commit(&mut self, entries: Vec<LogEntry>, effects: &mut Effects) {
+        if entries.is_empty() {
+            return;
+        }
+        let error = self.not_leader();
+        let responders = self.proposals.resolve(&entries, || error.clone());
+        effects.apply.push(ApplyTask {
+            region: self.id(),
+            entries,
+            responders,
+        });
+    }
+
+    fn role_changed(
+        &mut self,
+        change: RoleChange,
+        now: Now,
+        store: StoreId,
+        config: &Config,
+        effects: &mut Effects,
+    ) {
+        let leader = self.node.leader().map_or(0, |peer| peer.0);
+        tracing::info!(
+            region = self.id().0,
+            peer = self.view.peer().id,
+            term = change.term.0,
+            leader,
+            role = ?change.role,
+            "role changed"
+        );
+        self.view.set_leader(leader);
+        if change.role == Role::Leader {
+            self.report(effects);
+        } else {
+            self.view.withdraw();
+            self.proposals.abandon();
+        }
+        if leader != 0 {
+            self.unpark(store, config);
+            self.propose_queued(now, config);
+        }
+    }
+
+    /// Publishes or withdraws the right to read under the lease.
+    pub(super) fn publish_lease(&mut self) {
+        let applied_own_term = self.applied.term == self.node.term();
+        match self.node.lease() {
+            Some(until) if applied_own_term => self.view.publish(self.node.term(), until),
+            _ => self.view.withdraw(),
+        }
+    }
+}

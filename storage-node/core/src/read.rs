@@ -1,0 +1,177 @@
+//! Reads: under the leader's lease without its worker, or confirmed by ReadIndex.
+//!
+//! *Place*: [`crate::front`] begins a [`LeaseRead`]; the worker emits a [`ConfirmedRead`] once its index is
+//! applied; service threads, the read pool or the simulation evaluate both.
+//!
+//! *Life of a lease read*, in this order and no other:
+//! ```text
+//! 1 begin    load the delegate (its term is applied) and the region clock
+//! 2 evaluate read the engine
+//! 3 confirm  read the monotonic clock, then: same delegate still published, lease covers that clock
+//! ```
+//! If 3 fails the answer is thrown away and the worker is asked. With the clock read before the engine, a
+//! leader could be deposed in between and the read be stale.
+//!
+//! *Invariants*: an answer leaves only after `confirm` said yes.
+//!
+//! *Limits and failure*: a damaged value is refused with its key, never served.
+//!
+//! *Source*: Raft thesis 6.4.
+//!
+//! *Next stop*: [`crate::raw::read`].
+
+use crate::raw::read::{self, ReadError};
+use crate::refusal;
+use crate::respond::{Kind, Responder};
+use crate::view::{Delegate, RegionView, check_store};
+use std::sync::Arc;
+use yadkv_engine::Engine;
+use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::id::StoreId;
+use yadkv_proto::kvrpcpb::{Context, ScanLockResponse};
+use yadkv_proto::time::Moment;
+
+/// A read under the lease, begun.
+#[derive(Debug)]
+pub struct LeaseRead {
+    view: Arc<RegionView>,
+    delegate: Arc<Delegate>,
+    clock_ms: u64,
+}
+
+impl LeaseRead {
+    /// Step 1; `None` if there is no delegate: ask the worker.
+    pub fn begin(view: Arc<RegionView>) -> Option<Self> {
+        let delegate = view.delegate()?;
+        let clock_ms = view.clock_ms();
+        Some(Self {
+            view,
+            delegate,
+            clock_ms,
+        })
+    }
+
+    /// Step 2 without touching the disk; `None` if the disk must be asked.
+    pub fn evaluate_cached(
+        &self,
+        engine: &dyn Engine,
+        request: &StoreRequest,
+    ) -> Option<StoreResponse> {
+        let StoreRequest::RawGet(get) = request else {
+            return None;
+        };
+        match read::get_cached(engine, &self.view, get, self.clock_ms) {
+            Ok(response) => response.map(StoreResponse::RawGet),
+            Err(error) => Some(failed(Kind::RawGet, error)),
+        }
+    }
+
+    /// Step 2.
+    pub fn evaluate(
+        &self,
+        engine: &dyn Engine,
+        kind: Kind,
+        request: &StoreRequest,
+    ) -> StoreResponse {
+        evaluate(engine, &self.view, self.clock_ms, kind, request)
+    }
+
+    /// Step 3; `now` must have been read after step 2.
+    pub fn confirm(&self, now: Moment) -> bool {
+        let same = self
+            .view
+            .delegate()
+            .is_some_and(|delegate| Arc::ptr_eq(&delegate, &self.delegate));
+        same && self.delegate.covers(now)
+    }
+}
+
+/// A read whose index was confirmed by a majority and is applied here.
+#[derive(Debug)]
+pub struct ConfirmedRead {
+    /// The replica that serves it.
+    pub view: Arc<RegionView>,
+    /// What to read.
+    pub request: StoreRequest,
+    /// Who waits.
+    pub responder: Responder,
+}
+
+impl ConfirmedRead {
+    /// Reads and answers.
+    pub fn serve(self, engine: &dyn Engine) {
+        let clock_ms = self.view.clock_ms();
+        let response = evaluate(
+            engine,
+            &self.view,
+            clock_ms,
+            self.responder.kind(),
+            &self.request,
+        );
+        self.responder.answer(response);
+    }
+}
+
+fn evaluate(
+    engine: &dyn Engine,
+    region: &RegionView,
+    clock_ms: u64,
+    kind: Kind,
+    request: &StoreRequest,
+) -> StoreResponse {
+    let snapshot = engine.snapshot();
+    let view = read::View {
+        snapshot: &*snapshot,
+        region,
+        clock_ms,
+    };
+    let result = match request {
+        StoreRequest::RawGet(get) => view.get(get).map(StoreResponse::RawGet),
+        StoreRequest::RawBatchGet(get) => view.batch_get(get).map(StoreResponse::RawBatchGet),
+        StoreRequest::RawGetKeyTtl(get) => view.ttl(get).map(StoreResponse::RawGetKeyTtl),
+        StoreRequest::RawScan(scan) => view.scan(scan).map(StoreResponse::RawScan),
+        StoreRequest::RawBatchScan(scan) => view.batch_scan(scan).map(StoreResponse::RawBatchScan),
+        StoreRequest::RawChecksum(sum) => view.checksum(sum).map(StoreResponse::RawChecksum),
+        // No transaction can have left a lock yet: the families are empty.
+        StoreRequest::KvScanLock(_) => Ok(StoreResponse::KvScanLock(ScanLockResponse::default())),
+        other => Ok(kind.invalid(format!("{} is no read", other.name()))),
+    };
+    result.unwrap_or_else(|error| failed(kind, error))
+}
+
+fn failed(kind: Kind, error: ReadError) -> StoreResponse {
+    match error {
+        ReadError::Region(error) => kind.refused(error),
+        other => kind.invalid(other.to_string()),
+    }
+}
+
+/// How a read may be served.
+#[derive(Debug)]
+pub enum Policy {
+    /// By this lease, if it can be confirmed afterwards.
+    Lease(LeaseRead),
+    /// By the worker, through ReadIndex.
+    ReadIndex,
+}
+
+/// Decides how a read is served, or why not here.
+pub fn policy(
+    view: Option<Arc<RegionView>>,
+    store: StoreId,
+    context: &Context,
+) -> Result<Policy, yadkv_proto::errorpb::Error> {
+    check_store(store, context)?;
+    let view = view.ok_or_else(|| refusal::region_not_found(context.region_id))?;
+    if context.stale_read {
+        return Err(refusal::data_is_not_ready(
+            context.region_id,
+            view.peer().id,
+        ));
+    }
+    if context.replica_read || view.check(store, context).is_err() {
+        // The worker checks leadership before the epoch, as callers expect.
+        return Ok(Policy::ReadIndex);
+    }
+    Ok(LeaseRead::begin(view).map_or(Policy::ReadIndex, Policy::Lease))
+}

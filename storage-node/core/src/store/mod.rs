@@ -1,0 +1,271 @@
+//! The worker: owns the replicas of its regions and drives them, many at a time.
+//!
+//! *Place*: the server gives each worker a thread and an inbox, the simulation an event queue. It calls its
+//! [`Peer`]s and the two engines' batches; nobody else touches a peer.
+//!
+//! *Life of a round*:
+//! ```text
+//! handle(input)…            drain the inbox up to a limit, step each touched peer
+//! round(now)                propose, collect one batch and the messages that may leave at once
+//! [send send_now] [write batch, one fsync] [carry out effects]
+//! persisted(round, now)     the messages that had to wait, what is committed now
+//! [carry out effects]
+//! ```
+//!
+//! *Invariants*: nothing that depends on the batch leaves before it is written; a region belongs to exactly
+//! one worker of a store.
+//!
+//! *Limits and failure*: an engine error is final: the caller stops the node. A bad message is dropped with a
+//! reason that is counted.
+//!
+//! *Source*: batching across groups: Raft thesis 10.2; "multi-Raft" of the field.
+//!
+//! *Next stop*: [`crate::peer`].
+
+pub mod message;
+pub mod recover;
+
+use crate::config::Config;
+use crate::layout::LoadError;
+use crate::peer::Peer;
+use crate::refusal;
+use crate::view::Directory;
+use message::{Effects, Input, Round};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use yadkv_consensus::LogStore;
+use yadkv_engine::Engine;
+use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::time::Now;
+use yadkv_proto::yadkvpb::Envelope;
+
+/// A worker cannot go on, or a store cannot start: stop the node and tell the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An engine failed.
+    #[error(transparent)]
+    Engine(#[from] yadkv_engine::Error),
+    /// A record is damaged.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A region's log does not fit its data.
+    #[error("region {region}: {reason}")]
+    Region {
+        /// The region.
+        region: RegionId,
+        /// What does not fit.
+        reason: String,
+    },
+}
+
+/// What a store's workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// This store.
+    pub store: StoreId,
+    /// Unique per process start: keeps read contexts of different lives apart.
+    pub boot_id: u64,
+    /// Seed of the election timeouts.
+    pub seed: u64,
+    /// Settings.
+    pub config: Config,
+    /// Data engine.
+    pub kv: Arc<dyn Engine>,
+    /// All logs.
+    pub log: LogStore,
+    /// What readers see.
+    pub directory: Arc<Directory>,
+}
+
+/// One worker of a store.
+pub struct Worker {
+    shared: Shared,
+    shard: Shard,
+    peers: BTreeMap<RegionId, Peer>,
+    touched: BTreeSet<RegionId>,
+    effects: Effects,
+    dropped: BTreeMap<&'static str, u64>,
+}
+
+/// Which regions a worker owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// This worker, from 0.
+    pub number: u64,
+    /// Workers of the store, at least 1.
+    pub of: u64,
+}
+
+impl Shard {
+    /// The number of the worker that owns a region.
+    pub fn owner(region: RegionId, of: u64) -> u64 {
+        // Fibonacci hashing: neighbouring ids spread over the workers.
+        (region.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % of
+    }
+
+    fn owns(self, region: RegionId) -> bool {
+        Self::owner(region, self.of) == self.number
+    }
+}
+
+impl Worker {
+    /// Recovers the regions of this shard from the engines.
+    pub fn open(shared: Shared, shard: Shard, now: Now) -> Result<Self, StoreError> {
+        let mut worker = Self {
+            shared,
+            shard,
+            peers: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            effects: Effects::default(),
+            dropped: BTreeMap::new(),
+        };
+        worker.recover(now)?;
+        Ok(worker)
+    }
+
+    /// The peers, for inspection.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    /// The peer of a region, for inspection.
+    pub fn peer(&self, region: RegionId) -> Option<&Peer> {
+        self.peers.get(&region)
+    }
+
+    /// Messages dropped so far, by reason.
+    pub fn dropped(&self) -> &BTreeMap<&'static str, u64> {
+        &self.dropped
+    }
+
+    /// Whether a round has something to do.
+    pub fn wants_round(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// Takes one input. Nothing leaves before the next [`Worker::round`].
+    pub fn handle(&mut self, input: Input, now: Now) -> Result<(), StoreError> {
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Raft(envelope) => self.receive(envelope, now),
+            Input::Write(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
+                Some(peer) => {
+                    self.touched.insert(peer.id());
+                    peer.write(task, self.shared.store, &self.shared.config);
+                }
+                None => {
+                    let error = refusal::region_not_found(task.context.region_id);
+                    task.responder.refuse(error);
+                }
+            },
+            Input::Read(task) => {
+                let region = crate::front::describe(&task.request)
+                    .map_or(0, |(_, context)| context.region_id);
+                match self.peers.get_mut(&RegionId(region)) {
+                    Some(peer) => {
+                        self.touched.insert(peer.id());
+                        peer.read(task, self.shared.store, &self.shared.config);
+                    }
+                    None => task.responder.refuse(refusal::region_not_found(region)),
+                }
+            }
+            Input::Applied(results) => {
+                for applied in results {
+                    if let Some(peer) = self.peers.get_mut(&applied.region) {
+                        self.touched.insert(applied.region);
+                        peer.entries_applied(applied, &mut self.effects);
+                    }
+                }
+            }
+            Input::Create(regions) => self.create(regions, now)?,
+            Input::TransferLeader { region, to } => {
+                if let Some(peer) = self.peers.get_mut(&region) {
+                    self.touched.insert(region);
+                    peer.transfer_leader(&to, now.moment);
+                }
+            }
+            Input::ReportAll => self
+                .peers
+                .values_mut()
+                .for_each(|peer| peer.report(&mut self.effects)),
+            Input::Unreachable(store) => self
+                .peers
+                .values_mut()
+                .for_each(|peer| peer.unreachable(store)),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            peer.tick(now, &self.shared.config, &mut self.effects);
+            if peer.wants_round() {
+                self.touched.insert(peer.id());
+            }
+        }
+    }
+
+    fn receive(&mut self, envelope: Envelope, now: Now) {
+        let region = RegionId(envelope.region_id);
+        let reason = match (
+            self.peers.get_mut(&region),
+            envelope.from,
+            envelope.to,
+            envelope.message,
+        ) {
+            (None, ..) => "unknown region",
+            (Some(peer), Some(from), Some(to), Some(message)) => {
+                let members = &peer.view().region().peers;
+                let member = |wanted: &yadkv_proto::metapb::Peer| {
+                    members
+                        .iter()
+                        .any(|peer| (peer.id, peer.store_id) == (wanted.id, wanted.store_id))
+                };
+                if to.id != peer.view().peer().id || to.store_id != self.shared.store.0 {
+                    "not addressed to this peer"
+                } else if !member(&from) || message.from != from.id || message.to != to.id {
+                    "sender is no member"
+                } else {
+                    self.touched.insert(region);
+                    match peer.step(message, now.moment) {
+                        Ok(()) => return,
+                        Err(error) => {
+                            tracing::debug!(region = region.0, %error, "message dropped");
+                            error.reason()
+                        }
+                    }
+                }
+            }
+            (Some(_), ..) => "incomplete envelope",
+        };
+        *self.dropped.entry(reason).or_default() += 1;
+    }
+
+    /// Collects what the touched regions want written and sent.
+    pub fn round(&mut self, now: Now) -> Round {
+        let mut round = Round {
+            effects: std::mem::take(&mut self.effects),
+            ..Default::default()
+        };
+        for region in std::mem::take(&mut self.touched) {
+            if let Some(peer) = self.peers.get_mut(&region) {
+                peer.round(now, self.shared.store, &self.shared.config, &mut round);
+            }
+        }
+        round
+    }
+
+    /// After the round's batch was written (and synced if it had to be).
+    pub fn persisted(&mut self, round: Round, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        for (region, ready) in round.readies {
+            if let Some(peer) = self.peers.get_mut(&region) {
+                peer.persisted(ready, now, &mut effects);
+                if peer.wants_round() {
+                    self.touched.insert(region);
+                }
+            }
+        }
+        effects
+    }
+}

@@ -1,0 +1,202 @@
+//! What everybody on a store may see of its regions without asking the worker that owns them.
+//!
+//! *Place*: workers publish, [`crate::front`] and [`crate::read`] look, apply moves the region clock on.
+//!
+//! *Types to know*: [`Directory`] finds a [`RegionView`] by region id; a published [`Delegate`] is the right
+//! to read under the leader's lease.
+//!
+//! *Invariants*: a view is immutable but for its leader hint, clock and delegate; a changed descriptor is a
+//! new view. A delegate is published only after an entry of its term was applied, and withdrawn before its
+//! peer lets go of the lease. The clock moves on only after the write that it describes.
+//!
+//! *Limits*: one view a replica.
+//!
+//! *Source*: hazards of lease reads: Raft thesis 6.4.1.
+//!
+//! *Next stop*: [`crate::read`].
+
+use crate::refusal;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use imbl::OrdMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use yadkv_proto::errorpb;
+use yadkv_proto::id::{RegionId, StoreId, Term};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::kvrpcpb::Context;
+use yadkv_proto::metapb::{Peer, Region};
+use yadkv_proto::time::Moment;
+
+/// The right to serve reads of one region in one term, until its lease ends.
+#[derive(Debug)]
+pub struct Delegate {
+    /// The leader's term; an entry of it is applied.
+    pub term: Term,
+    lease_until: AtomicU64,
+}
+
+impl Delegate {
+    /// A delegate whose lease ends at `until`.
+    pub fn new(term: Term, until: Moment) -> Self {
+        Self {
+            term,
+            lease_until: AtomicU64::new(until.0),
+        }
+    }
+
+    /// Moves the end of the lease on; an earlier end is ignored.
+    pub fn extend(&self, until: Moment) {
+        self.lease_until.fetch_max(until.0, Ordering::SeqCst);
+    }
+
+    /// Whether the lease covers `now`.
+    pub fn covers(&self, now: Moment) -> bool {
+        now.0 < self.lease_until.load(Ordering::SeqCst)
+    }
+}
+
+/// One replica as readers see it.
+#[derive(Debug)]
+pub struct RegionView {
+    region: Region,
+    range: KeyRange,
+    peer: Peer,
+    leader: AtomicU64,
+    clock_ms: AtomicU64,
+    delegate: ArcSwapOption<Delegate>,
+}
+
+impl RegionView {
+    /// A view without leader and delegate.
+    pub fn new(region: Region, peer: Peer, clock_ms: u64) -> Self {
+        let range = KeyRange::of(&region);
+        Self {
+            region,
+            range,
+            peer,
+            leader: AtomicU64::new(0),
+            clock_ms: AtomicU64::new(clock_ms),
+            delegate: ArcSwapOption::empty(),
+        }
+    }
+
+    /// The descriptor.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The region's id.
+    pub fn id(&self) -> RegionId {
+        RegionId(self.region.id)
+    }
+
+    /// The descriptor's range.
+    pub fn range(&self) -> &KeyRange {
+        &self.range
+    }
+
+    /// The epoch's version, which every command is checked under.
+    pub fn version(&self) -> u64 {
+        self.region
+            .region_epoch
+            .as_ref()
+            .map_or(0, |epoch| epoch.version)
+    }
+
+    /// The replica on this store.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The region clock of what is applied, milliseconds since the epoch. Read it before the engine.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms.load(Ordering::SeqCst)
+    }
+
+    /// Moves the region clock on, after the write that carried it and before any reply to it.
+    pub fn advance_clock(&self, clock_ms: u64) {
+        self.clock_ms.fetch_max(clock_ms, Ordering::SeqCst);
+    }
+
+    /// The leader as last heard of; `None` if unknown.
+    pub fn leader(&self) -> Option<Peer> {
+        let id = self.leader.load(Ordering::Relaxed);
+        self.region.peers.iter().find(|peer| peer.id == id).copied()
+    }
+
+    /// Notes the leader; 0 is unknown.
+    pub fn set_leader(&self, peer_id: u64) {
+        self.leader.store(peer_id, Ordering::Relaxed);
+    }
+
+    /// The published delegate.
+    pub fn delegate(&self) -> Option<Arc<Delegate>> {
+        self.delegate.load_full()
+    }
+
+    /// Publishes the right to read in `term` until `until`, or extends it.
+    pub fn publish(&self, term: Term, until: Moment) {
+        match &*self.delegate.load() {
+            Some(delegate) if delegate.term == term => delegate.extend(until),
+            _ => self
+                .delegate
+                .store(Some(Arc::new(Delegate::new(term, until)))),
+        }
+    }
+
+    /// Takes the right to read back.
+    pub fn withdraw(&self) {
+        self.delegate.store(None);
+    }
+
+    /// Checks a request's address and epoch, not leadership, in the order of wire specification section 4.
+    pub fn check(&self, store: StoreId, context: &Context) -> Result<(), errorpb::Error> {
+        check_store(store, context)?;
+        let requested = context.peer.as_ref().map_or(0, |peer| peer.id);
+        if requested != self.peer.id {
+            return Err(refusal::mismatch_peer(requested, self.peer.id));
+        }
+        let version = context
+            .region_epoch
+            .as_ref()
+            .map_or(0, |epoch| epoch.version);
+        if version != self.version() {
+            return Err(refusal::epoch_not_match(vec![self.region.clone()]));
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a request is meant for this store.
+pub fn check_store(store: StoreId, context: &Context) -> Result<(), errorpb::Error> {
+    let requested = context.peer.as_ref().map_or(0, |peer| peer.store_id);
+    if requested == store.0 {
+        Ok(())
+    } else {
+        Err(refusal::store_not_match(requested, store))
+    }
+}
+
+/// All replicas on a store.
+#[derive(Debug, Default)]
+pub struct Directory {
+    views: ArcSwap<OrdMap<RegionId, Arc<RegionView>>>,
+}
+
+impl Directory {
+    /// The view of a region.
+    pub fn get(&self, region: RegionId) -> Option<Arc<RegionView>> {
+        self.views.load().get(&region).cloned()
+    }
+
+    /// Adds or replaces a view.
+    pub fn publish(&self, view: Arc<RegionView>) {
+        self.views
+            .rcu(|views| views.update(view.id(), view.clone()));
+    }
+
+    /// All views, in the order of their ids.
+    pub fn all(&self) -> Vec<Arc<RegionView>> {
+        self.views.load().values().cloned().collect()
+    }
+}

@@ -1,0 +1,183 @@
+//! Settings of a storage node, by the names that files and `--set` use.
+//!
+//! *Place*: `cli` reads file and flags into it; [`crate::node`] takes it.
+//!
+//! *Invariants*: unknown names are refused; [`Config::validate`] holds before anything is opened.
+//!
+//! *Next stop*: `yadkv_storage_core::config`.
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+use yadkv_storage_core::config::ConfigError;
+
+/// All settings of a storage node.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The process: addresses, directories, memory.
+    pub store: StoreSection,
+    /// Its regions.
+    pub region: RegionSection,
+}
+
+/// `store.*`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSection {
+    /// Address that is listened on, and told to others unless `advertise_addr` is set.
+    pub addr: String,
+    /// Address that others use; default `addr` with the port that was bound.
+    pub advertise_addr: String,
+    /// Address of `/metrics` and `/health`; empty for none.
+    pub status_addr: String,
+    /// Where data lives.
+    pub data_dir: PathBuf,
+    /// Placement drivers, `host:port`.
+    pub pd: Vec<String>,
+    /// Memory for block cache and memtables in all; default 1 GiB, at least 64 MiB. Too small: reads go to
+    /// disk; too large: the operating system's cache starves.
+    pub memory: ByteSize,
+    /// Most bytes of Raft logs on disk; default 64 GiB, at least 64 MiB. Beyond, writes are refused.
+    pub log_size: ByteSize,
+    /// Worker threads; default half the cores, at least 1, at most 64.
+    pub workers: usize,
+    /// Threads for reads that touch the disk; default 2, 1 to 64.
+    pub read_threads: usize,
+    /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
+    /// large: memory and latency under overload.
+    pub inbox: usize,
+    /// Time between two heartbeats to the placement driver; default 3 s, 100 ms to 60 s.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+}
+
+/// `region.*`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RegionSection {
+    /// Most bytes of one write; default 8 MiB.
+    pub entry_size: ByteSize,
+    /// Bytes packed into one entry; default 1 MiB.
+    pub pack_size: ByteSize,
+    /// Bytes of writes one region queues; default 32 MiB.
+    pub queue_size: ByteSize,
+    /// How long requests wait for a leader; default 1 s.
+    #[serde(with = "humantime_serde")]
+    pub park_time: Duration,
+    /// How many may wait; default 4,096.
+    pub parked_max: usize,
+    /// Time between two heartbeats of a region; default 60 s.
+    #[serde(with = "humantime_serde")]
+    pub heartbeat_interval: Duration,
+    /// Raft tick; default 100 ms.
+    #[serde(with = "humantime_serde")]
+    pub tick: Duration,
+}
+
+impl Default for StoreSection {
+    fn default() -> Self {
+        let core = yadkv_storage_core::config::Config::default();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            addr: "127.0.0.1:20160".into(),
+            advertise_addr: String::new(),
+            status_addr: "127.0.0.1:20180".into(),
+            data_dir: PathBuf::from("data/store"),
+            pd: vec!["127.0.0.1:2379".into()],
+            memory: ByteSize::gib(1),
+            log_size: ByteSize::b(core.log_bytes_max),
+            workers: (cores / 2).clamp(1, 64),
+            read_threads: 2,
+            inbox: 16_384,
+            heartbeat_interval: Duration::from_secs(3),
+        }
+    }
+}
+
+impl Default for RegionSection {
+    fn default() -> Self {
+        let core = yadkv_storage_core::config::Config::default();
+        Self {
+            entry_size: ByteSize::b(core.entry_bytes_max as u64),
+            pack_size: ByteSize::b(core.pack_bytes as u64),
+            queue_size: ByteSize::b(core.queued_bytes_max as u64),
+            park_time: core.park,
+            parked_max: core.parked_max,
+            heartbeat_interval: core.region_heartbeat,
+            tick: core.tick,
+        }
+    }
+}
+
+impl Config {
+    /// The core's part.
+    pub fn core(&self) -> yadkv_storage_core::config::Config {
+        let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
+        yadkv_storage_core::config::Config {
+            entry_bytes_max: bytes(self.region.entry_size),
+            pack_bytes: bytes(self.region.pack_size),
+            queued_bytes_max: bytes(self.region.queue_size),
+            park: self.region.park_time,
+            parked_max: self.region.parked_max,
+            region_heartbeat: self.region.heartbeat_interval,
+            log_bytes_max: self.store.log_size.as_u64(),
+            tick: self.region.tick,
+        }
+    }
+
+    /// Checks ranges and relations; the error names field, value and what is allowed.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.core().validate()?;
+        let store = &self.store;
+        let check = |ok: bool, field, value: String, allowed| {
+            if ok {
+                Ok(())
+            } else {
+                Err(ConfigError {
+                    field,
+                    value,
+                    allowed,
+                })
+            }
+        };
+        check(
+            store.memory >= ByteSize::mib(64),
+            "store.memory",
+            store.memory.to_string(),
+            "64MiB or more",
+        )?;
+        check(
+            (1..=64).contains(&store.workers),
+            "store.workers",
+            store.workers.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            (1..=64).contains(&store.read_threads),
+            "store.read_threads",
+            store.read_threads.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            store.inbox >= 256,
+            "store.inbox",
+            store.inbox.to_string(),
+            "256 or more",
+        )?;
+        let heartbeat = store.heartbeat_interval;
+        check(
+            (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&heartbeat),
+            "store.heartbeat_interval",
+            format!("{heartbeat:?}"),
+            "100ms to 60s",
+        )?;
+        check(
+            !store.pd.is_empty(),
+            "store.pd",
+            "[]".into(),
+            "at least one host:port",
+        )
+    }
+}

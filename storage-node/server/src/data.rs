@@ -1,0 +1,139 @@
+//! The data directory: whose it is, who holds it, and the two engines in it.
+//!
+//! | path | content |
+//! |---|---|
+//! | `LOCK` | held exclusively while a process uses the directory |
+//! | `kv/` | data of all regions; WAL unsynced, replayed from the logs |
+//! | `raft/` | logs and hard states of all regions; synced |
+//!
+//! *Place*: [`crate::node`] opens it first.
+//!
+//! *Invariants*: a directory belongs to one store of one cluster (`StoreRecord` in `kv/`); `raft/` never goes
+//! missing while `kv/` knows a store.
+//!
+//! *Limits and failure*: damage found while opening ends the process, with file and offset.
+//!
+//! *Next stop*: `yadkv_engine::rocks`.
+
+use crate::config::Config;
+use fs4::fs_std::FileExt;
+use std::fs::{self, File};
+use std::path::Path;
+use std::sync::Arc;
+use yadkv_consensus::LogStore;
+use yadkv_engine::Engine;
+use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
+use yadkv_proto::storagepb::StoreRecord;
+use yadkv_storage_core::layout;
+use yadkv_storage_core::store::{StoreError, recover};
+
+/// Why a data directory cannot be used; tell the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused something.
+    #[error("{path}: {source}")]
+    Io {
+        /// The path.
+        path: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("{0} is in use by another process: stop it, or choose another --data-dir")]
+    InUse(String),
+    /// An engine is damaged or locked.
+    #[error(transparent)]
+    Engine(#[from] yadkv_engine::Error),
+    /// A record is damaged.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The logs do not fit the data.
+    #[error("{path}: {reason}")]
+    Log {
+        /// The path.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// An opened data directory; the lock is held as long as this lives.
+pub struct Data {
+    /// Data of all regions.
+    pub kv: Arc<dyn Engine>,
+    /// Their logs.
+    pub log: LogStore,
+    /// Who it belongs to; `None` if it is new.
+    pub record: Option<StoreRecord>,
+    _lock: File,
+}
+
+impl Data {
+    /// Opens or creates the directory.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        let root = &config.store.data_dir;
+        let io = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| OpenError::Io { path, source }
+        };
+        fs::create_dir_all(root).map_err(io(root))?;
+        let lock_path = root.join("LOCK");
+        let lock = File::create(&lock_path).map_err(io(&lock_path))?;
+        let locked = lock.try_lock_exclusive().map_err(io(&lock_path))?;
+        if !locked {
+            return Err(OpenError::InUse(root.display().to_string()));
+        }
+        let raft_path = root.join("raft");
+        let raft_existed = raft_path.join("CURRENT").exists();
+        let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
+        let cache = BlockCache::new(memory / 2);
+        let kv = open_engine(
+            &root.join("kv"),
+            &layout::FAMILIES,
+            &cache,
+            memory / 4,
+            false,
+        )?;
+        let record = recover::store_record(&*kv)?;
+        if record.is_some() && !raft_existed {
+            return Err(OpenError::Log {
+                path: raft_path.display().to_string(),
+                reason: "the Raft logs are gone: this store must not vote again. Give it an empty --data-dir".into(),
+            });
+        }
+        let raft = open_engine(
+            &raft_path,
+            yadkv_consensus::FAMILIES,
+            &cache,
+            memory / 8,
+            true,
+        )?;
+        let log = LogStore::open(raft, memory / 8).map_err(|error| OpenError::Log {
+            path: raft_path.display().to_string(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            kv,
+            log,
+            record,
+            _lock: lock,
+        })
+    }
+}
+
+fn open_engine(
+    path: &Path,
+    families: &[&str],
+    cache: &BlockCache,
+    write_buffer_bytes: usize,
+    strict: bool,
+) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
+    let families = families
+        .iter()
+        .map(|name| FamilyOptions::new(*name))
+        .collect();
+    let mut options = Options::new(families, cache.clone());
+    options.write_buffer_bytes = write_buffer_bytes;
+    let options = if strict { options.strict() } else { options };
+    Ok(Arc::new(Rocks::open(path, &options)?))
+}

@@ -1,0 +1,132 @@
+//! Counters and latency histograms of the hot path.
+//!
+//! *Place*: services time requests, worker and apply threads time their loops; [`crate::status`] shows them.
+//!
+//! *Invariants*: names begin with `yadkv_store_` and end in their unit; latency is in seconds.
+//!
+//! *Limits*: labels are names of calls and of drop reasons: both are closed sets.
+//!
+//! *Next stop*: [`crate::status`].
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    exponential_buckets,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use yadkv_proto::api::StoreRequest;
+
+/// What a storage node counts.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Seconds from taking a request in to its answer, by call. Is the store slow, and at what?
+    pub request_seconds: HistogramVec,
+    /// Answers with a region error, by call. Are clients' routes stale?
+    pub region_errors: IntCounterVec,
+    /// Seconds of a log write with its fsync. Is the disk slow?
+    pub log_write_seconds: Histogram,
+    /// Bytes written to the logs.
+    pub log_bytes: IntCounter,
+    /// Seconds of applying one batch. Does apply keep up?
+    pub apply_seconds: Histogram,
+    /// Entries applied.
+    pub apply_entries: IntCounter,
+    /// Reads served under the lease. What share avoids ReadIndex?
+    pub lease_reads: IntCounter,
+    /// Reads served through ReadIndex.
+    pub index_reads: IntCounter,
+    /// Raft messages dropped, by reason. Does a peer talk to the wrong store?
+    pub dropped_messages: IntCounterVec,
+    /// Replicas on this store.
+    pub regions: IntGauge,
+    /// Replicas that lead.
+    pub leaders: IntGauge,
+}
+
+/// The timers of one call, looked up once.
+#[derive(Clone, Debug)]
+pub struct CallMetrics {
+    /// See [`Metrics::request_seconds`].
+    pub seconds: Histogram,
+    /// See [`Metrics::region_errors`].
+    pub region_errors: IntCounter,
+}
+
+/// [`CallMetrics`] by call name.
+pub type Calls = Arc<BTreeMap<&'static str, CallMetrics>>;
+
+fn latency_buckets() -> Vec<f64> {
+    // 10 µs to about 21 s; the arguments are constants that the crate accepts.
+    exponential_buckets(0.000_01, 2.0, 22).expect("invariant: start and factor are positive")
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let histogram = |name: &str, help: &str| {
+            HistogramOpts::new(format!("yadkv_store_{name}"), help).buckets(latency_buckets())
+        };
+        let counter = |name: &str, help: &str| Opts::new(format!("yadkv_store_{name}"), help);
+        let metrics = Self {
+            request_seconds: HistogramVec::new(
+                histogram("request_seconds", "Time to answer, by call"),
+                &["call"],
+            )?,
+            region_errors: IntCounterVec::new(
+                counter("region_errors_total", "Region errors, by call"),
+                &["call"],
+            )?,
+            log_write_seconds: Histogram::with_opts(histogram(
+                "log_write_seconds",
+                "Log write with its fsync",
+            ))?,
+            log_bytes: IntCounter::with_opts(counter(
+                "log_bytes_total",
+                "Bytes written to Raft logs",
+            ))?,
+            apply_seconds: Histogram::with_opts(histogram("apply_seconds", "Applying one batch"))?,
+            apply_entries: IntCounter::with_opts(counter(
+                "apply_entries_total",
+                "Entries applied",
+            ))?,
+            lease_reads: IntCounter::with_opts(counter(
+                "lease_reads_total",
+                "Reads under the lease",
+            ))?,
+            index_reads: IntCounter::with_opts(counter(
+                "index_reads_total",
+                "Reads through ReadIndex",
+            ))?,
+            dropped_messages: IntCounterVec::new(
+                counter("dropped_messages_total", "Raft messages dropped, by reason"),
+                &["reason"],
+            )?,
+            regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
+            leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
+        };
+        registry.register(Box::new(metrics.request_seconds.clone()))?;
+        registry.register(Box::new(metrics.region_errors.clone()))?;
+        registry.register(Box::new(metrics.log_write_seconds.clone()))?;
+        registry.register(Box::new(metrics.log_bytes.clone()))?;
+        registry.register(Box::new(metrics.apply_seconds.clone()))?;
+        registry.register(Box::new(metrics.apply_entries.clone()))?;
+        registry.register(Box::new(metrics.lease_reads.clone()))?;
+        registry.register(Box::new(metrics.index_reads.clone()))?;
+        registry.register(Box::new(metrics.dropped_messages.clone()))?;
+        registry.register(Box::new(metrics.regions.clone()))?;
+        registry.register(Box::new(metrics.leaders.clone()))?;
+        Ok(metrics)
+    }
+
+    /// The timers of every call.
+    pub fn calls(&self) -> Calls {
+        let named = StoreRequest::NAMES.iter().map(|name| {
+            let call = CallMetrics {
+                seconds: self.request_seconds.with_label_values(&[name]),
+                region_errors: self.region_errors.with_label_values(&[name]),
+            };
+            (*name, call)
+        });
+        Arc::new(named.collect())
+    }
+}

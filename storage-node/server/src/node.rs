@@ -1,0 +1,393 @@
+//! A storage node from start to stop.
+//!
+//! *Place*: `yadkv store` and the tests call [`run`] with bound listeners.
+//!
+//! *Life of a node*: check settings → open the data directory → learn who we are → recover regions and start
+//! threads → serve → register, create the first regions, heartbeats → shutdown or a fatal error → stop taking
+//! requests → join threads.
+//!
+//! *Invariants*: no thread or task outlives [`run`]; an engine error anywhere ends it with that error.
+//!
+//! *Next stop*: [`crate::service`].
+
+use crate::config::Config;
+use crate::data::{Data, OpenError};
+use crate::metrics::Metrics;
+use crate::pd::heartbeat::Heartbeat;
+use crate::pd::regions::RegionHeartbeats;
+use crate::pd::register::{self, RegisterError};
+use crate::pd::{Pd, StoreAddresses, regions};
+use crate::router::{Mailbox, Router};
+use crate::service::Door;
+use crate::service::tikv::Service;
+use crate::threads::apply::ApplyThread;
+use crate::threads::reads::ReadThread;
+use crate::threads::worker::WorkerThread;
+use crate::threads::{Failure, apply, reads};
+use crate::transport::Outgoing;
+use crate::transport::incoming::Incoming;
+use crate::{clock, status};
+use crossbeam::channel::{self, Receiver, Sender};
+use prometheus::Registry;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use yadkv_proto::id::{ClusterId, StoreId};
+use yadkv_proto::metapb::{NodeState, Store, StoreState};
+use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_proto::storagepb::StoreRecord;
+use yadkv_proto::tikvpb::tikv_server::TikvServer;
+use yadkv_proto::yadkvpb::transport_server::TransportServer;
+use yadkv_storage_core::apply::{Applier, ApplyTask};
+use yadkv_storage_core::config::ConfigError;
+use yadkv_storage_core::front::Front;
+use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
+use yadkv_storage_core::view::Directory;
+
+/// Largest request: a frame of many batch writes. Larger ones are refused before they are read.
+const REQUEST_BYTES_MAX: usize = 256 << 20;
+/// How long a stopping node waits for calls under way.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// Flow-control windows of HTTP/2: large enough that frames of many clients never wait for an update.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Why a node stopped; tell the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The regions cannot be recovered.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The placement driver refuses this store.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// A placement driver address is malformed.
+    #[error("placement driver address: {0}")]
+    Address(String),
+    /// A server failed.
+    #[error("cannot serve: {0}")]
+    Serve(String),
+    /// A thread met a fatal error.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+/// Runs a node until `shutdown` fires or something fatal happens. `status` serves `/metrics` and `/health`.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    status: Option<TcpListener>,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    config.validate()?;
+    let data = Data::open(&config)?;
+    let pd =
+        Arc::new(Pd::new(&config.store.pd).map_err(|error| NodeError::Address(error.to_string()))?);
+    let identity = register::identity(&pd, &*data.kv, data.record.clone());
+    let record = tokio::select! {
+        record = identity => record?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let node = Node::start(&config, data, record, pd)?;
+    let failure = node.failure.clone();
+    tokio::spawn({
+        let stop = failure.stop.clone();
+        async move {
+            tokio::select! {
+                () = shutdown.cancelled() => stop.cancel(),
+                () = stop.cancelled() => {}
+            }
+        }
+    });
+    let served = node.serve(&config, listener, status).await;
+    failure.stop.cancel();
+    let ended = tokio::task::spawn_blocking(move || node.join()).await;
+    match failure.take() {
+        Some(reason) => Err(NodeError::Fatal(reason)),
+        None => ended
+            .map_err(|error| NodeError::Fatal(error.to_string()))
+            .and(served),
+    }
+}
+
+struct Node {
+    record: StoreRecord,
+    data: Data,
+    pd: Arc<Pd>,
+    router: Router,
+    door: Door,
+    registry: Registry,
+    failure: Failure,
+    reports: parking_lot::Mutex<Option<mpsc::Receiver<RegionHeartbeatRequest>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The channels between the threads.
+struct Channels {
+    apply: (Sender<Vec<ApplyTask>>, Receiver<Vec<ApplyTask>>),
+    reads: (Sender<reads::ReadJob>, Receiver<reads::ReadJob>),
+    reports: mpsc::Sender<RegionHeartbeatRequest>,
+}
+
+impl Node {
+    fn start(
+        config: &Config,
+        data: Data,
+        record: StoreRecord,
+        pd: Arc<Pd>,
+    ) -> Result<Self, NodeError> {
+        let (store, cluster) = (StoreId(record.store_id), ClusterId(record.cluster_id));
+        let registry = Registry::new();
+        let metrics =
+            Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
+        let failure = Failure::default();
+        let directory = Arc::new(Directory::default());
+        let boot = clock::now();
+        let shared = Shared {
+            store,
+            boot_id: boot.wall_ms,
+            seed: boot.moment.0 ^ store.0,
+            config: config.core(),
+            kv: data.kv.clone(),
+            log: data.log.clone(),
+            directory: directory.clone(),
+        };
+        let inboxes: Vec<_> = (0..config.store.workers)
+            .map(|_| {
+                (
+                    channel::bounded(config.store.inbox),
+                    Arc::new(Mailbox::default()),
+                )
+            })
+            .collect();
+        let ends = inboxes
+            .iter()
+            .map(|((sender, _), mailbox)| (sender.clone(), mailbox.clone()))
+            .collect();
+        let router = Router::new(ends);
+        let addresses = StoreAddresses {
+            pd: pd.clone(),
+            cluster,
+            store,
+        };
+        let tell = router.clone();
+        let outgoing = Outgoing::new(
+            cluster,
+            Arc::new(addresses),
+            Box::new(move |store| tell.broadcast(|| Input::Unreachable(store.0))),
+            Handle::current(),
+            failure.stop.clone(),
+        );
+        let (reports, received) = mpsc::channel(regions::QUEUE);
+        let channels = Channels {
+            apply: channel::bounded(apply::QUEUE),
+            reads: channel::bounded(reads::QUEUE),
+            reports,
+        };
+        let mut threads = Vec::new();
+        for (number, ((_, inbox), mailbox)) in inboxes.into_iter().enumerate() {
+            let shard = Shard {
+                number: number as u64,
+                of: config.store.workers as u64,
+            };
+            let thread = WorkerThread {
+                worker: Worker::open(shared.clone(), shard, clock::now())?,
+                inbox,
+                mailbox,
+                raft: data.log.engine().clone(),
+                outgoing: outgoing.clone(),
+                apply: channels.apply.0.clone(),
+                reads: channels.reads.0.clone(),
+                reports: channels.reports.clone(),
+                tick: config.region.tick,
+                metrics: metrics.clone(),
+                failure: failure.clone(),
+            };
+            threads.push(spawn(&format!("worker-{number}"), move || thread.run())?);
+        }
+        let thread = ApplyThread {
+            applier: Applier::new(data.kv.clone(), directory.clone()),
+            tasks: channels.apply.1,
+            kv: data.kv.clone(),
+            router: router.clone(),
+            metrics: metrics.clone(),
+            failure: failure.clone(),
+        };
+        threads.push(spawn("apply", move || thread.run())?);
+        let reader = ReadThread {
+            jobs: channels.reads.1,
+            kv: data.kv.clone(),
+            router: router.clone(),
+            metrics: metrics.clone(),
+        };
+        for number in 0..config.store.read_threads {
+            let reader = reader.clone();
+            threads.push(spawn(&format!("read-{number}"), move || reader.run())?);
+        }
+        let front = Front {
+            store,
+            directory,
+            config: config.core(),
+            log_full: AtomicBool::new(false),
+        };
+        let door = Door {
+            front: Arc::new(front),
+            kv: data.kv.clone(),
+            router: router.clone(),
+            reads: channels.reads.0,
+            calls: metrics.calls(),
+            metrics,
+            stop: failure.stop.clone(),
+        };
+        let reports = parking_lot::Mutex::new(Some(received));
+        Ok(Self {
+            record,
+            data,
+            pd,
+            router,
+            door,
+            registry,
+            failure,
+            reports,
+            threads,
+        })
+    }
+
+    async fn serve(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        status_listener: Option<TcpListener>,
+    ) -> Result<(), NodeError> {
+        let bound = listener
+            .local_addr()
+            .map_err(|error| NodeError::Serve(error.to_string()))?;
+        let address = match config.store.advertise_addr.as_str() {
+            "" => bound.to_string(),
+            advertised => advertised.to_string(),
+        };
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_serving::<TikvServer<Service>>().await;
+        let incoming = Incoming {
+            cluster: ClusterId(self.record.cluster_id),
+            router: self.router.clone(),
+            stop: self.failure.stop.clone(),
+        };
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .add_service(health_service)
+            .add_service(
+                TransportServer::new(incoming).max_decoding_message_size(REQUEST_BYTES_MAX),
+            )
+            .add_service(
+                TikvServer::new(Service(self.door.clone()))
+                    .max_decoding_message_size(REQUEST_BYTES_MAX)
+                    .max_encoding_message_size(usize::MAX),
+            );
+        let stop = self.failure.stop.clone();
+        let served = server.serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            stop.clone().cancelled_owned(),
+        );
+        if let Some(listener) = status_listener {
+            tokio::spawn(status::serve(
+                listener,
+                self.registry.clone(),
+                stop.clone().cancelled_owned(),
+            ));
+        }
+        tracing::info!(store = self.record.store_id, address, "serving");
+        let companions = self.accompany(config, address);
+        tokio::select! {
+            served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
+            ended = companions => ended.map_err(NodeError::from),
+            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),
+        }
+    }
+
+    /// Registration, first regions and heartbeats; ends only with an error.
+    async fn accompany(&self, config: &Config, address: String) -> Result<(), RegisterError> {
+        let (cluster, store) = (
+            ClusterId(self.record.cluster_id),
+            StoreId(self.record.store_id),
+        );
+        let start_time = u32::try_from(clock::now().wall_ms / 1000).unwrap_or(u32::MAX);
+        let description = Store {
+            id: store.0,
+            address,
+            state: StoreState::Up as i32,
+            node_state: NodeState::Serving as i32,
+            version: env!("CARGO_PKG_VERSION").into(),
+            status_address: config.store.status_addr.clone(),
+            start_timestamp: i64::from(start_time),
+            ..Default::default()
+        };
+        register::put_store(&self.pd, &self.record, description).await?;
+        register::create_first_regions(&self.pd, &*self.data.kv, &self.record, &self.router)
+            .await?;
+        let heartbeat = Heartbeat {
+            pd: self.pd.clone(),
+            cluster,
+            store,
+            front: self.door.front.clone(),
+            kv: self.data.kv.clone(),
+            raft: self.data.log.engine().clone(),
+            data_dir: config.store.data_dir.clone(),
+            metrics: self.door.metrics.clone(),
+            start_time,
+            interval: config.store.heartbeat_interval,
+        };
+        let reports = self.reports.lock().take();
+        let regions = reports.map(|reports| RegionHeartbeats {
+            pd: self.pd.clone(),
+            cluster,
+            store,
+            reports,
+            router: self.router.clone(),
+        });
+        futures::future::join(heartbeat.run(), async {
+            if let Some(regions) = regions {
+                regions.run().await;
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Waits for the threads; the data directory is released afterwards.
+    fn join(self) {
+        self.router.wake_all();
+        for _ in 0..self.threads.len() {
+            // One for each read thread and to spare: a full queue drains, its threads still run.
+            let _ = self.door.reads.send(reads::ReadJob::Stop);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread panicked");
+            }
+        }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(run)
+        .map_err(|error| NodeError::Serve(format!("thread {name}: {error}")))
+}

@@ -1,0 +1,114 @@
+//! From whoever learns of something to the worker that owns the region.
+//!
+//! *Place*: services, transport, apply and the placement driver's tasks call it; worker threads own the other
+//! ends.
+//!
+//! *Types to know*: [`Router`]; [`Mailbox`] carries apply results, which must never be dropped or block.
+//!
+//! *Limits and failure*: an inbox holds `store.inbox` inputs; when it is full, requests get ServerIsBusy and
+//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions.
+//!
+//! *Next stop*: [`crate::threads::worker`].
+
+use crossbeam::channel::{Sender, TrySendError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use yadkv_proto::id::RegionId;
+use yadkv_storage_core::apply::Applied;
+use yadkv_storage_core::store::Shard;
+use yadkv_storage_core::store::message::Input;
+
+/// What a worker thread receives.
+#[derive(Debug)]
+pub enum Message {
+    /// For the core.
+    Input(Input),
+    /// The mailbox has something, or the thread shall look whether to stop.
+    Wake,
+}
+
+/// Apply results on their way up, the latest of each region.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    applied: Mutex<BTreeMap<RegionId, Applied>>,
+}
+
+impl Mailbox {
+    /// Takes everything out.
+    pub fn take(&self) -> Vec<Applied> {
+        std::mem::take(&mut *self.applied.lock())
+            .into_values()
+            .collect()
+    }
+}
+
+/// Sends inputs to workers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Router {
+    workers: Arc<[(Sender<Message>, Arc<Mailbox>)]>,
+}
+
+impl Router {
+    /// A router to these workers, by their number.
+    pub fn new(workers: Vec<(Sender<Message>, Arc<Mailbox>)>) -> Self {
+        Self {
+            workers: workers.into(),
+        }
+    }
+
+    fn worker(&self, region: RegionId) -> &(Sender<Message>, Arc<Mailbox>) {
+        let owner = Shard::owner(region, self.workers.len() as u64);
+        &self.workers[usize::try_from(owner).unwrap_or(0)]
+    }
+
+    /// Sends an input to the owner of a region; a request that finds the inbox full is answered with
+    /// ServerIsBusy. Returns whether it was taken.
+    pub fn send(&self, region: RegionId, input: Input) -> bool {
+        match self.worker(region).0.try_send(Message::Input(input)) {
+            Ok(()) => true,
+            Err(TrySendError::Full(Message::Input(input))) => {
+                input.refuse_busy();
+                false
+            }
+            // Disconnected: the node is stopping, dropping a responder answers it.
+            Err(_) => false,
+        }
+    }
+
+    /// Sends an input to every worker; blocks while an inbox is full.
+    pub fn broadcast(&self, mut input: impl FnMut() -> Input) {
+        for (sender, _) in self.workers.iter() {
+            // An error means that the node is stopping.
+            let _ = sender.send(Message::Input(input()));
+        }
+    }
+
+    /// Hands apply results up.
+    pub fn applied(&self, results: Vec<Applied>) {
+        let mut woken = vec![false; self.workers.len()];
+        for applied in results {
+            let owner = Shard::owner(applied.region, self.workers.len() as u64);
+            let number = usize::try_from(owner).unwrap_or(0);
+            self.workers[number]
+                .1
+                .applied
+                .lock()
+                .insert(applied.region, applied);
+            woken[number] = true;
+        }
+        for ((sender, _), woken) in self.workers.iter().zip(woken) {
+            if woken {
+                // A full inbox wakes the worker as well.
+                let _ = sender.try_send(Message::Wake);
+            }
+        }
+    }
+
+    /// Wakes all workers.
+    pub fn wake_all(&self) {
+        for (sender, _) in self.workers.iter() {
+            let _ = sender.try_send(Message::Wake);
+        }
+    }
+}

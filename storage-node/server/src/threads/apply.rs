@@ -1,0 +1,66 @@
+//! The loop of the apply thread: committed entries of many regions in one write.
+//!
+//! *Place*: between the workers and the data engine.
+//!
+//! *Invariants*: one thread, so the order of each region is kept; answers leave after the write.
+//!
+//! *Limits and failure*: its channel holds [`QUEUE`] hand-overs; workers wait while it is full. An entry that
+//! cannot be applied stops the node.
+//!
+//! *Next stop*: `yadkv_storage_core::apply`.
+
+use super::Failure;
+use crate::metrics::Metrics;
+use crate::router::Router;
+use crossbeam::channel::Receiver;
+use std::sync::Arc;
+use yadkv_engine::{Durability, Engine};
+use yadkv_storage_core::apply::{Applier, ApplyError, ApplyTask};
+
+/// Hand-overs that may wait.
+pub const QUEUE: usize = 256;
+/// Hand-overs applied in one write.
+const DRAIN_MAX: usize = 64;
+
+/// The applier and what it hands on to.
+pub struct ApplyThread {
+    /// The core.
+    pub applier: Applier,
+    /// Committed entries.
+    pub tasks: Receiver<Vec<ApplyTask>>,
+    /// The data engine.
+    pub kv: Arc<dyn Engine>,
+    /// Where results go.
+    pub router: Router,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where to report the end.
+    pub failure: Failure,
+}
+
+impl ApplyThread {
+    /// Runs until all workers are gone.
+    pub fn run(mut self) {
+        if let Err(error) = self.run_until_stopped() {
+            self.failure.report("apply", &error);
+        }
+    }
+
+    fn run_until_stopped(&mut self) -> Result<(), ApplyError> {
+        while let Ok(mut tasks) = self.tasks.recv() {
+            for mut more in self.tasks.try_iter().take(DRAIN_MAX) {
+                tasks.append(&mut more);
+            }
+            let timer = self.metrics.apply_seconds.start_timer();
+            let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
+            let mut prepared = self.applier.prepare(tasks)?;
+            self.kv
+                .write(std::mem::take(&mut prepared.batch), Durability::Buffered)?;
+            let applied = prepared.finish();
+            timer.observe_duration();
+            self.metrics.apply_entries.inc_by(entries as u64);
+            self.router.applied(applied);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! The threads of a storage node: workers, apply, reads.
+//!
+//! *Place*: [`crate::node`] starts and joins them; [`crate::router`] feeds the workers.
+//!
+//! *Invariants*: channels downward (worker → apply, worker → reads) block when full; results upward go through
+//! the mailbox, which cannot fill up: no cycle of full channels.
+//!
+//! *Limits and failure*: a thread that meets an engine error reports it to [`Failure`] and the node stops.
+//!
+//! *Next stop*: [`worker`].
+
+pub mod apply;
+pub mod reads;
+pub mod worker;
+
+use parking_lot::Mutex;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// The first fatal error of any thread; setting it stops the node.
+#[derive(Clone, Debug, Default)]
+pub struct Failure {
+    first: Arc<Mutex<Option<String>>>,
+    /// Fires when a thread failed or the node shall stop.
+    pub stop: CancellationToken,
+}
+
+impl Failure {
+    /// A thread cannot go on.
+    pub fn report(&self, what: &str, error: &dyn std::fmt::Display) {
+        tracing::error!(%error, "{what} stopped");
+        self.first
+            .lock()
+            .get_or_insert_with(|| format!("{what}: {error}"));
+        self.stop.cancel();
+    }
+
+    /// What went wrong first.
+    pub fn take(&self) -> Option<String> {
+        self.first.lock().take()
+    }
+}

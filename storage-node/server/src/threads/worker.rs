@@ -1,0 +1,163 @@
+//! The loop of a store worker thread: drain, round, one log write, the rest.
+//!
+//! *Place*: owns a `core::store::Worker` and the receiving end of its inbox.
+//!
+//! *Life of a loop*: wait for an input or the next tick → drain up to [`DRAIN_MAX`] → round → messages that may
+//! leave → one write and one fsync for all touched regions → the rest.
+//!
+//! *Invariants*: missed ticks count once, so a stall never fires elections in a burst; nothing that depends on
+//! the write leaves before it.
+//!
+//! *Limits and failure*: an engine error stops the node.
+//!
+//! *Next stop*: [`super::apply`].
+
+use super::Failure;
+use crate::clock;
+use crate::metrics::Metrics;
+use crate::router::{Mailbox, Message};
+use crate::threads::reads::ReadJob;
+use crate::transport::Outgoing;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_storage_core::apply::ApplyTask;
+use yadkv_storage_core::store::message::{Effects, Input};
+use yadkv_storage_core::store::{StoreError, Worker};
+
+/// Inputs taken in before a round is made.
+const DRAIN_MAX: usize = 4096;
+
+/// A worker and everything it hands on to.
+pub struct WorkerThread {
+    /// The core.
+    pub worker: Worker,
+    /// Its inbox.
+    pub inbox: Receiver<Message>,
+    /// Apply results.
+    pub mailbox: Arc<Mailbox>,
+    /// The log engine.
+    pub raft: Arc<dyn Engine>,
+    /// Messages to other stores.
+    pub outgoing: Outgoing,
+    /// Committed entries.
+    pub apply: Sender<Vec<ApplyTask>>,
+    /// Confirmed reads.
+    pub reads: Sender<ReadJob>,
+    /// Heartbeats to the placement driver; dropped when full, the next one makes it good.
+    pub reports: mpsc::Sender<RegionHeartbeatRequest>,
+    /// Raft tick.
+    pub tick: Duration,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where to report the end.
+    pub failure: Failure,
+}
+
+impl WorkerThread {
+    /// Runs until the node stops.
+    pub fn run(mut self) {
+        if let Err(error) = self.run_until_stopped() {
+            self.failure.report("store worker", &error);
+        }
+    }
+
+    fn run_until_stopped(&mut self) -> Result<(), StoreError> {
+        let mut next_tick = Instant::now() + self.tick;
+        let mut counted = BTreeMap::new();
+        while !self.failure.stop.is_cancelled() {
+            self.wait_and_drain(next_tick)?;
+            let applied = self.mailbox.take();
+            if !applied.is_empty() {
+                self.worker.handle(Input::Applied(applied), clock::now())?;
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.worker.handle(Input::Tick, clock::now())?;
+                next_tick = now + self.tick;
+                self.count(&mut counted);
+            }
+            self.round()?;
+        }
+        Ok(())
+    }
+
+    fn wait_and_drain(&mut self, next_tick: Instant) -> Result<(), StoreError> {
+        let first = if self.worker.wants_round() {
+            self.inbox.try_recv().ok()
+        } else {
+            match self.inbox.recv_deadline(next_tick) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.failure.stop.cancel();
+                    None
+                }
+            }
+        };
+        let rest = self.inbox.try_iter().take(DRAIN_MAX);
+        let now = clock::now();
+        for message in first.into_iter().chain(rest) {
+            if let Message::Input(input) = message {
+                self.worker.handle(input, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn round(&mut self) -> Result<(), StoreError> {
+        let mut round = self.worker.round(clock::now());
+        self.outgoing.send(std::mem::take(&mut round.send_now));
+        let effects = std::mem::take(&mut round.effects);
+        self.carry_out(effects);
+        let batch = std::mem::take(&mut round.batch);
+        if !batch.is_empty() {
+            self.write_log(batch, round.must_sync)?;
+        }
+        let effects = self.worker.persisted(round, clock::now());
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    fn write_log(&self, batch: WriteBatch, must_sync: bool) -> Result<(), StoreError> {
+        let durability = if must_sync {
+            Durability::Synced
+        } else {
+            Durability::Buffered
+        };
+        self.metrics.log_bytes.inc_by(batch.bytes() as u64);
+        let timer = self.metrics.log_write_seconds.start_timer();
+        self.raft.write(batch, durability)?;
+        timer.observe_duration();
+        Ok(())
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        self.outgoing.send(effects.send);
+        if !effects.apply.is_empty() {
+            // An error means that apply has failed and the node is stopping.
+            let _ = self.apply.send(effects.apply);
+        }
+        for read in effects.reads {
+            self.metrics.index_reads.inc();
+            let _ = self.reads.send(ReadJob::Confirmed(read));
+        }
+        for report in effects.reports {
+            let _ = self.reports.try_send(report);
+        }
+    }
+
+    fn count(&self, counted: &mut BTreeMap<&'static str, u64>) {
+        for (reason, total) in self.worker.dropped() {
+            let before = counted.insert(reason, *total).unwrap_or(0);
+            self.metrics
+                .dropped_messages
+                .with_label_values(&[reason])
+                .inc_by(total - before);
+        }
+    }
+}

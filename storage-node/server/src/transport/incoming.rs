@@ -1,0 +1,64 @@
+//! The receiving end: frames of other stores go to the workers.
+//!
+//! *Invariants*: a frame of another cluster or a later format ends the stream with an error that says so;
+//! whether the sender belongs to a region is checked by the region's worker.
+//!
+//! *Limits*: messages that find a full inbox are dropped.
+//!
+//! *Next stop*: [`crate::router`].
+
+use super::FORMAT;
+use crate::router::Router;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+use yadkv_proto::id::{ClusterId, RegionId};
+use yadkv_proto::yadkvpb::transport_server::Transport;
+use yadkv_proto::yadkvpb::{Frame, FrameEnd};
+use yadkv_storage_core::store::message::Input;
+
+/// The service.
+pub struct Incoming {
+    /// Our cluster.
+    pub cluster: ClusterId,
+    /// Where messages go.
+    pub router: Router,
+    /// Ends the streams when the node stops.
+    pub stop: CancellationToken,
+}
+
+#[tonic::async_trait]
+impl Transport for Incoming {
+    async fn deliver(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<FrameEnd>, Status> {
+        let mut frames = request.into_inner();
+        loop {
+            let received = tokio::select! {
+                received = frames.message() => received?,
+                () = self.stop.cancelled() => None,
+            };
+            let Some(frame) = received else {
+                return Ok(Response::new(FrameEnd {}));
+            };
+            if frame.format != FORMAT {
+                let reason = format!(
+                    "frame format {} is not known to this release (1): upgrade it",
+                    frame.format
+                );
+                return Err(Status::unimplemented(reason));
+            }
+            if frame.cluster_id != self.cluster.0 {
+                let reason = format!(
+                    "frame of cluster {}, this is {}",
+                    frame.cluster_id, self.cluster.0
+                );
+                return Err(Status::failed_precondition(reason));
+            }
+            for envelope in frame.envelopes {
+                self.router
+                    .send(RegionId(envelope.region_id), Input::Raft(envelope));
+            }
+        }
+    }
+}

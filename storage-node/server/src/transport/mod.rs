@@ -1,0 +1,97 @@
+//! Raft messages between stores: one bounded stream for each ordered pair.
+//!
+//! *Place*: workers hand envelopes to [`Outgoing`]; [`incoming`] gives received ones to the router.
+//!
+//! *Life of a message*: worker → queue of its destination → packed with its neighbours into a frame → stream →
+//! the other store's `incoming` → router → worker.
+//!
+//! *Invariants*: frames of one pair arrive in order or not at all.
+//!
+//! *Limits and failure*: [`QUEUE`] bundles may wait for one store; beyond that, and while a store cannot be
+//! reached, messages are dropped: Raft repeats what matters.
+//!
+//! *Next stop*: [`incoming`].
+
+pub mod incoming;
+mod outgoing;
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use yadkv_proto::id::{ClusterId, StoreId};
+use yadkv_proto::yadkvpb::Envelope;
+
+/// Wire format of a frame.
+pub const FORMAT: u32 = 1;
+/// Bundles (all messages of one round for one store) that may wait.
+const QUEUE: usize = 1024;
+
+/// Finds the address of a store; asked again after each failure.
+pub trait Resolver: Send + Sync {
+    /// `host:port` of a store; `None` while nobody knows.
+    fn resolve(&self, store: StoreId) -> futures::future::BoxFuture<'_, Option<String>>;
+}
+
+/// Sends envelopes to other stores. Cheap to clone.
+#[derive(Clone)]
+pub struct Outgoing {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    cluster: ClusterId,
+    resolver: Arc<dyn Resolver>,
+    unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
+    runtime: Handle,
+    stop: CancellationToken,
+    queues: Mutex<BTreeMap<StoreId, mpsc::Sender<Vec<Envelope>>>>,
+}
+
+impl Outgoing {
+    /// Connections are made on `runtime` when they are first needed; `unreachable` hears of failures.
+    pub fn new(
+        cluster: ClusterId,
+        resolver: Arc<dyn Resolver>,
+        unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
+        runtime: Handle,
+        stop: CancellationToken,
+    ) -> Self {
+        let queues = Mutex::default();
+        Self {
+            shared: Arc::new(Shared {
+                cluster,
+                resolver,
+                unreachable,
+                runtime,
+                stop,
+                queues,
+            }),
+        }
+    }
+
+    /// Sends; drops what finds a full queue.
+    pub fn send(&self, envelopes: Vec<Envelope>) {
+        if envelopes.is_empty() {
+            return;
+        }
+        let mut bundles: BTreeMap<StoreId, Vec<Envelope>> = BTreeMap::new();
+        for envelope in envelopes {
+            let store = StoreId(envelope.to.as_ref().map_or(0, |peer| peer.store_id));
+            bundles.entry(store).or_default().push(envelope);
+        }
+        let mut queues = self.shared.queues.lock();
+        for (store, bundle) in bundles {
+            let queue = queues.entry(store).or_insert_with(|| {
+                let (sender, receiver) = mpsc::channel(QUEUE);
+                self.shared
+                    .runtime
+                    .spawn(outgoing::run(self.shared.clone(), store, receiver));
+                sender
+            });
+            let _ = queue.try_send(bundle);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The sending end of one pair of stores.
+//!
+//! *Life of a connection*: resolve → connect → stream frames until it breaks → tell the workers that the store
+//! is unreachable → drop what waits → back off → again.
+//!
+//! *Limits*: a frame holds at most [`FRAME_BYTES_MAX`]; back-off 50 ms to 1 s.
+//!
+//! *Next stop*: [`super::incoming`].
+
+use super::{FORMAT, Shared};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use yadkv_proto::id::StoreId;
+use yadkv_proto::yadkvpb::transport_client::TransportClient;
+use yadkv_proto::yadkvpb::{Envelope, Frame};
+
+/// Bundles packed into one frame.
+const BUNDLES_MAX: usize = 64;
+/// Bytes after which a frame is sent, about.
+const FRAME_BYTES_MAX: usize = 8 << 20;
+/// Frames on their way into the connection.
+const FRAMES_IN_FLIGHT: usize = 4;
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    store: StoreId,
+    mut queue: mpsc::Receiver<Vec<Envelope>>,
+) {
+    let mut backoff = BACKOFF_MIN;
+    loop {
+        let ended = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            ended = stream(&shared, store, &mut queue) => ended,
+        };
+        match ended {
+            Ended::QueueClosed => return,
+            Ended::Failed {
+                was_connected: true,
+                ..
+            } => backoff = BACKOFF_MIN,
+            Ended::Failed {
+                was_connected: false,
+                ..
+            } => backoff = (backoff * 2).min(BACKOFF_MAX),
+        }
+        if let Ended::Failed { reason, .. } = ended {
+            tracing::debug!(store = store.0, reason, "store is unreachable");
+        }
+        (shared.unreachable)(store);
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = tokio::time::sleep(backoff) => {}
+        }
+        while queue.try_recv().is_ok() {}
+    }
+}
+
+enum Ended {
+    QueueClosed,
+    Failed { was_connected: bool, reason: String },
+}
+
+async fn stream(
+    shared: &Shared,
+    store: StoreId,
+    queue: &mut mpsc::Receiver<Vec<Envelope>>,
+) -> Ended {
+    let failed = |was_connected, reason: String| Ended::Failed {
+        was_connected,
+        reason,
+    };
+    let Some(address) = shared.resolver.resolve(store).await else {
+        return failed(false, "its address is unknown".into());
+    };
+    let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
+        Ok(endpoint) => endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true),
+        Err(error) => return failed(false, error.to_string()),
+    };
+    let channel = match endpoint.connect().await {
+        Ok(channel) => channel,
+        Err(error) => return failed(false, error.to_string()),
+    };
+    let (frames, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
+    let mut client = TransportClient::new(channel);
+    let mut call = std::pin::pin!(client.deliver(ReceiverStream::new(receiver)));
+    loop {
+        tokio::select! {
+            end = &mut call => {
+                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
+                return failed(true, reason);
+            }
+            bundle = queue.recv() => {
+                let Some(bundle) = bundle else { return Ended::QueueClosed };
+                let frame = pack(shared, bundle, queue);
+                tokio::select! {
+                    end = &mut call => {
+                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
+                        return failed(true, reason);
+                    }
+                    sent = frames.send(frame) => if sent.is_err() {
+                        return failed(true, "the connection is gone".into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pack(shared: &Shared, first: Vec<Envelope>, queue: &mut mpsc::Receiver<Vec<Envelope>>) -> Frame {
+    let mut envelopes = first;
+    let mut bytes = size(&envelopes);
+    for _ in 1..BUNDLES_MAX {
+        if bytes >= FRAME_BYTES_MAX {
+            break;
+        }
+        let Ok(mut bundle) = queue.try_recv() else {
+            break;
+        };
+        bytes += size(&bundle);
+        envelopes.append(&mut bundle);
+    }
+    Frame {
+        format: FORMAT,
+        cluster_id: shared.cluster.0,
+        envelopes,
+    }
+}
+
+fn size(envelopes: &[Envelope]) -> usize {
+    let entries = envelopes
+        .iter()
+        .filter_map(|envelope| envelope.message.as_ref());
+    entries
+        .flat_map(|message| &message.entries)
+        .map(|entry| entry.data.len())
+        .sum()
+}
