@@ -171,12 +171,11 @@ mod tests {
 
     fn entries(range: std::ops::Range<u64>, term: u64) -> Vec<Entry> {
         range
-            .map(|index| {
-                let mut entry = Entry::default();
-                entry.index = index;
-                entry.term = term;
-                entry.data = vec![0; 100 - ENTRY_OVERHEAD_BYTES].into();
-                entry
+            .map(|index| Entry {
+                index,
+                term,
+                data: vec![0; 100 - ENTRY_OVERHEAD_BYTES].into(),
+                ..Entry::default()
             })
             .collect()
     }

@@ -212,12 +212,8 @@ impl Node {
         if self.raw.raft.lead_transferee.is_some() {
             return Err(ProposeError::Transferring);
         }
-        let mut entry = Entry::default();
-        entry.data = data;
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgPropose);
+        let mut message = carrying(MessageType::MsgPropose, data);
         message.from = self.config.peer.0;
-        message.set_entries(vec![entry].into());
         self.raw.step(message).map_err(|_| ProposeError::Busy)?;
         let proposal = Proposal {
             term: self.term(),
@@ -275,9 +271,9 @@ impl Node {
         }
     }
 
-    /// Everything up to `index` is applied; earlier positions are ignored.
+    /// Everything up to `index` is applied; earlier positions are ignored. Allowed at any time, between `ready`
+    /// and `persisted` too.
     pub fn applied(&mut self, index: Index) {
-        self.assert_accepts_input();
         if !self.is_damaged() && index > self.applied_index() {
             assert!(index <= self.commit(), "only what was committed is applied");
             self.raw.advance_apply_to(index.0);
@@ -508,11 +504,7 @@ impl Node {
             return;
         };
         // `RawNode::read_index` would send a second round of heartbeats beside the one of the tick.
-        let mut entry = Entry::default();
-        entry.data = context;
-        let mut message = Message::default();
-        message.set_msg_type(MessageType::MsgReadIndex);
-        message.set_entries(vec![entry].into());
+        let message = carrying(MessageType::MsgReadIndex, context);
         let (commit, id) = (raft.raft_log.committed, raft.id);
         self.raw.raft.read_only.add_request(commit, message, id);
     }
@@ -622,6 +614,18 @@ impl Node {
         };
         (now != self.reported).then_some(now)
     }
+}
+
+/// A local message with one entry.
+fn carrying(kind: MessageType, data: Bytes) -> Message {
+    let entry = Entry {
+        data,
+        ..Entry::default()
+    };
+    let mut message = Message::default();
+    message.set_msg_type(kind);
+    message.set_entries(vec![entry].into());
+    message
 }
 
 fn is_timeout_now(message: &Message) -> bool {

@@ -262,10 +262,12 @@ impl GroupLog {
 
 impl Storage for GroupLog {
     fn initial_state(&self) -> raft::Result<RaftState> {
-        let mut state = raft::eraftpb::HardState::default();
-        state.term = self.hard_state.term.0;
-        state.vote = self.hard_state.vote.0;
-        state.commit = self.hard_state.commit.0;
+        let state = raft::eraftpb::HardState {
+            term: self.hard_state.term.0,
+            vote: self.hard_state.vote.0,
+            commit: self.hard_state.commit.0,
+            ..Default::default()
+        };
         Ok(RaftState::new(state, self.members.clone()))
     }
 
