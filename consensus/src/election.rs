@@ -42,7 +42,8 @@ const CAMPAIGN_TRANSFER: &[u8] = b"CampaignTransfer";
 /// How a replica came to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// The first start of this replica ever: it cannot have acknowledged anything.
+    /// The first start of this replica ever ([`crate::LogStore::bootstrap`] has just said true and its batch is
+    /// durable): it cannot have acknowledged anything.
     Bootstrap,
     /// Any other start: no vote and no campaign for one shortest election timeout of real time.
     Restart,

@@ -10,6 +10,7 @@
 //! ```text
 //! for each input:          node.tick | step | propose | read_index | transfer_leader | applied
 //! for each touched node:   ready = node.ready(&mut batch, now)       one batch for all
+//!                          show readers node.term(), node.lease(), …   before anything is sent
 //!                          send ready.send_now, hand ready.committed to apply
 //! once:                    raft engine .write(batch, Synced if any ready.must_sync)
 //! for each ready:          node.persisted(ready, now)

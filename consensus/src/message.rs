@@ -91,6 +91,37 @@ pub(crate) fn message_out(mut message: Message) -> RaftMessage {
     }
 }
 
+/// Cuts an append into several that follow each other, each of at most `bytes_max` bytes of entries or of one
+/// entry. raft-rs joins all appends of one round into one message per peer, without a limit.
+pub(crate) fn split_append(mut message: RaftMessage, bytes_max: u64) -> Vec<RaftMessage> {
+    let mut parts = Vec::new();
+    if message.kind == MessageType::MsgAppend as u32 {
+        let mut bytes = 0;
+        let mut count = 0;
+        while count < message.entries.len() {
+            let entry = &message.entries[count];
+            bytes += (entry.data.len() + entry.context.len()) as u64;
+            if bytes <= bytes_max || count == 0 {
+                count += 1;
+                continue;
+            }
+            let rest = message.entries.split_off(count);
+            let last = &message.entries[count - 1];
+            let next = RaftMessage {
+                index: last.index,
+                log_term: last.term,
+                entries: rest,
+                context: message.context.clone(),
+                ..message
+            };
+            parts.push(std::mem::replace(&mut message, next));
+            (bytes, count) = (0, 0);
+        }
+    }
+    parts.push(message);
+    parts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +181,40 @@ mod tests {
         fn there_and_back(message in messages()) {
             prop_assert_eq!(message_in(message.clone()).map(message_out), Ok(message));
         }
+    }
+
+    #[test]
+    fn long_appends_are_cut() {
+        let entry = |index, bytes| LogEntry {
+            index,
+            term: 6,
+            data: Bytes::from(vec![0; bytes]),
+            ..LogEntry::default()
+        };
+        let append = RaftMessage {
+            kind: MessageType::MsgAppend as u32,
+            index: 7,
+            log_term: 5,
+            commit: 6,
+            entries: vec![
+                entry(8, 4),
+                entry(9, 6),
+                entry(10, 30),
+                entry(11, 1),
+                entry(12, 1),
+            ],
+            ..RaftMessage::default()
+        };
+        let parts = split_append(append.clone(), 10);
+        let shape: Vec<(u64, u64, usize)> = parts
+            .iter()
+            .map(|m| (m.index, m.log_term, m.entries.len()))
+            .collect();
+        assert_eq!(shape, [(7, 5, 2), (9, 6, 1), (10, 6, 2)]);
+        assert!(parts.iter().all(|part| part.commit == 6));
+        assert_eq!(split_append(append.clone(), 100), [append]);
+        let empty = RaftMessage::default();
+        assert_eq!(split_append(empty.clone(), 1), [empty]);
     }
 
     #[test]

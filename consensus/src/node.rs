@@ -3,7 +3,8 @@
 //! *Place*: a storage node's region peers and the placement driver's members drive it; it drives raft-rs over
 //! [`crate::storage`]. It has no clock, thread, disk or socket of its own.
 //!
-//! *Types to know*: [`Node`]; [`Ready`] and [`Persisted`] are its output.
+//! *Types to know*: [`Node`]; [`Ready`](crate::Ready) and [`Persisted`](crate::Persisted) are its output.
+//! Inputs and state are here, `tick` and `round` (the output) in files of their own.
 //!
 //! *Life of a proposal*:
 //! 1. [`Node::propose`] appends it to the leader's unwritten log and notes the moment for the lease.
@@ -34,25 +35,23 @@
 use crate::config::Config;
 use crate::election::{Election, Start};
 use crate::error::{OpenError, ProposeError, ReadError, StepError, TransferError};
-use crate::layout::HardState;
 use crate::lease::Lease;
 use crate::log_store::LogStore;
 use crate::message;
 use crate::planted::{self, Planted};
-use crate::reads::{ReadReady, ReadToken, Reads};
-use crate::ready::{Persisted, Ready, Role, RoleChange};
+use crate::reads::{ReadToken, Reads};
+use crate::ready::{Role, RoleChange};
 use crate::sanitise::{self, View};
 use crate::storage::GroupLog;
 use bytes::Bytes;
 use raft::RawNode;
 use raft::eraftpb::{Entry, Message, MessageType};
-use yadkv_engine::WriteBatch;
 use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
-use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
+use yadkv_proto::yadkvpb::RaftMessage;
 
-/// Ticks without an append after which applied entries leave the cache even if a peer lacks them.
-const QUIET_TICKS_MAX: u32 = 50;
+mod round;
+mod tick;
 
 /// Members of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -141,23 +140,6 @@ impl Node {
     }
 
     // Inputs.
-
-    /// One [`Config::tick`] has passed. Missed ticks are given as one.
-    pub fn tick(&mut self, now: Moment) {
-        self.assert_accepts_input();
-        if self.is_damaged() {
-            return;
-        }
-        if self.raw.raft.state == raft::StateRole::Leader {
-            self.renew_lease_with_heartbeat(now);
-            self.raw.tick();
-        } else {
-            self.tick_election(now);
-            self.retry_reads();
-        }
-        self.release_cache();
-        self.adjust(now);
-    }
 
     /// A message of another peer. `now` must have been read after the message arrived: it is what this replica
     /// promises not to vote from. An error says why the message was dropped.
@@ -278,90 +260,6 @@ impl Node {
             assert!(index <= self.commit(), "only what was committed is applied");
             self.raw.advance_apply_to(index.0);
         }
-    }
-
-    // Outputs.
-
-    /// Whether [`Self::ready`] has something to say.
-    pub fn has_ready(&self) -> bool {
-        !self.writing
-            && !self.is_damaged()
-            && (self.raw.has_ready()
-                || self.reads.can_start()
-                || self.reads.has_lost()
-                || self.role_change().is_some())
-    }
-
-    /// Collects what is to be done and adds entries and hard state to `batch`, which may stay as it was.
-    pub fn ready(&mut self, batch: &mut WriteBatch, now: Moment) -> Option<Ready> {
-        if self.writing || self.is_damaged() {
-            return None;
-        }
-        if let Some(context) = self.reads.start_round(now) {
-            self.raw.read_index(context.to_vec());
-        }
-        if !self.has_ready() {
-            return None;
-        }
-        let mut raft = self.raw.ready();
-        let committed = entries_out(raft.take_committed_entries());
-        if self.is_damaged() {
-            return None;
-        }
-        let reads = self.answer_reads(raft.take_read_states());
-        let entries = raft.take_entries();
-        let hard_state = self.hard_state_to_write(raft.hs().is_some(), &entries);
-        let log = self.raw.store();
-        log.append(&entries, batch);
-        if let Some(state) = &hard_state {
-            log.put_hard_state(state, batch);
-        }
-        let mut messages = raft.take_messages();
-        messages.append(&mut raft.take_persisted_messages());
-        let office_durable = hard_state.is_none_or(|state| {
-            let old = self.raw.store().hard_state();
-            (old.term, old.vote) == (state.term, state.vote)
-        });
-        let (send_now, send) = self.split_messages(messages, office_durable);
-        let role = self.role_change();
-        self.reported = role.unwrap_or(self.reported);
-        self.writing = true;
-        Some(Ready {
-            send_now,
-            committed,
-            reads,
-            lost_reads: self.reads.take_lost(),
-            role,
-            must_sync: raft.must_sync(),
-            raft,
-            entries,
-            hard_state,
-            send,
-        })
-    }
-
-    /// The batch of `ready` was written, and synced if it had to be. Never call it before.
-    pub fn persisted(&mut self, ready: Ready, now: Moment) -> Persisted {
-        assert!(self.writing, "persisted follows ready");
-        self.writing = false;
-        if !ready.entries.is_empty() {
-            self.quiet_ticks = 0;
-        }
-        let log = self.raw.mut_store();
-        log.appended(ready.entries);
-        if let Some(state) = ready.hard_state {
-            log.hard_state_written(state);
-        }
-        let mut light = self.raw.advance_append(ready.raft);
-        let committed = entries_out(light.take_committed_entries());
-        self.adjust(now);
-        if self.is_damaged() {
-            return Persisted::default();
-        }
-        let mut send = ready.send;
-        send.extend(light.take_messages().into_iter().map(message::message_out));
-        send.sort_by_key(|message| message.to);
-        Persisted { send, committed }
     }
 
     // State.
@@ -488,132 +386,6 @@ impl Node {
             self.lease.revoke();
         }
     }
-
-    /// A heartbeat that is about to be sent carries a read context, whose confirmation renews the lease.
-    fn renew_lease_with_heartbeat(&mut self, now: Moment) {
-        let raft = &self.raw.raft;
-        let due = raft.heartbeat_elapsed() + 1 >= raft.heartbeat_timeout();
-        if !due || !self.lease.renewable() {
-            return;
-        }
-        if raft.prs().is_singleton() {
-            self.lease.acknowledged(now);
-            return;
-        }
-        let Some(context) = self.reads.start_renewal(now) else {
-            return;
-        };
-        // `RawNode::read_index` would send a second round of heartbeats beside the one of the tick.
-        let message = carrying(MessageType::MsgReadIndex, context);
-        let (commit, id) = (raft.raft_log.committed, raft.id);
-        self.raw.raft.read_only.add_request(commit, message, id);
-    }
-
-    /// A tick of a replica that does not lead; stays one tick short of a campaign while it must not campaign.
-    fn tick_election(&mut self, now: Moment) {
-        let timeout = self.raw.raft.randomized_election_timeout();
-        let elapsed = self.raw.raft.election_elapsed;
-        if self.election.must_wait(now) || !self.log_is_durable() {
-            self.raw.raft.election_elapsed = elapsed.min(timeout.saturating_sub(2));
-        } else if elapsed + 1 >= timeout && self.raw.raft.promotable() {
-            self.election.campaigned();
-        }
-        self.raw.tick();
-    }
-
-    /// A follower's reads get lost with any message: send them again at heartbeat pace.
-    fn retry_reads(&mut self) {
-        self.ticks_since_retry += 1;
-        if self.ticks_since_retry < self.config.heartbeat_ticks {
-            return;
-        }
-        self.ticks_since_retry = 0;
-        for context in self.reads.contexts() {
-            self.raw.read_index(context.to_vec());
-        }
-    }
-
-    /// Gives back cached entries that are applied here and that no peer will ask for.
-    fn release_cache(&mut self) {
-        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
-        let mut index = self.applied_index().0;
-        if self.raw.raft.state == raft::StateRole::Leader && self.quiet_ticks < QUIET_TICKS_MAX {
-            let peers = self.raw.raft.prs().iter();
-            index = peers.fold(index, |least, (_, progress)| least.min(progress.matched));
-        }
-        self.raw.mut_store().release(Index(index));
-    }
-
-    fn answer_reads(&mut self, states: Vec<raft::ReadState>) -> Vec<ReadReady> {
-        let mut ready = Vec::new();
-        for state in states {
-            let Some(round) = self.reads.answered(&state.request_ctx) else {
-                continue;
-            };
-            if self.lease.term() == Some(self.term()) {
-                self.lease.acknowledged(round.registered);
-            }
-            let index = Index(state.index);
-            ready.extend(
-                round
-                    .tokens
-                    .into_iter()
-                    .map(|token| ReadReady { token, index }),
-            );
-        }
-        ready
-    }
-
-    /// A change of the commit position alone is not worth a write: it is learnt again from the leader.
-    fn hard_state_to_write(&self, changed: bool, entries: &[Entry]) -> Option<HardState> {
-        let raft = &self.raw.raft;
-        let state = HardState {
-            peer: self.config.peer,
-            term: Term(raft.term),
-            vote: PeerId(raft.vote),
-            commit: Index(raft.raft_log.committed),
-        };
-        let old = self.raw.store().hard_state();
-        let office = (old.term, old.vote) != (state.term, state.vote);
-        assert!(changed || !office, "raft-rs reports a new term or vote");
-        (office || (!entries.is_empty() && state != old)).then_some(state)
-    }
-
-    /// A leader's appends may leave before its own write, unless the term itself is not durable yet (a single
-    /// voter wins its election without asking anyone).
-    fn split_messages(
-        &self,
-        messages: Vec<Message>,
-        office_durable: bool,
-    ) -> (Vec<RaftMessage>, Vec<RaftMessage>) {
-        let leads = self.raw.raft.state == raft::StateRole::Leader && office_durable;
-        let vote_early = planted::is(Planted::VoteBeforeHardState);
-        let (mut now, mut later) = (Vec::new(), Vec::new());
-        for message in messages {
-            let early = match message.get_msg_type() {
-                MessageType::MsgAppend
-                | MessageType::MsgHeartbeat
-                | MessageType::MsgReadIndexResp => leads,
-                MessageType::MsgRequestVoteResponse => vote_early,
-                _ => false,
-            };
-            let list = if early { &mut now } else { &mut later };
-            list.push(message::message_out(message));
-        }
-        // raft-rs visits its peers in the order of a hash map.
-        now.sort_by_key(|message: &RaftMessage| message.to);
-        later.sort_by_key(|message: &RaftMessage| message.to);
-        (now, later)
-    }
-
-    fn role_change(&self) -> Option<RoleChange> {
-        let now = RoleChange {
-            role: self.role(),
-            term: self.term(),
-            leader: self.leader(),
-        };
-        (now != self.reported).then_some(now)
-    }
 }
 
 /// A local message with one entry.
@@ -630,8 +402,4 @@ fn carrying(kind: MessageType, data: Bytes) -> Message {
 
 fn is_timeout_now(message: &Message) -> bool {
     message.get_msg_type() == MessageType::MsgTimeoutNow
-}
-
-fn entries_out(entries: Vec<Entry>) -> Vec<LogEntry> {
-    entries.into_iter().map(message::entry_out).collect()
 }

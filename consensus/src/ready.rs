@@ -73,7 +73,8 @@ pub struct Ready {
     pub reads: Vec<ReadReady>,
     /// Reads that will never be answered: retry or refuse them.
     pub lost_reads: Vec<ReadToken>,
-    /// What changed about role, term or leader.
+    /// What changed about role, term or leader. Whatever readers see of this replica must be withdrawn before any
+    /// message of the round leaves: the message may be a vote for the next leader.
     pub role: Option<RoleChange>,
     /// The batch must be on disk before [`crate::Node::persisted`].
     pub must_sync: bool,

@@ -128,13 +128,20 @@ impl Script {
                     cluster.work(id);
                 }
             }
-            "crash" => return Ok(cluster.stop(id, None)),
+            "crash" => {
+                cluster.stop(id, None);
+                return Ok(());
+            }
             "power_loss" => {
                 let keep = args.take_key("keep").unwrap_or("0").parse()?;
-                return Ok(cluster.stop(id, Some(keep)));
+                cluster.stop(id, Some(keep));
+                return Ok(());
             }
             "start" => cluster.start(id),
-            "log" => return Ok(self.show_log(id)),
+            "log" => {
+                self.show_log(id);
+                return Ok(());
+            }
             other => return Err(format!("unknown command {other}").into()),
         }
         cluster.work(id);

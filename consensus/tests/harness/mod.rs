@@ -248,6 +248,13 @@ impl Cluster {
         panic!("the network never comes to rest");
     }
 
+    /// Delivers a message that left before the network was cut.
+    pub fn deliver_from_far(&mut self, message: RaftMessage) {
+        let cuts = std::mem::take(&mut self.cuts);
+        self.deliver(message);
+        self.cuts = cuts;
+    }
+
     pub fn deliver(&mut self, message: RaftMessage) {
         let (from, to) = (message.from, message.to);
         let lost = self.cuts.contains(&(from, to));
