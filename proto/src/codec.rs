@@ -87,3 +87,70 @@ pub fn decode(encoded: &[u8]) -> Result<Bytes, DecodeError> {
 pub fn is_encoded(bytes: &[u8]) -> bool {
     decode(bytes).is_ok()
 }
+
+/// Whether a region may begin or end at `border`: no encoding is a proper prefix of it.
+///
+/// A key stored under an encoded key (a version, a raw V2 pair) begins with the encoding; a border behind it
+/// would cut between keys that belong together.
+pub fn is_legal_border(border: &[u8]) -> bool {
+    let mut rest = border;
+    while let Some((group, after)) = rest.split_at_checked(GROUP + 1) {
+        if group[GROUP] != MARK_FULL {
+            return after.is_empty() || !is_encoded(group);
+        }
+        rest = after;
+    }
+    true
+}
+
+/// The border that an encoded caller is shown for `border`: the least encoding that is not below it.
+///
+/// No encoding lies between the two, so encoded keys are tiled identically by both. There always is one, since
+/// a long enough row of full `FF` groups is above any bytes. Empty (an infinite border) stays empty.
+pub fn ceil(border: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(border.len() + 2 * (GROUP + 1));
+    let mut rest = border;
+    if rest.is_empty() {
+        return Bytes::new();
+    }
+    loop {
+        // The same data bytes can always be kept: a full group may go on with anything.
+        let data_len = rest.len().min(GROUP);
+        out.put_slice(&rest[..data_len]);
+        out.put_bytes(0, GROUP - data_len);
+        let group = &out[out.len() - GROUP..];
+        let zeros = group.iter().rev().take_while(|byte| **byte == 0).count();
+        let Some((wanted, after)) = rest[data_len..].split_first() else {
+            // Nothing of the border is left: the least mark is the one with the most padding.
+            put_end(&mut out, zeros);
+            return out.freeze();
+        };
+        if *wanted == MARK_FULL {
+            out.put_u8(MARK_FULL);
+            if after.is_empty() {
+                put_least_group(&mut out);
+                return out.freeze();
+            }
+            rest = after;
+            continue;
+        }
+        // A last group with exactly the wanted mark is below the border if the border goes on behind it.
+        let wanted_padding = usize::from(MARK_FULL - wanted) - usize::from(!after.is_empty());
+        put_end(&mut out, zeros.min(wanted_padding));
+        return out.freeze();
+    }
+}
+
+/// Ends an encoding after 8 data bytes: with a mark of at most `padding`, or else with one more group.
+fn put_end(out: &mut BytesMut, padding: usize) {
+    out.put_u8(MARK_FULL - padding as u8);
+    if padding == 0 {
+        put_least_group(out);
+    }
+}
+
+/// The least group that ends an encoding: no data.
+fn put_least_group(out: &mut BytesMut) {
+    out.put_bytes(0, GROUP);
+    out.put_u8(MARK_FULL - GROUP as u8);
+}
