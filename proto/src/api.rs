@@ -14,13 +14,14 @@ use crate::{keyspacepb, kvrpcpb, pdpb};
 macro_rules! calls {
     ($(#[$doc:meta])* $request:ident / $response:ident { $($name:ident ( $in:ty ) -> $out:ty),* $(,)? }) => {
         $(#[$doc])*
+        // Unboxed on purpose: a request moves a few times, an allocation each would cost more.
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
         pub enum $request { $($name($in)),* }
 
         #[doc = concat!("The answer to the [`", stringify!($request), "`] of the same name.")]
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, clippy::large_enum_variant)]
         pub enum $response { $($name($out)),* }
 
         impl $request {
