@@ -26,6 +26,9 @@
 //!
 //! *Next stop*: [`node`].
 
+// The tour leads through what is private: `cargo doc --document-private-items`.
+#![allow(rustdoc::private_intra_doc_links)]
+
 pub mod config;
 pub mod election;
 pub mod entry_cache;
