@@ -80,7 +80,7 @@ pub struct Node {
     reads: Reads,
     /// Role and term when reads and lease were last adjusted.
     seen: (Role, Term),
-    /// What the last [`Ready`] said.
+    /// What the last [`crate::Ready`] said.
     reported: RoleChange,
     /// Between `ready` and `persisted`.
     writing: bool,
@@ -206,7 +206,7 @@ impl Node {
         Ok(proposal)
     }
 
-    /// Starts a linearizable read. Its token comes out of a later [`Ready`], in `reads` or in `lost_reads`. All
+    /// Starts a linearizable read. Its token comes out of a later [`crate::Ready`], in `reads` or in `lost_reads`. All
     /// reads requested before the next `ready` share one round of messages.
     pub fn read_index(&mut self, _now: Moment) -> Result<ReadToken, ReadError> {
         self.assert_accepts_input();

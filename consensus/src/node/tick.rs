@@ -22,7 +22,7 @@ use yadkv_proto::time::Moment;
 const QUIET_TICKS_MAX: u32 = 50;
 
 impl Node {
-    /// One [`Config::tick`] has passed. Missed ticks are given as one.
+    /// One [`crate::Config::tick`] has passed. Missed ticks are given as one.
     pub fn tick(&mut self, now: Moment) {
         self.assert_accepts_input();
         if self.is_damaged() {
