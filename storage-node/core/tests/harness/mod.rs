@@ -1,0 +1,334 @@
+//! Three stores over memory engines with an instant network: the loops of the server, one step at a time.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use yadkv_consensus::LogStore;
+use yadkv_engine::memory::Memory;
+use yadkv_engine::{Durability, Engine};
+use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::epoch;
+use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::kvrpcpb::{ApiVersion, Context};
+use yadkv_proto::metapb::{Peer, Region};
+use yadkv_proto::time::{Moment, Now};
+use yadkv_proto::yadkvpb::Envelope;
+use yadkv_storage_core::apply::{Applier, ApplyTask};
+use yadkv_storage_core::config::Config;
+use yadkv_storage_core::front::{Front, Next};
+use yadkv_storage_core::layout;
+use yadkv_storage_core::store::message::{Effects, Input};
+use yadkv_storage_core::store::{Shard, Shared, Worker};
+use yadkv_storage_core::view::Directory;
+
+const TICK: Duration = Duration::from_millis(100);
+const STORES: u64 = 3;
+
+pub struct Store {
+    pub kv: Memory,
+    pub raft: Memory,
+    pub running: Option<Running>,
+}
+
+pub struct Running {
+    pub worker: Worker,
+    pub applier: Applier,
+    pub front: Front,
+}
+
+/// The whole cluster.
+pub struct Cluster {
+    pub now: Now,
+    pub stores: BTreeMap<u64, Store>,
+    pub regions: Vec<Region>,
+    pub cut: BTreeSet<u64>,
+    /// Stores whose apply is held back.
+    pub stalled: BTreeSet<u64>,
+    held: BTreeMap<u64, Vec<ApplyTask>>,
+    network: VecDeque<Envelope>,
+}
+
+pub fn region(id: u64, start: &str, end: &str) -> Region {
+    let peer = |store: u64| Peer {
+        id: id * 10 + store,
+        store_id: store,
+        ..Default::default()
+    };
+    Region {
+        id,
+        start_key: start.as_bytes().to_vec().into(),
+        end_key: end.as_bytes().to_vec().into(),
+        region_epoch: Some(epoch::FIRST),
+        peers: (1..=STORES).map(peer).collect(),
+        ..Default::default()
+    }
+}
+
+impl Cluster {
+    pub fn new(borders: &[&str]) -> Self {
+        let now = Now {
+            moment: Moment(10_000_000_000),
+            wall_ms: 1_000_000,
+        };
+        let mut regions = Vec::new();
+        for (number, start) in borders.iter().enumerate() {
+            let end = borders.get(number + 1).copied().unwrap_or("");
+            regions.push(region(number as u64 + 1, start, end));
+        }
+        let stores = (1..=STORES).map(|id| {
+            let (kv, raft) = (
+                Memory::new(layout::FAMILIES.len()),
+                Memory::new(yadkv_consensus::FAMILIES.len()),
+            );
+            (
+                id,
+                Store {
+                    kv,
+                    raft,
+                    running: None,
+                },
+            )
+        });
+        let mut cluster = Self {
+            now,
+            stores: stores.collect(),
+            regions,
+            cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            held: BTreeMap::new(),
+            network: VecDeque::new(),
+        };
+        for id in 1..=STORES {
+            cluster.start(id);
+            let regions = cluster.regions.clone();
+            cluster.input(id, Input::Create(regions));
+        }
+        cluster
+    }
+
+    pub fn start(&mut self, id: u64) {
+        let store = self.stores.get_mut(&id).unwrap();
+        store.kv.restart();
+        store.raft.restart();
+        let directory = Arc::new(Directory::default());
+        let kv: Arc<dyn Engine> = Arc::new(store.kv.clone());
+        let log = LogStore::open(Arc::new(store.raft.clone()), 1 << 20).unwrap();
+        let shared = Shared {
+            store: StoreId(id),
+            boot_id: self.now.moment.0 + id,
+            seed: id,
+            config: Config::default(),
+            kv: kv.clone(),
+            log,
+            directory: directory.clone(),
+        };
+        let worker = Worker::open(shared, Shard { number: 0, of: 1 }, self.now).unwrap();
+        let applier = Applier::new(kv, directory.clone());
+        let front = Front {
+            store: StoreId(id),
+            directory,
+            config: Config::default(),
+            log_full: false.into(),
+        };
+        store.running = Some(Running {
+            worker,
+            applier,
+            front,
+        });
+    }
+
+    pub fn crash(&mut self, id: u64) {
+        self.stores.get_mut(&id).unwrap().running = None;
+        self.held.remove(&id);
+    }
+
+    pub fn input(&mut self, id: u64, input: Input) {
+        let now = self.now;
+        if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
+            running.worker.handle(input, now).unwrap();
+        }
+    }
+
+    pub fn tick(&mut self) {
+        self.now.moment = self.now.moment.after(TICK);
+        self.now.wall_ms += TICK.as_millis() as u64;
+        for id in 1..=STORES {
+            self.input(id, Input::Tick);
+        }
+        self.settle();
+    }
+
+    /// Runs every store until nothing moves.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            let ids: Vec<u64> = self.stores.keys().copied().collect();
+            for id in ids {
+                self.step(id);
+            }
+            let envelopes = std::mem::take(&mut self.network);
+            if envelopes.is_empty() && self.stores.values().all(|store| !store.wants_round()) {
+                return;
+            }
+            for envelope in envelopes {
+                let (from, to) = (
+                    envelope.from.unwrap().store_id,
+                    envelope.to.unwrap().store_id,
+                );
+                if self.cut.contains(&from) == self.cut.contains(&to) {
+                    self.input(to, Input::Raft(envelope));
+                }
+            }
+        }
+        panic!("the cluster does not settle");
+    }
+
+    fn step(&mut self, id: u64) {
+        let now = self.now;
+        let store = self.stores.get_mut(&id).unwrap();
+        let raft = store.raft.clone();
+        let Some(running) = &mut store.running else {
+            return;
+        };
+        let mut round = running.worker.round(now);
+        self.network.extend(std::mem::take(&mut round.send_now));
+        let effects = std::mem::take(&mut round.effects);
+        let batch = std::mem::take(&mut round.batch);
+        if !batch.is_empty() {
+            let durability = if round.must_sync {
+                Durability::Synced
+            } else {
+                Durability::Buffered
+            };
+            raft.write(batch, durability).unwrap();
+        }
+        let later = running.worker.persisted(round, now);
+        self.carry_out(id, effects);
+        self.carry_out(id, later);
+    }
+
+    fn carry_out(&mut self, id: u64, effects: Effects) {
+        self.network.extend(effects.send);
+        let tasks = self.held.entry(id).or_default();
+        tasks.extend(effects.apply);
+        if !self.stalled.contains(&id) && !tasks.is_empty() {
+            let tasks = std::mem::take(tasks);
+            self.apply(id, tasks);
+        }
+        let store = &self.stores[&id];
+        effects
+            .reads
+            .into_iter()
+            .for_each(|read| read.serve(&store.kv));
+    }
+
+    fn apply(&mut self, id: u64, tasks: Vec<ApplyTask>) {
+        let store = self.stores.get_mut(&id).unwrap();
+        let running = store.running.as_mut().unwrap();
+        let mut prepared = running.applier.prepare(tasks).unwrap();
+        store
+            .kv
+            .write(std::mem::take(&mut prepared.batch), Durability::Buffered)
+            .unwrap();
+        let applied = prepared.finish();
+        running
+            .worker
+            .handle(Input::Applied(applied), self.now)
+            .unwrap();
+    }
+
+    pub fn unstall(&mut self, id: u64) {
+        self.stalled.remove(&id);
+        if let Some(tasks) = self.held.remove(&id).filter(|tasks| !tasks.is_empty()) {
+            self.apply(id, tasks);
+        }
+        self.settle();
+    }
+
+    /// The context a client with a fresh route would send.
+    pub fn context(&self, store: u64, key: &[u8], api: ApiVersion) -> Context {
+        let contains = |region: &&Region| {
+            key >= &region.start_key[..] && (region.end_key.is_empty() || key < &region.end_key[..])
+        };
+        let region = self.regions.iter().find(contains).unwrap();
+        let peer = region
+            .peers
+            .iter()
+            .find(|peer| peer.store_id == store)
+            .copied();
+        let mut context = Context {
+            region_id: region.id,
+            region_epoch: region.region_epoch,
+            peer,
+            ..Default::default()
+        };
+        context.set_api_version(api);
+        context
+    }
+
+    /// Sends a request and settles; `None` if it is still waiting.
+    pub fn call(&mut self, id: u64, request: StoreRequest) -> Answer {
+        let answer = self.submit(id, request);
+        self.settle();
+        answer
+    }
+
+    pub fn submit(&mut self, id: u64, request: StoreRequest) -> Answer {
+        let answer = Answer::default();
+        let slot = answer.0.clone();
+        let now = self.now;
+        let store = self.stores.get_mut(&id).unwrap();
+        let kv = store.kv.clone();
+        let Some(running) = &mut store.running else {
+            return answer;
+        };
+        let reply = Box::new(move |response| *slot.lock().unwrap() = Some(response));
+        match running.front.submit(request, reply, now) {
+            Next::Answered => {}
+            Next::Send(_, input) => running.worker.handle(input, now).unwrap(),
+            Next::Read(read, task) => {
+                let response = read.evaluate(&kv, task.responder.kind(), &task.request);
+                if read.confirm(now.moment) {
+                    task.responder.answer(response);
+                } else {
+                    running.worker.handle(Input::Read(task), now).unwrap();
+                }
+            }
+        }
+        answer
+    }
+
+    pub fn leader(&self, region: u64) -> Option<u64> {
+        let leads = |store: &Store| {
+            let running = store.running.as_ref()?;
+            running
+                .worker
+                .peer(RegionId(region))
+                .filter(|peer| peer.is_leader())
+                .map(|peer| peer.node().term())
+        };
+        self.stores
+            .iter()
+            .filter_map(|(id, store)| Some((leads(store)?, *id)))
+            .max()
+            .map(|(_, id)| id)
+    }
+}
+
+impl Store {
+    fn wants_round(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.worker.wants_round())
+    }
+}
+
+/// Where an answer arrives.
+#[derive(Clone, Default)]
+pub struct Answer(pub Arc<Mutex<Option<StoreResponse>>>);
+
+impl Answer {
+    pub fn take(&self) -> Option<StoreResponse> {
+        self.0.lock().unwrap().take()
+    }
+}

@@ -1,0 +1,390 @@
+//! Runs every scenario of `tests/scripts` on three stores and compares the answers with what the script says.
+//!
+//! | command | |
+//! |---|---|
+//! | `cluster [BORDER…]` | three stores, a region between each two borders; ticks until all have leaders |
+//! | `put S K V [ttl=S]` · `get S K` · `delete S K` · `cas S K OLD NEW` (`""` is absent) · `ttl S K` | a call to store S; S may be `leader` |
+//! | `scan S A B [limit=N] [reverse]` · `delete_range S A B` · `checksum S` | the same |
+//! | options of calls | `v2`, `replica`, `version=N`, `region=N`, `store=N`, `peer=N`, `cf=NAME`, `later` |
+//! | `answers` | shows answers of calls made with `later` |
+//! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
+//! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod harness;
+
+use bytes::Bytes;
+use goldenscript::{ArgumentConsumer, Command, Context as ScriptContext, Runner};
+use harness::{Answer, Cluster};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use yadkv_engine::{Direction, Engine};
+use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::errorpb;
+use yadkv_proto::kvrpcpb::*;
+use yadkv_storage_core::layout;
+use yadkv_storage_core::store::message::Input;
+
+struct Script {
+    cluster: Cluster,
+    waiting: Vec<(String, Answer)>,
+}
+
+type Failure = Box<dyn Error>;
+
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+fn operand(args: &mut ArgumentConsumer<'_>) -> Result<Bytes, Failure> {
+    let written = args.next_pos().ok_or("an argument is missing")?;
+    Ok(Bytes::from(written.to_string()))
+}
+
+fn take<T: std::str::FromStr>(
+    args: &mut ArgumentConsumer<'_>,
+    key: &str,
+) -> Result<Option<T>, Failure> {
+    let parse = |text: &str| {
+        text.parse()
+            .map_err(|_| format!("{key}={text} does not parse").into())
+    };
+    args.take_key(key).map(parse).transpose()
+}
+
+impl Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &ScriptContext) -> Result<String, Failure> {
+        let mut args = command.consume_args();
+        let mut out = String::new();
+        match command.name.as_str() {
+            "cluster" => {
+                let mut borders = vec![""];
+                while let Some(border) = args.next_pos() {
+                    borders.push(border);
+                }
+                self.cluster = Cluster::new(&borders);
+                for _ in 0..30 {
+                    self.cluster.tick();
+                }
+            }
+            "tick" => {
+                for _ in 0..args.next_pos().unwrap_or("1").parse::<u32>()? {
+                    self.cluster.tick();
+                }
+            }
+            "cut" => {
+                while let Some(store) = args.next_pos() {
+                    let store = self.store(store)?;
+                    self.cluster.cut.insert(store);
+                }
+            }
+            "heal" => self.cluster.cut.clear(),
+            "crash" | "power_loss" | "start" | "stall" | "unstall" => {
+                let written = args.next_pos().ok_or("which store?")?;
+                let store = self.store(written)?;
+                self.process(&command.name, store);
+            }
+            "transfer" => {
+                let region: u64 = args.next_pos().ok_or("which region?")?.parse()?;
+                let to: u64 = args.next_pos().ok_or("to which store?")?.parse()?;
+                let leader = self.cluster.leader(region).ok_or("nobody leads")?;
+                let peer = self.cluster.regions[region as usize - 1].peers[to as usize - 1];
+                let region = yadkv_proto::id::RegionId(region);
+                self.cluster
+                    .input(leader, Input::TransferLeader { region, to: peer });
+                self.cluster.settle();
+            }
+            "leader" => {
+                let region = args.next_pos().unwrap_or("1").parse()?;
+                writeln!(out, "{:?}", self.cluster.leader(region))?;
+            }
+            "same" => writeln!(out, "{}", self.same())?,
+            "answers" => {
+                for (name, answer) in &self.waiting {
+                    let shown = answer.take().map_or("waiting".into(), show);
+                    writeln!(out, "{name}: {shown}")?;
+                }
+                self.waiting.clear();
+            }
+            name => out = self.call(name, &mut args)?,
+        }
+        args.reject_next()?;
+        Ok(out)
+    }
+}
+
+impl Script {
+    fn store(&self, written: &str) -> Result<u64, Failure> {
+        match written {
+            "leader" => Ok(self.cluster.leader(1).ok_or("nobody leads")?),
+            "follower" => {
+                let leader = self.cluster.leader(1).ok_or("nobody leads")?;
+                Ok(if leader == 1 { 2 } else { 1 })
+            }
+            number => Ok(number.parse()?),
+        }
+    }
+
+    fn process(&mut self, command: &str, store: u64) {
+        match command {
+            "crash" => self.cluster.crash(store),
+            "power_loss" => {
+                self.cluster.crash(store);
+                self.cluster.stores[&store].kv.power_loss(0);
+                self.cluster.stores[&store].raft.power_loss(0);
+            }
+            "start" => self.cluster.start(store),
+            "stall" => {
+                self.cluster.stalled.insert(store);
+            }
+            _ => self.cluster.unstall(store),
+        }
+    }
+
+    fn call(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let written = args.next_pos().ok_or("which store?")?;
+        let store = self.store(written)?;
+        let request = self.request(name, store, args)?;
+        if take::<bool>(args, "later")?.unwrap_or(false) {
+            let answer = self.cluster.submit(store, request);
+            self.waiting.push((name.into(), answer));
+            return Ok(String::new());
+        }
+        let answer = self.cluster.call(store, request).take();
+        Ok(format!("{}\n", answer.map_or("waiting".into(), show)))
+    }
+
+    fn request(
+        &self,
+        name: &str,
+        store: u64,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<StoreRequest, Failure> {
+        let api = if take::<bool>(args, "v2")?.unwrap_or(false) {
+            ApiVersion::V2
+        } else {
+            ApiVersion::V1
+        };
+        let ttl = take(args, "ttl")?.unwrap_or(0);
+        let cf: String = take(args, "cf")?.unwrap_or_default();
+        let mut operands = Vec::new();
+        while let Ok(operand) = operand(args) {
+            operands.push(operand);
+        }
+        let first = operands.first().cloned().unwrap_or_default();
+        let second = operands.get(1).cloned().unwrap_or_default();
+        let place = if api == ApiVersion::V2 {
+            yadkv_proto::codec::encode(&first)
+        } else {
+            first.clone()
+        };
+        let mut context = self.cluster.context(store, &place, api);
+        context.replica_read = take(args, "replica")?.unwrap_or(false);
+        if let Some(version) = take(args, "version")? {
+            context.region_epoch.as_mut().unwrap().version = version;
+        }
+        context.region_id = take(args, "region")?.unwrap_or(context.region_id);
+        let peer = context.peer.as_mut().unwrap();
+        peer.id = take(args, "peer")?.unwrap_or(peer.id);
+        peer.store_id = take(args, "store")?.unwrap_or(peer.store_id);
+        let context = Some(context);
+        let (limit, reverse) = (
+            take(args, "limit")?.unwrap_or(100),
+            take(args, "reverse")?.unwrap_or(false),
+        );
+        Ok(match name {
+            "put" => RawPutRequest {
+                context,
+                key: first,
+                value: second,
+                cf,
+                ttl,
+                for_cas: false,
+            }
+            .into(),
+            "get" => RawGetRequest {
+                context,
+                key: first,
+                cf,
+            }
+            .into(),
+            "delete" => RawDeleteRequest {
+                context,
+                key: first,
+                cf,
+                for_cas: false,
+            }
+            .into(),
+            "ttl" => RawGetKeyTtlRequest {
+                context,
+                key: first,
+                cf,
+            }
+            .into(),
+            "cas" => RawCasRequest {
+                context,
+                key: first,
+                previous_not_exist: second.is_empty(),
+                previous_value: second,
+                value: operands.get(2).cloned().unwrap_or_default(),
+                cf,
+                ttl,
+                delete: false,
+            }
+            .into(),
+            "scan" => RawScanRequest {
+                context,
+                start_key: first,
+                end_key: second,
+                limit,
+                reverse,
+                cf,
+                key_only: false,
+            }
+            .into(),
+            "delete_range" => RawDeleteRangeRequest {
+                context,
+                start_key: first,
+                end_key: second,
+                cf,
+            }
+            .into(),
+            "checksum" => RawChecksumRequest {
+                context,
+                algorithm: 0,
+                ranges: vec![KeyRange::default()],
+            }
+            .into(),
+            other => return Err(format!("unknown command {other}").into()),
+        })
+    }
+
+    /// Compares what the running stores hold.
+    fn same(&self) -> bool {
+        let contents = self
+            .cluster
+            .stores
+            .values()
+            .filter(|store| store.running.is_some())
+            .map(|store| {
+                let snapshot = store.kv.snapshot();
+                let mut pairs = Vec::new();
+                for family in [layout::RAW, layout::RAW2] {
+                    let visit = &mut |key: &[u8], value: &[u8]| {
+                        pairs.push((family, key.to_vec(), value.to_vec()));
+                        ControlFlow::Continue(())
+                    };
+                    snapshot
+                        .scan(family, &[], &[], Direction::Forward, visit)
+                        .unwrap();
+                }
+                pairs
+            });
+        let contents: Vec<_> = contents.collect();
+        contents.windows(2).all(|pair| pair[0] == pair[1])
+    }
+}
+
+fn region_error(error: errorpb::Error) -> String {
+    error.message
+}
+
+fn show(response: StoreResponse) -> String {
+    macro_rules! done {
+        ($response:expr) => {{
+            let response = $response;
+            match (response.region_error, response.error.as_str()) {
+                (Some(error), _) => region_error(error),
+                (None, "") => "ok".into(),
+                (None, error) => format!("error: {error}"),
+            }
+        }};
+    }
+    match response {
+        StoreResponse::RawPut(response) => done!(response),
+        StoreResponse::RawDelete(response) => done!(response),
+        StoreResponse::RawDeleteRange(response) => done!(response),
+        StoreResponse::RawGet(response)
+            if response.region_error.is_none() && response.error.is_empty() =>
+        {
+            if response.not_found {
+                "not found".into()
+            } else {
+                format!("\"{}\"", text(&response.value))
+            }
+        }
+        StoreResponse::RawGet(response) => done!(response),
+        StoreResponse::RawGetKeyTtl(response) if response.region_error.is_none() => {
+            if response.not_found {
+                "not found".into()
+            } else {
+                format!("{} s", response.ttl)
+            }
+        }
+        StoreResponse::RawCompareAndSwap(response) if response.region_error.is_none() => format!(
+            "succeed={} previous={}",
+            response.succeed,
+            if response.previous_not_exist {
+                "none".into()
+            } else {
+                text(&response.previous_value)
+            }
+        ),
+        StoreResponse::RawCompareAndSwap(response) => done!(response),
+        StoreResponse::RawScan(response) if response.region_error.is_none() => {
+            let pairs = response
+                .kvs
+                .iter()
+                .map(|pair| format!("{}={}", text(&pair.key), text(&pair.value)));
+            pairs.collect::<Vec<_>>().join(" ")
+        }
+        StoreResponse::RawScan(response) => {
+            response.region_error.map_or(String::new(), region_error)
+        }
+        StoreResponse::RawChecksum(response) => {
+            format!(
+                "{:x} kvs={} bytes={}",
+                response.checksum, response.total_kvs, response.total_bytes
+            )
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn run(name: &str) {
+    let mut script = Script {
+        cluster: Cluster::new(&[""]),
+        waiting: Vec::new(),
+    };
+    goldenscript::run(&mut script, format!("tests/scripts/{name}")).unwrap();
+}
+
+#[test]
+fn raw() {
+    run("raw");
+}
+
+#[test]
+fn routing() {
+    run("routing");
+}
+
+#[test]
+fn leaders() {
+    run("leaders");
+}
+
+#[test]
+fn restart() {
+    run("restart");
+}
+
+#[test]
+fn ttl() {
+    run("ttl");
+}
