@@ -41,6 +41,7 @@ package!(
     metapb,
     mvccpb,
     pdpb,
+    placementpb,
     storagepb,
     tikvpb,
     yadkvpb

@@ -1,0 +1,376 @@
+//! What a placement driver member is told at its start, and the settings that operators change.
+//!
+//! *Place*: the server's command line and configuration file fill it → [`crate::Member::open`] checks and
+//! keeps it.
+//!
+//! *Types to know*: [`Config`], [`MemberAddress`], [`ScheduleConfig`], [`BootstrapConfig`].
+//!
+//! *Life of a setting*: `name=value` text → [`Config::set`] (one parser for `--set` and for files) →
+//! [`Config::validate`] (ranges and relations, each refusal naming field, value and allowed range).
+//!
+//! *Next stop*: [`crate::cluster`], the state that these settings shape.
+
+use crate::border;
+use bytes::Bytes;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use yadkv_proto::id::PeerId;
+
+/// How long a request may wait for a leader, a lease or an applied entry before it is refused.
+pub const HOLD_MAX: Duration = Duration::from_millis(1500);
+
+/// A setting that cannot be used: refuse to start and show it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No setting has this name.
+    #[error("no setting is called {0}: see --print-default-config")]
+    Unknown(String),
+    /// The value is outside what the setting allows.
+    #[error("{field} = {value} is not allowed: use {allowed}")]
+    Value {
+        /// Dotted name of the setting.
+        field: String,
+        /// What was given.
+        value: String,
+        /// What may be given.
+        allowed: String,
+    },
+}
+
+impl ConfigError {
+    fn value(field: &str, value: impl ToString, allowed: &str) -> Self {
+        Self::Value {
+            field: field.to_owned(),
+            value: value.to_string(),
+            allowed: allowed.to_owned(),
+        }
+    }
+}
+
+/// One member of the placement driver; the list is the same on every member and never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberAddress {
+    /// Node id in the Raft group, from 1.
+    pub id: PeerId,
+    /// Name that people see.
+    pub name: String,
+    /// Where clients reach it: `http://host:port`.
+    pub client_url: String,
+    /// Where other members reach it: `http://host:port`.
+    pub peer_url: String,
+}
+
+/// Everything a member needs besides its engines.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which of `members` this is.
+    pub member: PeerId,
+    /// All members, this one included; 1 to 7.
+    pub members: Vec<MemberAddress>,
+    /// Different at every start of the process; keeps read contexts of two lives apart.
+    pub boot_id: u64,
+    /// Spreads election timeouts and chooses the cluster id.
+    pub seed: u64,
+    /// Scheduling and the life of stores.
+    pub schedule: ScheduleConfig,
+    /// The first regions.
+    pub bootstrap: BootstrapConfig,
+    /// A mistake to make on purpose, for the tests that must find it.
+    #[cfg(feature = "planted-bugs")]
+    pub planted: Option<PlantedBug>,
+}
+
+/// Mistakes that tests switch on to see that they are found.
+#[cfg(feature = "planted-bugs")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedBug {
+    /// A new leader reads the timestamp bound when it is elected, before it applied an entry of its own
+    /// term: an older leader's last raise may still be unapplied (hazards 4.4).
+    TsoBoundReadTooEarly,
+}
+
+/// When a store counts as gone, and how leaders are balanced. Names start with `schedule.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleConfig {
+    /// Silence after which a store is Disconnected: no new leaders go there. Default 20 s. Too small: a
+    /// pause moves leaders about; too large: leaders are sent to a dead store.
+    pub store_disconnect_time: Duration,
+    /// Silence after which a store is Down. Default 30 min; may equal the disconnect time, never be less.
+    /// Too small: a reboot costs a full copy of the store; too large: data stays under-replicated.
+    pub store_dead_time: Duration,
+    /// Whether leaders are spread evenly. Default true.
+    pub balance_leaders: bool,
+    /// How often schedulers look at the cluster. Default 1 s. Too small: work for nothing; too large:
+    /// balance comes late.
+    pub interval: Duration,
+    /// Life of an operator. Default 3 min: three idle region heartbeats. Too small: it is dropped before
+    /// the region's leader hears of it; too large: a lost one blocks the region.
+    pub operator_timeout: Duration,
+    /// Operators that may touch one store at a time. Default 8. Too small: slow balance; too large: a
+    /// wave of transfers at once.
+    pub operators_per_store_max: u32,
+}
+
+impl Default for ScheduleConfig {
+    fn default() -> Self {
+        Self {
+            store_disconnect_time: Duration::from_secs(20),
+            store_dead_time: Duration::from_secs(30 * 60),
+            balance_leaders: true,
+            interval: Duration::from_secs(1),
+            operator_timeout: Duration::from_secs(180),
+            operators_per_store_max: 8,
+        }
+    }
+}
+
+/// The first regions. Names start with `bootstrap.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootstrapConfig {
+    /// Stores that must have registered before the first regions are written, and replicas of each first
+    /// region. Default 3; 1 for a single-node cluster. Too small: one copy only; too large: the cluster
+    /// never starts.
+    pub stores: u32,
+    /// Borders besides those that the protocol needs. Default none. In text: a list separated by commas,
+    /// each `hex:` and hexadecimal digits, or text with `\xNN` for other bytes.
+    pub borders: Vec<Bytes>,
+}
+
+impl Default for BootstrapConfig {
+    fn default() -> Self {
+        Self {
+            stores: 3,
+            borders: Vec::new(),
+        }
+    }
+}
+
+/// Replicas of a first region, at most.
+const BOOTSTRAP_STORES_MAX: u32 = 9;
+/// Configured borders, at most: all first regions travel in one entry.
+const BOOTSTRAP_BORDERS_MAX: usize = 4096;
+/// Bytes of one configured border, at most.
+const BORDER_BYTES_MAX: usize = 8 << 10;
+const MEMBERS_MAX: usize = 7;
+
+impl Config {
+    /// A configuration with default settings.
+    pub fn new(member: PeerId, members: Vec<MemberAddress>, boot_id: u64, seed: u64) -> Self {
+        Self {
+            member,
+            members,
+            boot_id,
+            seed,
+            schedule: ScheduleConfig::default(),
+            bootstrap: BootstrapConfig::default(),
+            #[cfg(feature = "planted-bugs")]
+            planted: None,
+        }
+    }
+
+    /// Sets one setting from text, as `--set` and configuration files give it. Check the whole with
+    /// [`Config::validate`] afterwards.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
+        let schedule = &mut self.schedule;
+        match name {
+            "schedule.store_disconnect_time" => {
+                schedule.store_disconnect_time = duration(name, value)?;
+            }
+            "schedule.store_dead_time" => schedule.store_dead_time = duration(name, value)?,
+            "schedule.balance_leaders" => {
+                schedule.balance_leaders = value
+                    .parse()
+                    .map_err(|_| ConfigError::value(name, value, "true or false"))?;
+            }
+            "schedule.interval" => schedule.interval = duration(name, value)?,
+            "schedule.operator_timeout" => schedule.operator_timeout = duration(name, value)?,
+            "schedule.operators_per_store_max" => {
+                schedule.operators_per_store_max = number(name, value)?;
+            }
+            "bootstrap.stores" => self.bootstrap.stores = number(name, value)?,
+            "bootstrap.borders" => {
+                self.bootstrap.borders = border::parse_list(value).map_err(|reason| {
+                    ConfigError::value(name, value, &format!("borders separated by commas ({reason})"))
+                })?;
+            }
+            _ => return Err(ConfigError::Unknown(name.to_owned())),
+        }
+        Ok(())
+    }
+
+    /// Every setting as `(name, value)`, in the order of documentation; the values parse back.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let schedule = &self.schedule;
+        vec![
+            ("schedule.store_disconnect_time", show(schedule.store_disconnect_time)),
+            ("schedule.store_dead_time", show(schedule.store_dead_time)),
+            ("schedule.balance_leaders", schedule.balance_leaders.to_string()),
+            ("schedule.interval", show(schedule.interval)),
+            ("schedule.operator_timeout", show(schedule.operator_timeout)),
+            (
+                "schedule.operators_per_store_max",
+                schedule.operators_per_store_max.to_string(),
+            ),
+            ("bootstrap.stores", self.bootstrap.stores.to_string()),
+            ("bootstrap.borders", border::show_list(&self.bootstrap.borders)),
+        ]
+    }
+
+    /// Checks ranges and the relations between settings.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_members()?;
+        self.validate_schedule()?;
+        let stores = self.bootstrap.stores;
+        if !(1..=BOOTSTRAP_STORES_MAX).contains(&stores) {
+            return Err(ConfigError::value("bootstrap.stores", stores, "1 to 9"));
+        }
+        if self.bootstrap.borders.len() > BOOTSTRAP_BORDERS_MAX {
+            let count = format!("{} borders", self.bootstrap.borders.len());
+            return Err(ConfigError::value("bootstrap.borders", count, "at most 4096 borders"));
+        }
+        for key in &self.bootstrap.borders {
+            if key.is_empty() || key.len() > BORDER_BYTES_MAX || !border::is_border(key) {
+                return Err(ConfigError::value(
+                    "bootstrap.borders",
+                    border::show(key),
+                    "1 to 8192 bytes that do not go on after a whole memcomparable key",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_members(&self) -> Result<(), ConfigError> {
+        let count = self.members.len();
+        if !(1..=MEMBERS_MAX).contains(&count) {
+            return Err(ConfigError::value("members", count, "1 to 7 members"));
+        }
+        let ids: BTreeSet<_> = self.members.iter().map(|member| member.id).collect();
+        let urls: BTreeSet<_> = self.members.iter().map(|member| &member.client_url).collect();
+        if ids.len() != count || urls.len() != count || ids.contains(&PeerId::NONE) {
+            let shown: Vec<_> = self.members.iter().map(|m| format!("{} {}", m.id.0, m.client_url)).collect();
+            return Err(ConfigError::value(
+                "members",
+                shown.join(", "),
+                "different ids from 1 and different client urls",
+            ));
+        }
+        if !ids.contains(&self.member) {
+            return Err(ConfigError::value("member", self.member.0, "the id of one of the members"));
+        }
+        match self.members.iter().find(|m| !m.client_url.starts_with("http://")) {
+            Some(member) => Err(ConfigError::value(
+                "client_url",
+                &member.client_url,
+                "http://host:port",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_schedule(&self) -> Result<(), ConfigError> {
+        let schedule = &self.schedule;
+        let second = Duration::from_secs(1);
+        let day = 86400 * second;
+        let within = |field: &str, value: Duration, min: Duration, max: Duration| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            let allowed = format!("{} to {}", show(min), show(max));
+            Err(ConfigError::value(field, show(value), &allowed))
+        };
+        within("schedule.store_disconnect_time", schedule.store_disconnect_time, second, day)?;
+        within(
+            "schedule.store_dead_time",
+            schedule.store_dead_time,
+            schedule.store_disconnect_time,
+            365 * day,
+        )?;
+        within("schedule.interval", schedule.interval, second / 10, 3600 * second)?;
+        within("schedule.operator_timeout", schedule.operator_timeout, second, day)?;
+        match schedule.operators_per_store_max {
+            1..=1024 => Ok(()),
+            other => Err(ConfigError::value("schedule.operators_per_store_max", other, "1 to 1024")),
+        }
+    }
+}
+
+fn number(name: &str, value: &str) -> Result<u32, ConfigError> {
+    value.parse().map_err(|_| ConfigError::value(name, value, "a whole number"))
+}
+
+/// Parses `250ms`, `20s`, `30m`, `2h`.
+fn duration(name: &str, value: &str) -> Result<Duration, ConfigError> {
+    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let (digits, unit) = value.split_at(split);
+    let unit_ms = match unit {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        _ => None,
+    };
+    let count = digits.parse::<u64>().ok();
+    match count.zip(unit_ms).and_then(|(count, unit)| count.checked_mul(unit)) {
+        Some(ms) => Ok(Duration::from_millis(ms)),
+        None => Err(ConfigError::value(name, value, "a number and a unit: 250ms, 20s, 30m, 2h")),
+    }
+}
+
+/// Shows a duration so that [`duration`] reads it back.
+fn show(duration: Duration) -> String {
+    match duration.as_millis() {
+        ms if ms % 3_600_000 == 0 && ms > 0 => format!("{}h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 && ms > 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let members = (1..=3).map(|id| MemberAddress {
+            id: PeerId(id),
+            name: format!("pd{id}"),
+            client_url: format!("http://pd{id}:2379"),
+            peer_url: format!("http://pd{id}:2379"),
+        });
+        Config::new(PeerId(1), members.collect(), 1, 1)
+    }
+
+    #[test]
+    fn settings_parse_back() {
+        let mut before = config();
+        before.bootstrap.borders = vec![Bytes::from_static(b"a,\x00\xff"), Bytes::from_static(b"m")];
+        before.schedule.interval = Duration::from_millis(1250);
+        let mut after = config();
+        for (name, value) in before.settings() {
+            after.set(name, &value).unwrap();
+        }
+        assert_eq!(before.settings(), after.settings());
+        after.validate().unwrap();
+    }
+
+    #[test]
+    fn refusals_name_field_value_and_range() {
+        let mut config = config();
+        config.set("schedule.store_dead_time", "19s").unwrap();
+        assert_eq!(
+            config.validate().unwrap_err().to_string(),
+            "schedule.store_dead_time = 19s is not allowed: use 20s to 8760h"
+        );
+        config.set("schedule.store_dead_time", "20s").unwrap();
+        config.validate().unwrap();
+        let refusal = config.set("bootstrap.stores", "three").unwrap_err();
+        assert_eq!(
+            refusal.to_string(),
+            "bootstrap.stores = three is not allowed: use a whole number"
+        );
+        assert!(config.set("schedule.nothing", "1").is_err());
+        assert!(config.set("schedule.interval", "99999999999999999999h").is_err());
+    }
+}
