@@ -90,6 +90,10 @@ impl Pending {
             if !succeeds(region, known) {
                 return Offer::Refused("the epoch is stale");
             }
+            if KeyRange::of(region) == KeyRange::of(known) {
+                let removed = vec![RegionId(region.id)];
+                return Offer::Fits(Replacement { removed, added: vec![region.clone()] });
+            }
         }
         let range = KeyRange::of(region);
         if map.overlapping(&range).any(|known| !succeeds(region, known)) {

@@ -165,7 +165,7 @@ mod tests {
                 ..Region::default()
             }),
         };
-        assert_eq!(hex(&encode(&record)), "080112160807120161 1a016222040801 10022a0408081009".replace(' ', ""));
+        assert_eq!(hex(&encode(&record)), "0801121408071201611a01622204080110022a0408081009");
         assert_eq!(decode::<RegionRecord>(REGION, b"k", &encode(&record)).unwrap(), record);
     }
 

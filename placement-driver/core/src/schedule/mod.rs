@@ -1,0 +1,84 @@
+//! Schedulers: pure functions from what the leader knows to what should change.
+//!
+//! *Place*: [`crate::member`] builds a [`ClusterView`] every `schedule.interval`, asks each scheduler, and
+//! gives its wishes to [`operator::Operators`]; a region's leader hears of its operator in the answer to
+//! its next heartbeat.
+//!
+//! ```text
+//! heartbeats ─▶ reports ─▶ ClusterView ─▶ balance_leaders ─▶ operators ─▶ heartbeat answer
+//! ```
+//!
+//! *Types to know*: [`ClusterView`], [`operator::Operator`].
+//!
+//! *Invariants*: the same view and configuration give the same wishes; a scheduler changes nothing itself.
+//!
+//! *Next stop*: [`balance_leaders`], then [`operator`].
+
+pub mod balance_leaders;
+pub mod operator;
+
+use crate::cluster::Cluster;
+use crate::config::ScheduleConfig;
+use crate::reports::{Condition, Reports};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use yadkv_proto::id::{PeerId, RegionId, StoreId};
+use yadkv_proto::metapb::Region;
+use yadkv_proto::time::Moment;
+
+/// A store as schedulers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreView {
+    /// How alive it is.
+    pub condition: Condition,
+    /// Regions that it leads.
+    pub leaders: usize,
+}
+
+/// A region as schedulers see it.
+#[derive(Clone, Debug)]
+pub struct RegionView {
+    /// The descriptor.
+    pub region: Arc<Region>,
+    /// Its leader's store.
+    pub leader: StoreId,
+    /// Peers that should not lead: lagging or not heard.
+    pub unfit: Vec<PeerId>,
+}
+
+/// What the leader knows, frozen.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterView {
+    /// All stores.
+    pub stores: BTreeMap<StoreId, StoreView>,
+    /// Regions whose leader has reported.
+    pub regions: BTreeMap<RegionId, RegionView>,
+}
+
+/// A scheduler acts only when this share of the regions has reported: counting the rest would be guessing.
+const REPORTED_PERCENT_MIN: usize = 80;
+
+impl ClusterView {
+    /// Freezes what is known; none while too few regions have reported.
+    pub fn of(cluster: &Cluster, reports: &Reports, config: &ScheduleConfig, now: Moment) -> Option<Self> {
+        if reports.leads_len() * 100 < cluster.regions().len() * REPORTED_PERCENT_MIN {
+            return None;
+        }
+        let mut view = Self::default();
+        for (id, store) in cluster.stores() {
+            let condition = reports.condition(store, config, now);
+            view.stores.insert(*id, StoreView { condition, leaders: 0 });
+        }
+        for region in cluster.regions().iter() {
+            let id = RegionId(region.id);
+            let Some(lead) = reports.lead(id) else { continue };
+            let leader = StoreId(lead.peer.store_id);
+            if let Some(store) = view.stores.get_mut(&leader) {
+                store.leaders += 1;
+            }
+            let unfit = lead.pending.iter().chain(&lead.down).copied().collect();
+            view.regions.insert(id, RegionView { region: region.clone(), leader, unfit });
+        }
+        Some(view)
+    }
+}
