@@ -47,7 +47,10 @@ pub fn fixed_borders() -> Vec<Bytes> {
 
 /// All borders of the first regions, in order, each once.
 pub fn borders(configured: &[Bytes]) -> Vec<Bytes> {
-    let all: BTreeSet<Bytes> = fixed_borders().into_iter().chain(configured.iter().cloned()).collect();
+    let all: BTreeSet<Bytes> = fixed_borders()
+        .into_iter()
+        .chain(configured.iter().cloned())
+        .collect();
     all.into_iter().collect()
 }
 
@@ -58,20 +61,40 @@ pub fn ids_needed(borders: usize, stores: usize) -> u64 {
 
 /// The first regions between `borders`, with a peer on each of `stores` and ids from `first_id` on.
 /// Suggested leaders go round robin.
-pub fn first_regions(borders: &[Bytes], stores: &[StoreId], first_id: u64, now_ms: u64) -> Bootstrap {
+pub fn first_regions(
+    borders: &[Bytes],
+    stores: &[StoreId],
+    first_id: u64,
+    now_ms: u64,
+) -> Bootstrap {
     assert!(!stores.is_empty(), "a region has a replica");
     let mut ids = first_id..;
     let mut next = || ids.next().expect("ids are u64 and never run out");
-    let mut bootstrap = Bootstrap { now_ms, ..Bootstrap::default() };
+    let mut bootstrap = Bootstrap {
+        now_ms,
+        ..Bootstrap::default()
+    };
     for at in 0..=borders.len() {
-        let start = if at == 0 { Bytes::new() } else { borders[at - 1].clone() };
+        let start = if at == 0 {
+            Bytes::new()
+        } else {
+            borders[at - 1].clone()
+        };
         let id = next();
         let peers: Vec<_> = stores
             .iter()
-            .map(|store| Peer { id: next(), store_id: store.0, ..Peer::default() })
+            .map(|store| Peer {
+                id: next(),
+                store_id: store.0,
+                ..Peer::default()
+            })
             .collect();
         let leader = peers[at % peers.len()];
-        bootstrap.leaders.push(LeaderHint { region_id: id, peer: Some(leader), term: 0 });
+        bootstrap.leaders.push(LeaderHint {
+            region_id: id,
+            peer: Some(leader),
+            term: 0,
+        });
         bootstrap.regions.push(Region {
             id,
             start_key: start,
@@ -103,7 +126,11 @@ mod tests {
             .collect();
         assert_eq!(ids.len() as u64, ids_needed(borders.len(), stores.len()));
         assert_eq!(ids.first().copied(), Some(10));
-        let leads: Vec<_> = first.leaders.iter().filter_map(|hint| hint.peer.map(|peer| peer.store_id)).collect();
+        let leads: Vec<_> = first
+            .leaders
+            .iter()
+            .filter_map(|hint| hint.peer.map(|peer| peer.store_id))
+            .collect();
         assert_eq!(leads, [1, 2, 3, 1, 2, 3, 1]);
     }
 }

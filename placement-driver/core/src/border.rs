@@ -116,15 +116,17 @@ pub fn is_border(bytes: &[u8]) -> bool {
 
 /// Bytes as people write them: printable text with `\xNN` for the rest, and for `,` and `\`.
 pub fn show(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, byte| {
-        match byte {
-            b'\\' | b',' => write!(text, "\\x{byte:02x}"),
-            0x21..=0x7e => write!(text, "{}", char::from(*byte)),
-            _ => write!(text, "\\x{byte:02x}"),
-        }
-        .expect("a String takes everything");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len()), |mut text, byte| {
+            match byte {
+                b'\\' | b',' => write!(text, "\\x{byte:02x}"),
+                0x21..=0x7e => write!(text, "{}", char::from(*byte)),
+                _ => write!(text, "\\x{byte:02x}"),
+            }
+            .expect("a String takes everything");
+            text
+        })
 }
 
 /// Borders as [`parse_list`] reads them.
@@ -148,7 +150,9 @@ pub fn parse(text: &str) -> Result<Bytes, String> {
             return Err(format!("{text} has an odd number of digits"));
         }
         let pairs = digits.as_bytes().chunks(2);
-        return pairs.map(|pair| hex_byte(pair).ok_or(format!("{text} is not hexadecimal"))).collect();
+        return pairs
+            .map(|pair| hex_byte(pair).ok_or(format!("{text} is not hexadecimal")))
+            .collect();
     }
     let mut out = BytesMut::new();
     let mut rest = text.as_bytes();
@@ -182,7 +186,15 @@ mod tests {
 
     /// Bytes near the marks and the zeros, where mistakes would sit.
     fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![Just(0), Just(1), Just(0xF7), Just(0xF8), Just(0xFE), Just(0xFF), any::<u8>()];
+        let byte = prop_oneof![
+            Just(0),
+            Just(1),
+            Just(0xF7),
+            Just(0xF8),
+            Just(0xFE),
+            Just(0xFF),
+            any::<u8>()
+        ];
         prop::collection::vec(byte, 0..max)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! *Place*: [`crate::member`] applies committed entries to it and reads it to answer; the engine keeps it.
 //!
-//! *Types to know*: [`Cluster`], [`Outcome`] (what became of a command), [`Refusal`].
+//! *Types to know*: [`Cluster`], [`Outcome`] (what became of a command), [`Reject`].
 //!
 //! *Life of a command*: proposed in an `Entry` with others → committed → [`Cluster::apply`] judges it by
 //! the state that the earlier ones left, changes memory and the batch → the batch, closed by the applied
@@ -37,9 +37,11 @@ pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 
 /// Why a command changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Reject {
     /// Another living store has this address.
-    #[error("address {address} belongs to store {owner}, which lives: stop one of the two, or give this one its own address")]
+    #[error(
+        "address {address} belongs to store {owner}, which lives: stop one of the two, or give this one its own address"
+    )]
     AddressTaken {
         /// The address.
         address: String,
@@ -61,7 +63,7 @@ pub enum Refusal {
 }
 
 /// What became of a command.
-pub type Outcome = Result<(), Refusal>;
+pub type Outcome = Result<(), Reject>;
 
 /// The replicated state.
 #[derive(Debug, Default)]
@@ -76,7 +78,11 @@ pub struct Cluster {
 impl Cluster {
     /// Reads the state from an engine opened with [`record::FAMILIES`]. In a new engine the log is taken
     /// to be applied up to (`first_index`, `first_term`), where a new log starts.
-    pub fn load(engine: &dyn Engine, first_index: Index, first_term: Term) -> Result<Self, LoadError> {
+    pub fn load(
+        engine: &dyn Engine,
+        first_index: Index,
+        first_term: Term,
+    ) -> Result<Self, LoadError> {
         let meta = match engine.get(record::META, record::CLUSTER_KEY)? {
             Some(value) => record::decode(record::META, record::CLUSTER_KEY, &value)?,
             None => ClusterRecord {
@@ -90,16 +96,26 @@ impl Cluster {
         let regions = record::load_all::<RegionRecord>(engine, record::REGION)?;
         let leaders = record::load_all::<LeaderRecord>(engine, record::LEADER)?;
         let keyspaces = record::load_all::<KeyspaceRecord>(engine, record::KEYSPACE)?;
-        let regions = RegionMap::load(regions.into_iter().filter_map(|record| record.region).collect())
-            .map_err(|misfit| LoadError::damaged(record::REGION, b"", misfit))?;
+        let regions = RegionMap::load(
+            regions
+                .into_iter()
+                .filter_map(|record| record.region)
+                .collect(),
+        )
+        .map_err(|misfit| LoadError::damaged(record::REGION, b"", misfit))?;
         let stores = stores.into_iter().filter_map(|record| record.store);
         let leaders = leaders.into_iter().filter_map(|record| record.leader);
         Ok(Self {
             meta,
             stores: stores.map(|store| (StoreId(store.id), store)).collect(),
             regions,
-            leaders: leaders.map(|hint| (RegionId(hint.region_id), hint)).collect(),
-            keyspaces: keyspaces.into_iter().map(|keyspace| (keyspace.name.clone(), keyspace)).collect(),
+            leaders: leaders
+                .map(|hint| (RegionId(hint.region_id), hint))
+                .collect(),
+            keyspaces: keyspaces
+                .into_iter()
+                .map(|keyspace| (keyspace.name.clone(), keyspace))
+                .collect(),
         })
     }
 
@@ -165,7 +181,14 @@ impl Cluster {
         }
         let entry = Entry::decode(data.clone()).map_err(|error| error.to_string())?;
         match entry.format {
-            FORMAT if entry.commands.iter().all(|command| command.operation.is_some()) => Ok(entry.commands),
+            FORMAT
+                if entry
+                    .commands
+                    .iter()
+                    .all(|command| command.operation.is_some()) =>
+            {
+                Ok(entry.commands)
+            }
             FORMAT => Err("a command of a newer release".to_owned()),
             other => Err(format!("format {other}, this release knows {FORMAT}")),
         }
@@ -173,12 +196,18 @@ impl Cluster {
 
     /// Encodes commands as the data of an entry.
     pub fn encode(commands: Vec<Command>) -> Bytes {
-        record::encode(&Entry { format: FORMAT, commands })
+        record::encode(&Entry {
+            format: FORMAT,
+            commands,
+        })
     }
 
     /// Applies one command; changes go to memory and `batch`.
     pub fn apply(&mut self, command: Command, batch: &mut WriteBatch) -> Outcome {
-        match command.operation.expect("decode refuses a command without operation") {
+        match command
+            .operation
+            .expect("decode refuses a command without operation")
+        {
             Operation::FormCluster(form) => self.form(form),
             Operation::PutStore(put) => self.put_store(put.store.unwrap_or_default(), batch),
             Operation::RaiseIdBound(raise) => {
@@ -204,14 +233,21 @@ impl Cluster {
 
     /// Closes a batch: everything up to (`index`, `term`) is in it.
     pub fn close(&mut self, index: Index, term: Term, batch: &mut WriteBatch) {
-        assert!(index.0 > self.meta.applied_index, "entries apply once and in order");
+        assert!(
+            index.0 > self.meta.applied_index,
+            "entries apply once and in order"
+        );
         (self.meta.applied_index, self.meta.applied_term) = (index.0, term.0);
-        batch.put(record::META, record::CLUSTER_KEY, record::encode(&self.meta));
+        batch.put(
+            record::META,
+            record::CLUSTER_KEY,
+            record::encode(&self.meta),
+        );
     }
 
     fn form(&mut self, form: placementpb::FormCluster) -> Outcome {
         if self.meta.cluster_id != 0 || form.cluster_id == 0 {
-            return Err(Refusal::Done);
+            return Err(Reject::Done);
         }
         self.meta.cluster_id = form.cluster_id;
         self.meta.member_ids = form.member_ids;
@@ -221,23 +257,33 @@ impl Cluster {
     fn put_store(&mut self, new: Store, batch: &mut WriteBatch) -> Outcome {
         let id = StoreId(new.id);
         if id == StoreId::NONE || id.0 >= self.meta.id_bound {
-            return Err(Refusal::UnknownId(id));
+            return Err(Reject::UnknownId(id));
         }
         let old = self.stores.get(&id);
         if old.is_some_and(|old| old.state() == StoreState::Tombstone) {
-            return Err(Refusal::Tombstone(id));
+            return Err(Reject::Tombstone(id));
         }
         let owner = self.stores.values().find(|other| {
-            other.id != new.id && other.address == new.address && other.state() != StoreState::Tombstone
+            other.id != new.id
+                && other.address == new.address
+                && other.state() != StoreState::Tombstone
         });
         if let Some(owner) = owner {
             let owner = StoreId(owner.id);
-            return Err(Refusal::AddressTaken { address: new.address, owner });
+            return Err(Reject::AddressTaken {
+                address: new.address,
+                owner,
+            });
         }
         let mut store = new;
         store.state = old.map_or(StoreState::Up as i32, |old| old.state);
-        store.node_state = old.map_or(yadkv_proto::metapb::NodeState::Serving as i32, |old| old.node_state);
-        let value = StoreRecord { format: FORMAT, store: Some(store.clone()) };
+        store.node_state = old.map_or(yadkv_proto::metapb::NodeState::Serving as i32, |old| {
+            old.node_state
+        });
+        let value = StoreRecord {
+            format: FORMAT,
+            store: Some(store.clone()),
+        };
         batch.put(record::STORE, record::id_key(id.0), record::encode(&value));
         self.stores.insert(id, store);
         Ok(())
@@ -245,7 +291,7 @@ impl Cluster {
 
     fn bootstrap(&mut self, first: placementpb::Bootstrap, batch: &mut WriteBatch) -> Outcome {
         if self.is_bootstrapped() {
-            return Err(Refusal::Done);
+            return Err(Reject::Done);
         }
         self.regions.first(first.regions.clone())?;
         for region in first.regions {
@@ -284,9 +330,15 @@ impl Cluster {
     fn note(&mut self, leaders: Vec<LeaderHint>, batch: &mut WriteBatch) {
         for hint in leaders {
             let id = RegionId(hint.region_id);
-            let newer = self.leaders.get(&id).is_none_or(|known| hint.term >= known.term);
+            let newer = self
+                .leaders
+                .get(&id)
+                .is_none_or(|known| hint.term >= known.term);
             if newer && self.regions.by_id(id).is_some() {
-                let value = LeaderRecord { format: FORMAT, leader: Some(hint.clone()) };
+                let value = LeaderRecord {
+                    format: FORMAT,
+                    leader: Some(hint.clone()),
+                };
                 batch.put(record::LEADER, record::id_key(id.0), record::encode(&value));
                 self.leaders.insert(id, hint);
             }
@@ -296,7 +348,10 @@ impl Cluster {
 
 fn put_region(region: yadkv_proto::metapb::Region, batch: &mut WriteBatch) {
     let key = record::id_key(region.id);
-    let value = RegionRecord { format: FORMAT, region: Some(region) };
+    let value = RegionRecord {
+        format: FORMAT,
+        region: Some(region),
+    };
     batch.put(record::REGION, key, record::encode(&value));
 }
 

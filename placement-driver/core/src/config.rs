@@ -75,18 +75,6 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// The first regions.
     pub bootstrap: BootstrapConfig,
-    /// A mistake to make on purpose, for the tests that must find it.
-    #[cfg(feature = "planted-bugs")]
-    pub planted: Option<PlantedBug>,
-}
-
-/// Mistakes that tests switch on to see that they are found.
-#[cfg(feature = "planted-bugs")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlantedBug {
-    /// A new leader reads the timestamp bound when it is elected, before it applied an entry of its own
-    /// term: an older leader's last raise may still be unapplied (hazards 4.4).
-    TsoBoundReadTooEarly,
 }
 
 /// When a store counts as gone, and how leaders are balanced. Names start with `schedule.`.
@@ -151,6 +139,8 @@ const BOOTSTRAP_STORES_MAX: u32 = 9;
 const BOOTSTRAP_BORDERS_MAX: usize = 4096;
 /// Bytes of one configured border, at most.
 const BORDER_BYTES_MAX: usize = 8 << 10;
+/// Bytes of all configured borders together, at most.
+const BORDERS_BYTES_MAX: usize = 1 << 20;
 const MEMBERS_MAX: usize = 7;
 
 impl Config {
@@ -163,8 +153,6 @@ impl Config {
             seed,
             schedule: ScheduleConfig::default(),
             bootstrap: BootstrapConfig::default(),
-            #[cfg(feature = "planted-bugs")]
-            planted: None,
         }
     }
 
@@ -190,7 +178,11 @@ impl Config {
             "bootstrap.stores" => self.bootstrap.stores = number(name, value)?,
             "bootstrap.borders" => {
                 self.bootstrap.borders = border::parse_list(value).map_err(|reason| {
-                    ConfigError::value(name, value, &format!("borders separated by commas ({reason})"))
+                    ConfigError::value(
+                        name,
+                        value,
+                        &format!("borders separated by commas ({reason})"),
+                    )
                 })?;
             }
             _ => return Err(ConfigError::Unknown(name.to_owned())),
@@ -202,9 +194,15 @@ impl Config {
     pub fn settings(&self) -> Vec<(&'static str, String)> {
         let schedule = &self.schedule;
         vec![
-            ("schedule.store_disconnect_time", show(schedule.store_disconnect_time)),
+            (
+                "schedule.store_disconnect_time",
+                show(schedule.store_disconnect_time),
+            ),
             ("schedule.store_dead_time", show(schedule.store_dead_time)),
-            ("schedule.balance_leaders", schedule.balance_leaders.to_string()),
+            (
+                "schedule.balance_leaders",
+                schedule.balance_leaders.to_string(),
+            ),
             ("schedule.interval", show(schedule.interval)),
             ("schedule.operator_timeout", show(schedule.operator_timeout)),
             (
@@ -212,7 +210,10 @@ impl Config {
                 schedule.operators_per_store_max.to_string(),
             ),
             ("bootstrap.stores", self.bootstrap.stores.to_string()),
-            ("bootstrap.borders", border::show_list(&self.bootstrap.borders)),
+            (
+                "bootstrap.borders",
+                border::show_list(&self.bootstrap.borders),
+            ),
         ]
     }
 
@@ -226,7 +227,20 @@ impl Config {
         }
         if self.bootstrap.borders.len() > BOOTSTRAP_BORDERS_MAX {
             let count = format!("{} borders", self.bootstrap.borders.len());
-            return Err(ConfigError::value("bootstrap.borders", count, "at most 4096 borders"));
+            return Err(ConfigError::value(
+                "bootstrap.borders",
+                count,
+                "at most 4096 borders",
+            ));
+        }
+        let bytes: usize = self.bootstrap.borders.iter().map(Bytes::len).sum();
+        if bytes > BORDERS_BYTES_MAX {
+            let shown = format!("{bytes} bytes of borders");
+            return Err(ConfigError::value(
+                "bootstrap.borders",
+                shown,
+                "at most 1 MiB in all",
+            ));
         }
         for key in &self.bootstrap.borders {
             if key.is_empty() || key.len() > BORDER_BYTES_MAX || !border::is_border(key) {
@@ -246,9 +260,17 @@ impl Config {
             return Err(ConfigError::value("members", count, "1 to 7 members"));
         }
         let ids: BTreeSet<_> = self.members.iter().map(|member| member.id).collect();
-        let urls: BTreeSet<_> = self.members.iter().map(|member| &member.client_url).collect();
+        let urls: BTreeSet<_> = self
+            .members
+            .iter()
+            .map(|member| &member.client_url)
+            .collect();
         if ids.len() != count || urls.len() != count || ids.contains(&PeerId::NONE) {
-            let shown: Vec<_> = self.members.iter().map(|m| format!("{} {}", m.id.0, m.client_url)).collect();
+            let shown: Vec<_> = self
+                .members
+                .iter()
+                .map(|m| format!("{} {}", m.id.0, m.client_url))
+                .collect();
             return Err(ConfigError::value(
                 "members",
                 shown.join(", "),
@@ -256,9 +278,17 @@ impl Config {
             ));
         }
         if !ids.contains(&self.member) {
-            return Err(ConfigError::value("member", self.member.0, "the id of one of the members"));
+            return Err(ConfigError::value(
+                "member",
+                self.member.0,
+                "the id of one of the members",
+            ));
         }
-        match self.members.iter().find(|m| !m.client_url.starts_with("http://")) {
+        match self
+            .members
+            .iter()
+            .find(|m| !m.client_url.starts_with("http://"))
+        {
             Some(member) => Err(ConfigError::value(
                 "client_url",
                 &member.client_url,
@@ -279,29 +309,52 @@ impl Config {
             let allowed = format!("{} to {}", show(min), show(max));
             Err(ConfigError::value(field, show(value), &allowed))
         };
-        within("schedule.store_disconnect_time", schedule.store_disconnect_time, second, day)?;
+        within(
+            "schedule.store_disconnect_time",
+            schedule.store_disconnect_time,
+            second,
+            day,
+        )?;
         within(
             "schedule.store_dead_time",
             schedule.store_dead_time,
             schedule.store_disconnect_time,
             365 * day,
         )?;
-        within("schedule.interval", schedule.interval, second / 10, 3600 * second)?;
-        within("schedule.operator_timeout", schedule.operator_timeout, second, day)?;
+        within(
+            "schedule.interval",
+            schedule.interval,
+            second / 10,
+            3600 * second,
+        )?;
+        within(
+            "schedule.operator_timeout",
+            schedule.operator_timeout,
+            second,
+            day,
+        )?;
         match schedule.operators_per_store_max {
             1..=1024 => Ok(()),
-            other => Err(ConfigError::value("schedule.operators_per_store_max", other, "1 to 1024")),
+            other => Err(ConfigError::value(
+                "schedule.operators_per_store_max",
+                other,
+                "1 to 1024",
+            )),
         }
     }
 }
 
 fn number(name: &str, value: &str) -> Result<u32, ConfigError> {
-    value.parse().map_err(|_| ConfigError::value(name, value, "a whole number"))
+    value
+        .parse()
+        .map_err(|_| ConfigError::value(name, value, "a whole number"))
 }
 
 /// Parses `250ms`, `20s`, `30m`, `2h`.
 fn duration(name: &str, value: &str) -> Result<Duration, ConfigError> {
-    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    let split = value
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(value.len());
     let (digits, unit) = value.split_at(split);
     let unit_ms = match unit {
         "ms" => Some(1),
@@ -311,9 +364,16 @@ fn duration(name: &str, value: &str) -> Result<Duration, ConfigError> {
         _ => None,
     };
     let count = digits.parse::<u64>().ok();
-    match count.zip(unit_ms).and_then(|(count, unit)| count.checked_mul(unit)) {
+    match count
+        .zip(unit_ms)
+        .and_then(|(count, unit)| count.checked_mul(unit))
+    {
         Some(ms) => Ok(Duration::from_millis(ms)),
-        None => Err(ConfigError::value(name, value, "a number and a unit: 250ms, 20s, 30m, 2h")),
+        None => Err(ConfigError::value(
+            name,
+            value,
+            "a number and a unit: 250ms, 20s, 30m, 2h",
+        )),
     }
 }
 
@@ -345,7 +405,8 @@ mod tests {
     #[test]
     fn settings_parse_back() {
         let mut before = config();
-        before.bootstrap.borders = vec![Bytes::from_static(b"a,\x00\xff"), Bytes::from_static(b"m")];
+        before.bootstrap.borders =
+            vec![Bytes::from_static(b"a,\x00\xff"), Bytes::from_static(b"m")];
         before.schedule.interval = Duration::from_millis(1250);
         let mut after = config();
         for (name, value) in before.settings() {
@@ -371,6 +432,10 @@ mod tests {
             "bootstrap.stores = three is not allowed: use a whole number"
         );
         assert!(config.set("schedule.nothing", "1").is_err());
-        assert!(config.set("schedule.interval", "99999999999999999999h").is_err());
+        assert!(
+            config
+                .set("schedule.interval", "99999999999999999999h")
+                .is_err()
+        );
     }
 }

@@ -33,7 +33,11 @@ impl IdSource {
     /// A source above everything below `bound`, the bound that the replicated state holds.
     pub fn new(bound: u64) -> Self {
         let next = bound.max(1);
-        Self { next, bound: next, proposed: next }
+        Self {
+            next,
+            bound: next,
+            proposed: next,
+        }
     }
 
     /// Takes `count` ids in a row, or none if the chunk holds fewer: raise the bound and ask again.

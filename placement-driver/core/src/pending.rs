@@ -92,11 +92,17 @@ impl Pending {
             }
             if KeyRange::of(region) == KeyRange::of(known) {
                 let removed = vec![RegionId(region.id)];
-                return Offer::Fits(Replacement { removed, added: vec![region.clone()] });
+                return Offer::Fits(Replacement {
+                    removed,
+                    added: vec![region.clone()],
+                });
             }
         }
         let range = KeyRange::of(region);
-        if map.overlapping(&range).any(|known| !succeeds(region, known)) {
+        if map
+            .overlapping(&range)
+            .any(|known| !succeeds(region, known))
+        {
             return Offer::Refused("a newer region covers its keys");
         }
         if !self.admit(region, &range) {
@@ -119,7 +125,13 @@ impl Pending {
             .filter(|(_, other)| {
                 other.region.id == region.id || KeyRange::of(&other.region).overlaps(range)
             })
-            .map(|(start, other)| (start.clone(), succeeds(region, &other.region), other.region == *region))
+            .map(|(start, other)| {
+                (
+                    start.clone(),
+                    succeeds(region, &other.region),
+                    other.region == *region,
+                )
+            })
             .collect();
         if rivals.iter().any(|(_, newer, same)| !newer && !same) {
             return false;
@@ -134,7 +146,10 @@ impl Pending {
             }
         }
         self.arrivals += 1;
-        let waiting = Waiting { region: region.clone(), since: self.arrivals };
+        let waiting = Waiting {
+            region: region.clone(),
+            since: self.arrivals,
+        };
         self.waiting.insert(region.start_key.clone(), waiting);
         true
     }
@@ -149,7 +164,10 @@ impl Pending {
             let (first, last) = ends(added.iter().copied())?;
             let covered = KeyRange::new(first, last);
             if covered == whole {
-                let removed = map.overlapping(&whole).map(|region| RegionId(region.id)).collect();
+                let removed = map
+                    .overlapping(&whole)
+                    .map(|region| RegionId(region.id))
+                    .collect();
                 let added: Vec<_> = added.into_iter().cloned().collect();
                 let taken = |new: &Region| {
                     let known = map.by_id(RegionId(new.id));
@@ -163,9 +181,18 @@ impl Pending {
 
     /// Waiting descriptors without a hole over `range`; the outer ones may reach beyond it.
     fn cover(&self, range: &KeyRange) -> Option<Vec<&Region>> {
-        let upto = self.waiting.range(..=range.start.clone()).next_back()?.0.clone();
+        let upto = self
+            .waiting
+            .range(..=range.start.clone())
+            .next_back()?
+            .0
+            .clone();
         let mut added: Vec<&Region> = Vec::new();
-        for waiting in self.waiting.range(upto..).map(|(_, waiting)| &waiting.region) {
+        for waiting in self
+            .waiting
+            .range(upto..)
+            .map(|(_, waiting)| &waiting.region)
+        {
             match added.last() {
                 Some(last) if last.end_key != waiting.start_key => return None,
                 _ => added.push(waiting),
@@ -186,14 +213,19 @@ impl Pending {
         self.waiting.retain(|_, waiting| {
             let range = KeyRange::of(&waiting.region);
             !range.overlaps(changed)
-                || map.overlapping(&range).all(|known| succeeds(&waiting.region, known))
+                || map
+                    .overlapping(&range)
+                    .all(|known| succeeds(&waiting.region, known))
         });
     }
 
     /// A change that became possible because the map changed, if there is one: the place that a waiting
     /// descriptor's id had may be free now.
     pub fn recheck(&mut self, map: &RegionMap) -> Option<Replacement> {
-        let ranges = self.waiting.values().map(|waiting| KeyRange::of(&waiting.region));
+        let ranges = self
+            .waiting
+            .values()
+            .map(|waiting| KeyRange::of(&waiting.region));
         let replacement = ranges.into_iter().find_map(|range| self.fit(map, range))?;
         for added in &replacement.added {
             self.waiting.remove(&added.start_key);
@@ -204,7 +236,9 @@ impl Pending {
     /// The versions that wait, for people to look at: (region, version).
     pub fn versions(&self) -> Vec<(RegionId, u64)> {
         let regions = self.waiting.values().map(|waiting| &waiting.region);
-        regions.map(|region| (RegionId(region.id), epoch_of(region).version)).collect()
+        regions
+            .map(|region| (RegionId(region.id), epoch_of(region).version))
+            .collect()
     }
 }
 

@@ -12,7 +12,11 @@ fn region(id: u64, start: &str, end: &str, conf_ver: u64, version: u64) -> Regio
         start_key: Bytes::copy_from_slice(start.as_bytes()),
         end_key: Bytes::copy_from_slice(end.as_bytes()),
         region_epoch: Some(RegionEpoch { conf_ver, version }),
-        peers: vec![Peer { id: id * 10, store_id: 1, ..Peer::default() }],
+        peers: vec![Peer {
+            id: id * 10,
+            store_id: 1,
+            ..Peer::default()
+        }],
         ..Region::default()
     }
 }
@@ -23,15 +27,24 @@ fn map(regions: Vec<Region>) -> RegionMap {
 
 fn ids(replacement: &Replacement) -> (Vec<u64>, Vec<u64>) {
     let removed = replacement.removed.iter().map(|id| id.0).collect();
-    (removed, replacement.added.iter().map(|region| region.id).collect())
+    (
+        removed,
+        replacement.added.iter().map(|region| region.id).collect(),
+    )
 }
 
 #[test]
 fn a_split_waits_for_its_last_part() {
     let map = map(vec![region(1, "", "", 1, 1)]);
     let mut pending = Pending::default();
-    assert_eq!(pending.offer(&map, &region(1, "m", "", 1, 3)), Offer::Waiting);
-    assert_eq!(pending.offer(&map, &region(2, "", "c", 1, 3)), Offer::Waiting);
+    assert_eq!(
+        pending.offer(&map, &region(1, "m", "", 1, 3)),
+        Offer::Waiting
+    );
+    assert_eq!(
+        pending.offer(&map, &region(2, "", "c", 1, 3)),
+        Offer::Waiting
+    );
     let Offer::Fits(replacement) = pending.offer(&map, &region(3, "c", "m", 1, 3)) else {
         panic!("three parts cover the whole");
     };
@@ -44,7 +57,10 @@ fn a_merge_that_follows_an_unreported_split_brings_both_in() {
     let map = map(vec![region(1, "", "m", 1, 1), region(2, "m", "", 1, 1)]);
     let mut pending = Pending::default();
     // 1 split at c (into 3 and 1), then 1 merged into 2; nobody saw the split.
-    assert_eq!(pending.offer(&map, &region(3, "", "c", 1, 2)), Offer::Waiting);
+    assert_eq!(
+        pending.offer(&map, &region(3, "", "c", 1, 2)),
+        Offer::Waiting
+    );
     let Offer::Fits(replacement) = pending.offer(&map, &region(2, "c", "", 1, 4)) else {
         panic!("the two cover the whole");
     };
@@ -57,28 +73,63 @@ fn history_and_contradictions_are_refused() {
     let mut pending = Pending::default();
     let refused = |offer| matches!(offer, Offer::Refused(_));
     assert_eq!(pending.offer(&map, &region(1, "", "m", 3, 5)), Offer::Known);
-    assert!(refused(pending.offer(&map, &region(1, "", "m", 2, 6))), "conf_ver back");
-    assert!(refused(pending.offer(&map, &region(1, "", "c", 4, 5))), "range without version");
-    assert!(refused(pending.offer(&map, &region(9, "", "c", 1, 5))), "same version, other id");
-    assert!(refused(pending.offer(&map, &region(0, "", "c", 1, 9))), "no id");
-    assert!(refused(pending.offer(&map, &region(9, "c", "c", 1, 9))), "no keys");
-    assert_eq!(pending.offer(&map, &region(9, "", "c", 1, 7)), Offer::Waiting);
-    assert!(refused(pending.offer(&map, &region(8, "b", "d", 1, 6))), "overtaken while waiting");
-    assert!(!refused(pending.offer(&map, &region(1, "", "m", 4, 5))), "membership only");
+    assert!(
+        refused(pending.offer(&map, &region(1, "", "m", 2, 6))),
+        "conf_ver back"
+    );
+    assert!(
+        refused(pending.offer(&map, &region(1, "", "c", 4, 5))),
+        "range without version"
+    );
+    assert!(
+        refused(pending.offer(&map, &region(9, "", "c", 1, 5))),
+        "same version, other id"
+    );
+    assert!(
+        refused(pending.offer(&map, &region(0, "", "c", 1, 9))),
+        "no id"
+    );
+    assert!(
+        refused(pending.offer(&map, &region(9, "c", "c", 1, 9))),
+        "no keys"
+    );
+    assert_eq!(
+        pending.offer(&map, &region(9, "", "c", 1, 7)),
+        Offer::Waiting
+    );
+    assert!(
+        refused(pending.offer(&map, &region(8, "b", "d", 1, 6))),
+        "overtaken while waiting"
+    );
+    assert!(
+        !refused(pending.offer(&map, &region(1, "", "m", 4, 5))),
+        "membership only"
+    );
 }
 
 #[test]
 fn an_id_that_moved_waits_for_its_old_place() {
-    let (old, left, right) = (region(1, "", "m", 1, 1), region(2, "m", "p", 1, 1), region(7, "p", "", 1, 1));
+    let (old, left, right) = (
+        region(1, "", "m", 1, 1),
+        region(2, "m", "p", 1, 1),
+        region(7, "p", "", 1, 1),
+    );
     let mut map = map(vec![old, left, right]);
     let mut pending = Pending::default();
     // 1 split at c (into 3 and 1), took 2 and 7 in, and split at p (into 5 and 1).
-    assert_eq!(pending.offer(&map, &region(1, "p", "", 1, 5)), Offer::Waiting);
-    assert_eq!(pending.offer(&map, &region(5, "c", "p", 1, 5)), Offer::Waiting);
+    assert_eq!(
+        pending.offer(&map, &region(1, "p", "", 1, 5)),
+        Offer::Waiting
+    );
+    assert_eq!(
+        pending.offer(&map, &region(5, "c", "p", 1, 5)),
+        Offer::Waiting
+    );
     deliver(&mut map, &mut pending, &region(3, "", "c", 1, 2));
     let replacement = pending.recheck(&map).unwrap();
     assert_eq!(ids(&replacement), (vec![7], vec![1]));
-    map.replace(&replacement.removed, replacement.added).unwrap();
+    map.replace(&replacement.removed, replacement.added)
+        .unwrap();
 }
 
 /// The truth of which the map hears: splits, merges and membership changes by the book.
@@ -91,7 +142,11 @@ struct Truth {
 impl Truth {
     fn new() -> Self {
         let first = region(1, "", "", 1, 1);
-        Self { regions: vec![first], next_id: 2, reports: Vec::new() }
+        Self {
+            regions: vec![first],
+            next_id: 2,
+            reports: Vec::new(),
+        }
     }
 
     fn step(&mut self, kind: u8, pick: usize, border: u8) {
@@ -146,11 +201,15 @@ impl Truth {
 fn deliver(map: &mut RegionMap, pending: &mut Pending, report: &Region) {
     if let Offer::Fits(replacement) = pending.offer(map, report) {
         let before = map.clone();
-        map.replace(&replacement.removed, replacement.added.clone()).unwrap();
+        map.replace(&replacement.removed, replacement.added.clone())
+            .unwrap();
         for new in map.iter() {
             let range = KeyRange::of(new);
             for old in before.overlapping(&range) {
-                assert!(epoch_of(new).version >= epoch_of(old).version, "a version went back");
+                assert!(
+                    epoch_of(new).version >= epoch_of(old).version,
+                    "a version went back"
+                );
             }
         }
         for added in &replacement.added {

@@ -94,10 +94,21 @@ macro_rules! versioned {
         }
     )*};
 }
-versioned!(ClusterRecord, StoreRecord, RegionRecord, LeaderRecord, KeyspaceRecord, Entry);
+versioned!(
+    ClusterRecord,
+    StoreRecord,
+    RegionRecord,
+    LeaderRecord,
+    KeyspaceRecord,
+    Entry
+);
 
 /// Decodes a record found at `key`.
-pub(crate) fn decode<R: Versioned>(family: Family, key: &[u8], value: &[u8]) -> Result<R, LoadError> {
+pub(crate) fn decode<R: Versioned>(
+    family: Family,
+    key: &[u8],
+    value: &[u8],
+) -> Result<R, LoadError> {
     let record = R::decode(value).map_err(|error| LoadError::damaged(family, key, error))?;
     match record.format() {
         FORMAT => Ok(record),
@@ -121,7 +132,10 @@ pub(crate) fn id_key(id: u64) -> Bytes {
 }
 
 /// All records of a family, by key.
-pub(crate) fn load_all<R: Versioned>(engine: &dyn Engine, family: Family) -> Result<Vec<R>, LoadError> {
+pub(crate) fn load_all<R: Versioned>(
+    engine: &dyn Engine,
+    family: Family,
+) -> Result<Vec<R>, LoadError> {
     let mut records = Vec::new();
     let mut failure = None;
     let mut visit = |key: &[u8], value: &[u8]| match decode(family, key, value) {
@@ -134,7 +148,9 @@ pub(crate) fn load_all<R: Versioned>(engine: &dyn Engine, family: Family) -> Res
             ControlFlow::Break(())
         }
     };
-    engine.snapshot().scan(family, b"", b"", Direction::Forward, &mut visit)?;
+    engine
+        .snapshot()
+        .scan(family, b"", b"", Direction::Forward, &mut visit)?;
     match failure {
         Some(error) => Err(error),
         None => Ok(records),
@@ -160,18 +176,34 @@ mod tests {
                 id: 7,
                 start_key: Bytes::from_static(b"a"),
                 end_key: Bytes::from_static(b"b"),
-                region_epoch: Some(RegionEpoch { conf_ver: 1, version: 2 }),
-                peers: vec![Peer { id: 8, store_id: 9, ..Peer::default() }],
+                region_epoch: Some(RegionEpoch {
+                    conf_ver: 1,
+                    version: 2,
+                }),
+                peers: vec![Peer {
+                    id: 8,
+                    store_id: 9,
+                    ..Peer::default()
+                }],
                 ..Region::default()
             }),
         };
-        assert_eq!(hex(&encode(&record)), "0801121408071201611a01622204080110022a0408081009");
-        assert_eq!(decode::<RegionRecord>(REGION, b"k", &encode(&record)).unwrap(), record);
+        assert_eq!(
+            hex(&encode(&record)),
+            "0801121408071201611a01622204080110022a0408081009"
+        );
+        assert_eq!(
+            decode::<RegionRecord>(REGION, b"k", &encode(&record)).unwrap(),
+            record
+        );
     }
 
     #[test]
     fn other_formats_are_refused_by_name() {
-        let newer = encode(&StoreRecord { format: 2, store: None });
+        let newer = encode(&StoreRecord {
+            format: 2,
+            store: None,
+        });
         let error = decode::<StoreRecord>(STORE, &id_key(1), &newer).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -29,13 +29,18 @@ use yadkv_proto::id::RegionId;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Region, RegionEpoch};
 
+/// Bytes of a border: an encoded key of 8 KiB and room to spare.
+const BORDER_BYTES_MAX: usize = 32 << 10;
+/// Replicas of a region.
+const PEERS_MAX: usize = 64;
+
 /// Why descriptors cannot take the place of others. The map stays as it was.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// A region to replace is not in the map: it was replaced before.
     #[error("region {0} is not in the map")]
     Unknown(RegionId),
-    /// The descriptor misses its id, epoch or peers, or its range is empty.
+    /// The descriptor misses its id, epoch or peers, is too large, or its range is empty.
     #[error("descriptor of region {0} is incomplete")]
     Incomplete(RegionId),
     /// Another region uses this id.
@@ -88,7 +93,10 @@ impl RegionMap {
         let added = checked(added)?;
         self.check(removed, &added)?;
         for id in removed {
-            let old = self.by_id.remove(id).expect("checked: the region is in the map");
+            let old = self
+                .by_id
+                .remove(id)
+                .expect("checked: the region is in the map");
             self.by_start.remove(&old.start_key);
         }
         self.insert(added);
@@ -115,7 +123,9 @@ impl RegionMap {
             if self.by_id.contains_key(&id) && !removed.contains(&id) {
                 return Err(Misfit::Taken(id));
             }
-            let overlapped = old.iter().filter(|old| KeyRange::of(old).overlaps(&KeyRange::of(new)));
+            let overlapped = old
+                .iter()
+                .filter(|old| KeyRange::of(old).overlaps(&KeyRange::of(new)));
             if overlapped.into_iter().any(|old| !succeeds(new, old)) {
                 return Err(Misfit::Stale(id));
             }
@@ -131,11 +141,18 @@ impl RegionMap {
     }
 
     fn assert_tiling(&self) {
-        assert_eq!(self.by_id.len(), self.by_start.len(), "a region has one place");
+        assert_eq!(
+            self.by_id.len(),
+            self.by_start.len(),
+            "a region has one place"
+        );
         // The whole walk is quick only for small maps; a change itself has been checked above.
         if cfg!(debug_assertions) {
             let regions: Vec<_> = self.by_start.values().collect();
-            assert!(tiles(&regions, &KeyRange::default()), "regions tile the key space");
+            assert!(
+                tiles(&regions, &KeyRange::default()),
+                "regions tile the key space"
+            );
         }
     }
 
@@ -157,18 +174,27 @@ impl RegionMap {
     /// The region that contains `key`; none only in the empty map.
     pub fn by_key(&self, key: &[u8]) -> Option<&Arc<Region>> {
         let upto = (Bound::Unbounded, Bound::Included(key));
-        self.by_start.range::<[u8], _>(upto).next_back().map(|(_, region)| region)
+        self.by_start
+            .range::<[u8], _>(upto)
+            .next_back()
+            .map(|(_, region)| region)
     }
 
     /// The regions before the one that contains `key`, nearest first.
     pub fn before(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Region>> {
         let upto = (Bound::Unbounded, Bound::Included(key));
-        self.by_start.range::<[u8], _>(upto).rev().skip(1).map(|(_, region)| region)
+        self.by_start
+            .range::<[u8], _>(upto)
+            .rev()
+            .skip(1)
+            .map(|(_, region)| region)
     }
 
     /// The regions that hold keys of `range`, in key order.
     pub fn overlapping<'a>(&'a self, range: &'a KeyRange) -> impl Iterator<Item = &'a Arc<Region>> {
-        let first = self.by_key(&range.start).map(|region| region.start_key.clone());
+        let first = self
+            .by_key(&range.start)
+            .map(|region| region.start_key.clone());
         let from = Bound::Included(first.unwrap_or_default());
         self.by_start
             .range((from, Bound::Unbounded))
@@ -205,9 +231,12 @@ pub fn is_complete(region: &Region) -> bool {
         ids.windows(2).all(|pair| pair[0] != pair[1]) && !ids.contains(&0)
     };
     region.id != 0
-        && region.region_epoch.is_some_and(|epoch| epoch.version != 0 && epoch.conf_ver != 0)
+        && region
+            .region_epoch
+            .is_some_and(|epoch| epoch.version != 0 && epoch.conf_ver != 0)
         && !KeyRange::of(region).is_empty()
-        && !peers.is_empty()
+        && region.start_key.len().max(region.end_key.len()) <= BORDER_BYTES_MAX
+        && (1..=PEERS_MAX).contains(&peers.len())
         && unique(&mut peers.iter().map(|peer| peer.id).collect())
         && unique(&mut peers.iter().map(|peer| peer.store_id).collect())
 }

@@ -86,12 +86,17 @@ pub struct Reports {
 impl Reports {
     /// Nothing heard yet. Silence counts from `now`: what was before is not known.
     pub fn new(now: Moment) -> Self {
-        Self { since: now, stores: BTreeMap::new(), leads: BTreeMap::new() }
+        Self {
+            since: now,
+            stores: BTreeMap::new(),
+            leads: BTreeMap::new(),
+        }
     }
 
     /// Records a store's heartbeat.
     pub fn store(&mut self, stats: StoreStats, now: Moment) {
-        self.stores.insert(StoreId(stats.store_id), StoreReport { stats, at: now });
+        self.stores
+            .insert(StoreId(stats.store_id), StoreReport { stats, at: now });
     }
 
     /// The last heartbeat of a store.
@@ -101,7 +106,10 @@ impl Reports {
 
     /// How long a store has been silent, as far as this leader knows.
     pub fn silence(&self, store: StoreId, now: Moment) -> Duration {
-        let heard = self.stores.get(&store).map_or(self.since, |report| report.at);
+        let heard = self
+            .stores
+            .get(&store)
+            .map_or(self.since, |report| report.at);
         now.since(heard.max(self.since))
     }
 
@@ -120,8 +128,15 @@ impl Reports {
     }
 
     /// Records a region's heartbeat, or says why it is history. Whether the leader changed is the answer.
-    pub fn region(&mut self, heartbeat: &RegionHeartbeatRequest, now: Moment) -> Result<bool, &'static str> {
-        let region = heartbeat.region.as_ref().ok_or("the heartbeat has no region")?;
+    pub fn region(
+        &mut self,
+        heartbeat: &RegionHeartbeatRequest,
+        now: Moment,
+    ) -> Result<bool, &'static str> {
+        let region = heartbeat
+            .region
+            .as_ref()
+            .ok_or("the heartbeat has no region")?;
         let leader = heartbeat.leader.ok_or("the heartbeat has no leader")?;
         let term = Term(heartbeat.term);
         let is_member = |peer: &Peer| (peer.id, peer.store_id) == (leader.id, leader.store_id);
@@ -144,8 +159,16 @@ impl Reports {
             at: now,
             size_mib: heartbeat.approximate_size,
             keys: heartbeat.approximate_keys,
-            pending: heartbeat.pending_peers.iter().map(|peer| PeerId(peer.id)).collect(),
-            down: heartbeat.down_peers.iter().filter_map(|down| down.peer.map(|peer| PeerId(peer.id))).collect(),
+            pending: heartbeat
+                .pending_peers
+                .iter()
+                .map(|peer| PeerId(peer.id))
+                .collect(),
+            down: heartbeat
+                .down_peers
+                .iter()
+                .filter_map(|down| down.peer.map(|peer| PeerId(peer.id)))
+                .collect(),
         };
         self.leads.insert(id, lead);
         Ok(changed)
@@ -174,9 +197,17 @@ mod tests {
     use yadkv_proto::metapb::Region;
 
     fn heartbeat(term: u64, leader: u64) -> RegionHeartbeatRequest {
-        let peer = |id| Peer { id, store_id: id, ..Peer::default() };
+        let peer = |id| Peer {
+            id,
+            store_id: id,
+            ..Peer::default()
+        };
         RegionHeartbeatRequest {
-            region: Some(Region { id: 1, peers: vec![peer(1), peer(2)], ..Region::default() }),
+            region: Some(Region {
+                id: 1,
+                peers: vec![peer(1), peer(2)],
+                ..Region::default()
+            }),
             leader: Some(peer(leader)),
             term,
             ..RegionHeartbeatRequest::default()
@@ -199,13 +230,33 @@ mod tests {
     fn silence_ages_a_store() {
         let config = ScheduleConfig::default();
         let mut reports = Reports::new(Moment(0));
-        let store = Store { id: 1, ..Store::default() };
+        let store = Store {
+            id: 1,
+            ..Store::default()
+        };
         let at = |seconds| Moment::default().after(Duration::from_secs(seconds));
-        reports.store(StoreStats { store_id: 1, ..StoreStats::default() }, at(10));
-        for (seconds, condition) in [(30, Condition::Up), (31, Condition::Disconnected), (1811, Condition::Down)] {
+        reports.store(
+            StoreStats {
+                store_id: 1,
+                ..StoreStats::default()
+            },
+            at(10),
+        );
+        for (seconds, condition) in [
+            (30, Condition::Up),
+            (31, Condition::Disconnected),
+            (1811, Condition::Down),
+        ] {
             assert_eq!(reports.condition(&store, &config, at(seconds)), condition);
         }
-        let other = Store { id: 2, state: StoreState::Tombstone as i32, ..Store::default() };
-        assert_eq!(reports.condition(&other, &config, at(0)), Condition::Tombstone);
+        let other = Store {
+            id: 2,
+            state: StoreState::Tombstone as i32,
+            ..Store::default()
+        };
+        assert_eq!(
+            reports.condition(&other, &config, at(0)),
+            Condition::Tombstone
+        );
     }
 }

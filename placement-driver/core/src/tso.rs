@@ -84,7 +84,10 @@ impl Oracle {
 
     /// Takes `count` timestamps, 1 to 2^18.
     pub fn take(&mut self, count: u64, now: Now) -> Taken {
-        assert!((1..=LOGICAL_MAX).contains(&count), "the caller checked the count");
+        assert!(
+            (1..=LOGICAL_MAX).contains(&count),
+            "the caller checked the count"
+        );
         let (mut physical, mut logical) = (self.physical, self.logical);
         let mut anchor = self.anchor;
         if now.wall_ms > physical {
@@ -99,7 +102,10 @@ impl Oracle {
             return Taken::Wait;
         }
         (self.physical, self.logical, self.anchor) = (physical, logical + count, anchor);
-        Taken::Block(Block { physical, logical: logical + count - 1 })
+        Taken::Block(Block {
+            physical,
+            logical: logical + count - 1,
+        })
     }
 
     /// The bound to propose now, if one is due. The caller proposes it, or calls [`Oracle::dropped`].
@@ -135,7 +141,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn at(ms: u64) -> Now {
-        Now { moment: Moment(ms * 1_000_000), wall_ms: 1_000_000 + ms }
+        Now {
+            moment: Moment(ms * 1_000_000),
+            wall_ms: 1_000_000 + ms,
+        }
     }
 
     #[test]
@@ -147,7 +156,10 @@ mod tests {
         assert_eq!(oracle.raise(at(0)), None);
         assert_eq!(oracle.take(1, at(0)), Taken::Wait);
         oracle.raised(1_000_500);
-        let block = Block { physical: 1_000_000, logical: 9 };
+        let block = Block {
+            physical: 1_000_000,
+            logical: 9,
+        };
         assert_eq!(oracle.take(10, at(0)), Taken::Block(block));
         assert_eq!(oracle.take(1, at(500)), Taken::Wait);
         assert_eq!(oracle.raise(at(199)), None);
@@ -158,9 +170,23 @@ mod tests {
     fn a_block_never_straddles_milliseconds_and_a_standing_clock_is_paced() {
         let mut oracle = Oracle::new(0, at(0));
         oracle.raised(2_000_000);
-        let stuck = |ms: u64| Now { wall_ms: 1_000_000, ..at(ms) };
-        let whole = |physical| Taken::Block(Block { physical, logical: LOGICAL_MAX - 1 });
-        assert_eq!(oracle.take(1, stuck(0)), Taken::Block(Block { physical: 1_000_000, logical: 0 }));
+        let stuck = |ms: u64| Now {
+            wall_ms: 1_000_000,
+            ..at(ms)
+        };
+        let whole = |physical| {
+            Taken::Block(Block {
+                physical,
+                logical: LOGICAL_MAX - 1,
+            })
+        };
+        assert_eq!(
+            oracle.take(1, stuck(0)),
+            Taken::Block(Block {
+                physical: 1_000_000,
+                logical: 0
+            })
+        );
         assert_eq!(oracle.take(LOGICAL_MAX, stuck(0)), whole(1_000_001));
         assert_eq!(oracle.take(LOGICAL_MAX, stuck(0)), Taken::Wait);
         assert_eq!(oracle.take(LOGICAL_MAX, stuck(1)), whole(1_000_002));

@@ -30,7 +30,11 @@ pub const DIFFERENCE_MAX: usize = 1;
 pub const WISHES_MAX: usize = 64;
 
 /// Which transfers would spread the leaders, best first.
-pub fn balance_leaders(view: &ClusterView, operators: &Operators, config: &ScheduleConfig) -> Vec<Operator> {
+pub fn balance_leaders(
+    view: &ClusterView,
+    operators: &Operators,
+    config: &ScheduleConfig,
+) -> Vec<Operator> {
     if !config.balance_leaders {
         return Vec::new();
     }
@@ -46,7 +50,9 @@ pub fn balance_leaders(view: &ClusterView, operators: &Operators, config: &Sched
     }
     let mut wishes = Vec::new();
     while wishes.len() < WISHES_MAX {
-        let Some((wish, from, to)) = best(view, &counts, &busy) else { break };
+        let Some((wish, from, to)) = best(view, &counts, &busy) else {
+            break;
+        };
         busy.insert(wish.region);
         moved(&mut counts, from, to);
         wishes.push(wish);
@@ -55,7 +61,9 @@ pub fn balance_leaders(view: &ClusterView, operators: &Operators, config: &Sched
 }
 
 fn moved(counts: &mut BTreeMap<StoreId, usize>, from: StoreId, to: StoreId) {
-    counts.entry(from).and_modify(|count| *count = count.saturating_sub(1));
+    counts
+        .entry(from)
+        .and_modify(|count| *count = count.saturating_sub(1));
     counts.entry(to).and_modify(|count| *count += 1);
 }
 
@@ -67,7 +75,9 @@ fn best(
 ) -> Option<(Operator, StoreId, StoreId)> {
     let mut pairs: Vec<(usize, StoreId, StoreId)> = Vec::new();
     for (from, high) in counts {
-        let lower = counts.iter().filter(|(_, low)| *high > **low + DIFFERENCE_MAX);
+        let lower = counts
+            .iter()
+            .filter(|(_, low)| *high > **low + DIFFERENCE_MAX);
         pairs.extend(lower.map(|(to, low)| (high - low, *from, *to)));
     }
     pairs.sort_by_key(|(difference, from, to)| (std::cmp::Reverse(*difference), *from, *to));
@@ -79,7 +89,10 @@ fn best(
                 region: *id,
                 epoch: epoch_of(&region.region),
                 step: Step::TransferLeader { from, to: peer },
-                reason: format!("balance leaders: {from} leads {}, {to} leads {}", counts[&from], counts[&to]),
+                reason: format!(
+                    "balance leaders: {from} leads {}, {to} leads {}",
+                    counts[&from], counts[&to]
+                ),
                 since: Moment::default(),
                 status: Status::Running,
             })
@@ -90,7 +103,9 @@ fn best(
 
 fn fit_peer(peers: &[Peer], store: StoreId, unfit: &[PeerId]) -> Option<Peer> {
     let fit = |peer: &&Peer| {
-        peer.store_id == store.0 && peer.role() == PeerRole::Voter && !unfit.contains(&PeerId(peer.id))
+        peer.store_id == store.0
+            && peer.role() == PeerRole::Voter
+            && !unfit.contains(&PeerId(peer.id))
     };
     peers.iter().find(fit).copied()
 }
@@ -108,14 +123,32 @@ mod tests {
         for (at, condition) in stores.iter().enumerate() {
             let id = StoreId(at as u64 + 1);
             let count = leaders.iter().filter(|leader| **leader == id.0).count();
-            view.stores.insert(id, StoreView { condition: *condition, leaders: count });
+            view.stores.insert(
+                id,
+                StoreView {
+                    condition: *condition,
+                    leaders: count,
+                },
+            );
         }
         for (at, leader) in leaders.iter().enumerate() {
             let id = at as u64 + 1;
-            let peer = |store| Peer { id: id * 100 + store, store_id: store, ..Peer::default() };
+            let peer = |store| Peer {
+                id: id * 100 + store,
+                store_id: store,
+                ..Peer::default()
+            };
             let peers = (1..=stores.len() as u64).map(peer).collect();
-            let region = Arc::new(Region { id, peers, ..Region::default() });
-            let region = RegionView { region, leader: StoreId(*leader), unfit: Vec::new() };
+            let region = Arc::new(Region {
+                id,
+                peers,
+                ..Region::default()
+            });
+            let region = RegionView {
+                region,
+                leader: StoreId(*leader),
+                unfit: Vec::new(),
+            };
             view.regions.insert(RegionId(id), region);
         }
         view
@@ -133,22 +166,33 @@ mod tests {
     #[test]
     fn leaders_spread_until_no_two_stores_differ_by_more_than_one() {
         use Condition::{Disconnected, Up};
-        assert_eq!(moves(&view(&[Up; 3], &[1, 1, 1, 1, 1, 1])), [(1, 1, 2), (2, 1, 3), (3, 1, 2), (4, 1, 3)]);
+        assert_eq!(
+            moves(&view(&[Up; 3], &[1, 1, 1, 1, 1, 1])),
+            [(1, 1, 2), (2, 1, 3), (3, 1, 2), (4, 1, 3)]
+        );
         assert_eq!(moves(&view(&[Up; 3], &[1, 1, 2, 2, 3])), []);
-        assert_eq!(moves(&view(&[Up, Disconnected, Up], &[1, 1, 1, 1])), [(1, 1, 3), (2, 1, 3)]);
+        assert_eq!(
+            moves(&view(&[Up, Disconnected, Up], &[1, 1, 1, 1])),
+            [(1, 1, 3), (2, 1, 3)]
+        );
     }
 
     #[test]
     fn unfit_peers_and_learners_get_no_leader() {
         let mut view = view(&[Condition::Up; 2], &[1, 1, 1]);
-        view.regions.entry(RegionId(1)).and_modify(|region| region.unfit = vec![PeerId(102)]);
+        view.regions
+            .entry(RegionId(1))
+            .and_modify(|region| region.unfit = vec![PeerId(102)]);
         view.regions.entry(RegionId(2)).and_modify(|region| {
             let mut changed = (*region.region).clone();
             changed.peers[1].role = PeerRole::Learner as i32;
             region.region = Arc::new(changed);
         });
         assert_eq!(moves(&view), [(3, 1, 2)]);
-        let off = ScheduleConfig { balance_leaders: false, ..ScheduleConfig::default() };
+        let off = ScheduleConfig {
+            balance_leaders: false,
+            ..ScheduleConfig::default()
+        };
         assert_eq!(balance_leaders(&view, &Operators::default(), &off), []);
     }
 

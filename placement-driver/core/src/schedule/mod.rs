@@ -60,24 +60,44 @@ const REPORTED_PERCENT_MIN: usize = 80;
 
 impl ClusterView {
     /// Freezes what is known; none while too few regions have reported.
-    pub fn of(cluster: &Cluster, reports: &Reports, config: &ScheduleConfig, now: Moment) -> Option<Self> {
+    pub fn of(
+        cluster: &Cluster,
+        reports: &Reports,
+        config: &ScheduleConfig,
+        now: Moment,
+    ) -> Option<Self> {
         if reports.leads_len() * 100 < cluster.regions().len() * REPORTED_PERCENT_MIN {
             return None;
         }
         let mut view = Self::default();
         for (id, store) in cluster.stores() {
             let condition = reports.condition(store, config, now);
-            view.stores.insert(*id, StoreView { condition, leaders: 0 });
+            view.stores.insert(
+                *id,
+                StoreView {
+                    condition,
+                    leaders: 0,
+                },
+            );
         }
         for region in cluster.regions().iter() {
             let id = RegionId(region.id);
-            let Some(lead) = reports.lead(id) else { continue };
+            let Some(lead) = reports.lead(id) else {
+                continue;
+            };
             let leader = StoreId(lead.peer.store_id);
             if let Some(store) = view.stores.get_mut(&leader) {
                 store.leaders += 1;
             }
             let unfit = lead.pending.iter().chain(&lead.down).copied().collect();
-            view.regions.insert(id, RegionView { region: region.clone(), leader, unfit });
+            view.regions.insert(
+                id,
+                RegionView {
+                    region: region.clone(),
+                    leader,
+                    unfit,
+                },
+            );
         }
         Some(view)
     }

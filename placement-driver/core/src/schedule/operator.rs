@@ -116,7 +116,10 @@ impl Operators {
 
     /// Running operators that touch a store.
     pub fn touching(&self, store: StoreId) -> usize {
-        self.running.values().filter(|operator| operator.step.touches(store)).count()
+        self.running
+            .values()
+            .filter(|operator| operator.step.touches(store))
+            .count()
     }
 
     /// The operator of a region.
@@ -135,7 +138,12 @@ impl Operators {
     }
 
     /// A region reported its epoch and leader: ends its operator or returns it to be sent.
-    pub fn observe(&mut self, region: RegionId, epoch: RegionEpoch, leader: &Peer) -> Option<&Operator> {
+    pub fn observe(
+        &mut self,
+        region: RegionId,
+        epoch: RegionEpoch,
+        leader: &Peer,
+    ) -> Option<&Operator> {
         let operator = self.running.get(&region)?;
         let Step::TransferLeader { from, to } = &operator.step;
         let end = if leader.id == to.id {
@@ -152,7 +160,12 @@ impl Operators {
     /// Ends what is overdue.
     pub fn expire(&mut self, config: &ScheduleConfig, now: Moment) {
         let overdue = |operator: &&Operator| now.since(operator.since) > config.operator_timeout;
-        let regions: Vec<_> = self.running.values().filter(overdue).map(|operator| operator.region).collect();
+        let regions: Vec<_> = self
+            .running
+            .values()
+            .filter(overdue)
+            .map(|operator| operator.region)
+            .collect();
         for region in regions {
             self.end(region, Status::Timeout);
         }
@@ -166,9 +179,17 @@ impl Operators {
     }
 
     fn end(&mut self, region: RegionId, status: Status) {
-        let mut operator = self.running.remove(&region).expect("the caller saw it running");
+        let mut operator = self
+            .running
+            .remove(&region)
+            .expect("the caller saw it running");
         operator.become_(status);
-        tracing::info!(region = region.0, ?status, reason = operator.reason, "operator ended");
+        tracing::info!(
+            region = region.0,
+            ?status,
+            reason = operator.reason,
+            "operator ended"
+        );
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }
@@ -181,17 +202,27 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    const EPOCH: RegionEpoch = RegionEpoch { conf_ver: 1, version: 1 };
+    const EPOCH: RegionEpoch = RegionEpoch {
+        conf_ver: 1,
+        version: 1,
+    };
 
     fn peer(store: u64) -> Peer {
-        Peer { id: store * 10, store_id: store, ..Peer::default() }
+        Peer {
+            id: store * 10,
+            store_id: store,
+            ..Peer::default()
+        }
     }
 
     fn wish(region: u64) -> Operator {
         Operator {
             region: RegionId(region),
             epoch: EPOCH,
-            step: Step::TransferLeader { from: StoreId(1), to: peer(2) },
+            step: Step::TransferLeader {
+                from: StoreId(1),
+                to: peer(2),
+            },
             reason: String::new(),
             since: Moment(0),
             status: Status::Running,
@@ -200,7 +231,10 @@ mod tests {
 
     #[test]
     fn an_operator_lives_until_its_region_shows_the_end() {
-        let config = ScheduleConfig { operators_per_store_max: 3, ..ScheduleConfig::default() };
+        let config = ScheduleConfig {
+            operators_per_store_max: 3,
+            ..ScheduleConfig::default()
+        };
         let mut operators = Operators::default();
         let start = Moment(0);
         assert!(operators.add(wish(1), &config, start));
@@ -209,7 +243,10 @@ mod tests {
         assert!(!operators.add(wish(4), &config, start), "three a store");
         assert!(operators.observe(RegionId(1), EPOCH, &peer(1)).is_some());
         assert!(operators.observe(RegionId(1), EPOCH, &peer(2)).is_none());
-        let changed = RegionEpoch { version: 2, ..EPOCH };
+        let changed = RegionEpoch {
+            version: 2,
+            ..EPOCH
+        };
         assert!(operators.observe(RegionId(2), changed, &peer(1)).is_none());
         operators.expire(&config, start.after(Duration::from_secs(181)));
         let ended: Vec<_> = operators.ended().map(|operator| operator.status).collect();

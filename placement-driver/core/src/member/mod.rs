@@ -1,0 +1,386 @@
+//! One member of the placement driver.
+//!
+//! *Place*: the server's driver thread or the simulation → [`Member`] → `consensus::Node` and an engine.
+//!
+//! *Types to know*: [`Member`], [`Input`], [`Round`], [`Seat`] (what this member is entitled to).
+//!
+//! *Life of a change* (PutStore, a split's heartbeat, a raised bound):
+//! 1. [`Member::handle`] checks it and queues a command with the purpose it serves ([`write`]).
+//! 2. [`Member::round`] packs what is queued into one entry and proposes it.
+//! 3. When it is committed, every member applies it in one batch ([`apply`]); the leader resolves the purpose:
+//!    answers the caller, lets timestamps and ids flow.
+//!
+//! *Life of a read*, timestamps included ([`read`], [`stamp`]):
+//! 1. [`Member::handle`] makes the answer from applied state, and holds it.
+//! 2. [`Member::round`], given a later clock reading, lets it go if the lease covers that reading; else the
+//!    read asks the other members (ReadIndex), and timestamps wait for a lease.
+//!
+//! ```text
+//!  Follower ──elected──▶ Elected ──own-term entry applied──▶ Leader(office)
+//!      ▲                    │                                    │
+//!      └────────────────────┴───────── term or role lost ◀───────┘   volatile state is dropped, callers refused
+//! ```
+//!
+//! *Invariants*: nothing is answered from state before an entry of the own term was applied; every call is
+//! answered exactly once; between `round` and `persisted` no input comes (asserted by `consensus`).
+//!
+//! *Limits and failure*: [`PARKED_MAX`] calls wait, each at most [`HOLD_MAX`]; more are refused at once. A
+//! failed write, a damaged log or an entry of a newer release is [`Fatal`]: the process stops.
+//!
+//! *Scenario*: `tests/scenarios/failover`.
+//!
+//! *Next stop*: [`serve`], where a call is looked at first.
+
+mod apply;
+mod call;
+mod heartbeat;
+mod read;
+mod seat;
+mod serve;
+mod stamp;
+mod write;
+
+pub use call::{Input, OverviewReply, Refusal, Reply};
+pub use seat::Seat;
+
+use crate::cluster::Cluster;
+use crate::config::{Config, ConfigError, HOLD_MAX, MemberAddress};
+use crate::record::LoadError;
+use call::Call;
+use read::Reading;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use yadkv_consensus::{FIRST_INDEX, FIRST_TERM, LogStore, Members, Node, Ready, Role, Start};
+use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_proto::id::{ClusterId, Index, PeerId, RegionId, Term};
+use yadkv_proto::metapb::Peer;
+use yadkv_proto::time::{Moment, Now};
+use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
+
+/// Group id of the placement driver's own Raft group.
+pub const GROUP: RegionId = RegionId(0);
+/// Calls that wait for a leader, an office or an id chunk; and, apart from them, for a timestamp, and for a
+/// round of ReadIndex. When one of the three is full its callers are refused at once.
+pub const PARKED_MAX: usize = 16_384;
+
+/// A member that cannot start: show it to the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// A setting is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The replicated state cannot be read.
+    #[error(transparent)]
+    State(#[from] LoadError),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] yadkv_consensus::OpenError),
+    /// Writing the first state failed.
+    #[error(transparent)]
+    Engine(#[from] yadkv_engine::Error),
+    /// The cluster was formed by other members.
+    #[error(
+        "the cluster was formed by members {formed:?}, the configuration lists {listed:?}: correct the list"
+    )]
+    OtherMembers {
+        /// Ids that the state holds.
+        formed: Vec<u64>,
+        /// Ids in the configuration.
+        listed: Vec<u64>,
+    },
+}
+
+/// The member must stop: going on would diverge or acknowledge what is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The engine failed.
+    #[error("the placement driver's engine failed: {0}")]
+    Engine(#[from] yadkv_engine::Error),
+    /// The log cannot be read.
+    #[error("the placement driver's log is damaged: {0}")]
+    Log(String),
+    /// A committed entry cannot be applied by this release.
+    #[error("cannot apply entry {index}: {reason}")]
+    Entry {
+        /// Its position.
+        index: Index,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What one turn of the loop has to write and send.
+#[derive(Debug)]
+pub struct Round {
+    /// For the raft engine. May be empty.
+    pub batch: WriteBatch,
+    /// The batch must be on disk before [`Member::persisted`].
+    pub must_sync: bool,
+    /// Leave before the batch is written.
+    pub send_now: Vec<Envelope>,
+    ready: Ready,
+}
+
+/// One replica of the placement driver.
+pub struct Member {
+    config: Config,
+    kv: Arc<dyn Engine>,
+    node: Node,
+    cluster: Cluster,
+    seat: Seat,
+    /// Calls that are looked at again when something changed, oldest first, with their deadline.
+    parked: VecDeque<(Call, Moment)>,
+    /// Whether something changed for the parked calls.
+    retry: bool,
+    reading: Reading,
+    /// Envelopes dropped because they were not for this group or member.
+    dropped: u64,
+}
+
+impl Member {
+    /// Opens a member over its state's engine `kv` (opened with [`crate::FAMILIES`]) and its log. `start` says
+    /// whether this is the first start ever on this disk; if there is a log, it is taken as a restart.
+    pub fn open(
+        config: Config,
+        kv: Arc<dyn Engine>,
+        log: LogStore,
+        start: Start,
+        now: Now,
+    ) -> Result<Self, OpenError> {
+        config.validate()?;
+        let mut batch = WriteBatch::new();
+        let created = log.bootstrap(GROUP, config.member, &mut batch)?;
+        if created {
+            log.engine().write(batch, Durability::Synced)?;
+        }
+        let start = if created { start } else { Start::Restart };
+        let cluster = Cluster::load(&*kv, FIRST_INDEX, FIRST_TERM)?;
+        let mut listed: Vec<_> = config.members.iter().map(|member| member.id.0).collect();
+        listed.sort_unstable();
+        if cluster.id().is_some() && cluster.member_ids() != listed {
+            let formed = cluster.member_ids().to_vec();
+            return Err(OpenError::OtherMembers { formed, listed });
+        }
+        let members = Members {
+            voters: listed.into_iter().map(PeerId).collect(),
+            learners: Vec::new(),
+        };
+        let raft = yadkv_consensus::Config::new(GROUP, config.member, config.boot_id, config.seed);
+        let node = Node::open(raft, log, members, cluster.applied().0, start, now.moment)?;
+        Ok(Self {
+            config,
+            kv,
+            node,
+            cluster,
+            seat: Seat::Follower,
+            parked: VecDeque::new(),
+            retry: false,
+            reading: Reading::default(),
+            dropped: 0,
+        })
+    }
+
+    /// Takes one input. `now` is read before the call.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Raft(envelope) => self.step(envelope, now),
+            Input::Request(request, reply) => self.serve(Call::Pd(request, reply), now),
+            Input::Overview(reply) => self.serve(Call::Overview(reply), now),
+            Input::Unreachable(member) => self.node.report_unreachable(member),
+        }
+        self.settle(now);
+    }
+
+    /// Releases what the lease at `now` allows, proposes what is queued, and collects what Raft wants written
+    /// and sent. `now` is read after the last input was handled: a lease judged by an older reading could
+    /// cover an answer made after it ended.
+    pub fn round(&mut self, now: Now) -> Result<Option<Round>, Fatal> {
+        self.release(now);
+        self.propose(now);
+        if let Some(damage) = self.node.damage() {
+            return Err(Fatal::Log(damage));
+        }
+        let mut batch = WriteBatch::new();
+        let Some(mut ready) = self.node.ready(&mut batch, now.moment) else {
+            return Ok(None);
+        };
+        let committed = std::mem::take(&mut ready.committed);
+        self.apply(committed, now)?;
+        let reads = std::mem::take(&mut ready.reads);
+        let lost = std::mem::take(&mut ready.lost_reads);
+        self.answer_reads(reads, &lost, now);
+        let send_now = self.envelopes(std::mem::take(&mut ready.send_now));
+        Ok(Some(Round {
+            batch,
+            must_sync: ready.must_sync,
+            send_now,
+            ready,
+        }))
+    }
+
+    /// The round's batch was written, and synced if it had to be; what it returns is to be sent.
+    pub fn persisted(&mut self, round: Round, now: Now) -> Result<Vec<Envelope>, Fatal> {
+        let persisted = self.node.persisted(round.ready, now.moment);
+        self.apply(persisted.committed, now)?;
+        self.node.applied(self.cluster.applied().0);
+        self.settle(now);
+        Ok(self.envelopes(persisted.send))
+    }
+
+    /// Whether [`Member::round`] has something to do.
+    pub fn pending(&self) -> bool {
+        let queued = matches!(&self.seat, Seat::Leader(office) if office.writing.has_queued());
+        self.node.has_ready() || queued || self.reading.has_held()
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.node.tick(now.moment);
+        self.follow_role(now);
+        self.expire(now);
+        self.retry = true;
+        if let Seat::Leader(_) = &self.seat {
+            self.keep_office(now);
+        }
+    }
+
+    fn step(&mut self, envelope: Envelope, now: Now) {
+        let Some(message) = self.admit(envelope) else {
+            self.dropped += 1;
+            return;
+        };
+        if let Err(error) = self.node.step(message, now.moment) {
+            tracing::trace!(reason = error.reason(), "raft message dropped");
+        }
+    }
+
+    /// What follows any input: the seat follows the role, waiting calls are looked at again.
+    fn settle(&mut self, now: Now) {
+        self.follow_role(now);
+        if std::mem::take(&mut self.retry) {
+            for _ in 0..self.parked.len() {
+                let Some((call, deadline)) = self.parked.pop_front() else {
+                    break;
+                };
+                self.serve_until(call, deadline, now);
+            }
+            self.retry = false;
+        }
+        self.give_stamps(now);
+    }
+
+    /// The message inside, if it is from a member to this one.
+    fn admit(&self, envelope: Envelope) -> Option<RaftMessage> {
+        let (from, to) = (envelope.from?.id, envelope.to?.id);
+        let message = envelope.message?;
+        let known = self.config.members.iter().any(|member| member.id.0 == from);
+        let fits = message.from == from && message.to == to && to == self.config.member.0;
+        (envelope.region_id == GROUP.0 && known && fits && from != to).then_some(message)
+    }
+
+    fn envelopes(&self, messages: Vec<RaftMessage>) -> Vec<Envelope> {
+        let peer = |id| {
+            Some(Peer {
+                id,
+                store_id: id,
+                ..Peer::default()
+            })
+        };
+        let wrap = |message: RaftMessage| Envelope {
+            region_id: GROUP.0,
+            from: peer(message.from),
+            to: peer(message.to),
+            epoch: None,
+            message: Some(message),
+        };
+        messages.into_iter().map(wrap).collect()
+    }
+
+    /// Keeps a call for later, or refuses it if too many wait.
+    fn park(&mut self, call: Call, deadline: Moment) {
+        if self.parked.len() >= PARKED_MAX {
+            call.refuse(Refusal::Unavailable("too many calls wait for a leader"));
+            return;
+        }
+        self.parked.push_back((call, deadline));
+    }
+
+    /// Refuses calls that have waited long enough.
+    fn expire(&mut self, now: Now) {
+        let (overdue, waiting) = std::mem::take(&mut self.parked)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|(_, deadline)| now.moment >= *deadline);
+        self.parked = waiting;
+        let leader = self.leader_url();
+        for (call, _) in overdue {
+            call.refuse(match &self.seat {
+                Seat::Follower => Refusal::NotLeader {
+                    leader: leader.clone(),
+                },
+                _ => Refusal::Unavailable("the leader could not serve in time"),
+            });
+        }
+        self.expire_reading(now);
+    }
+
+    fn deadline(now: Now) -> Moment {
+        now.moment.after(HOLD_MAX)
+    }
+
+    // State.
+
+    /// Whether this member leads and has taken office: it serves.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.seat, Seat::Leader(_)) && self.node.role() == Role::Leader
+    }
+
+    /// Whom this member takes for the leader.
+    pub fn leader(&self) -> Option<&MemberAddress> {
+        let leader = self.node.leader()?;
+        self.config
+            .members
+            .iter()
+            .find(|member| member.id == leader)
+    }
+
+    fn leader_url(&self) -> Option<String> {
+        self.leader()
+            .filter(|leader| leader.id != self.config.member)
+            .map(|leader| leader.client_url.clone())
+    }
+
+    /// Raft term.
+    pub fn term(&self) -> Term {
+        self.node.term()
+    }
+
+    /// The cluster's identity, once the first leader chose it and this member applied it.
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster.id()
+    }
+
+    /// The replicated state.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What this member is entitled to.
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// The settings it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Calls that wait, of all kinds.
+    pub fn waiting(&self) -> usize {
+        self.parked.len() + self.reading.len()
+    }
+
+    /// Envelopes dropped because they were not for this group or member.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
