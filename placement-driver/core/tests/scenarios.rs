@@ -1,0 +1,538 @@
+//! Scenarios of a whole placement driver: every file in `tests/scenarios` is a story with its golden output.
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
+use goldenscript::{ArgumentConsumer, Command, Context};
+use rig::{EPOCH_MS, Rig, Slot};
+use std::error::Error;
+use std::fmt::Write as _;
+use yadkv_placement_core::border;
+use yadkv_proto::api::{PdRequest, PdResponse};
+use yadkv_proto::codec;
+use yadkv_proto::id::RegionId;
+use yadkv_proto::keyspacepb;
+use yadkv_proto::metapb::{Peer, Region, RegionEpoch, Store};
+use yadkv_proto::pdpb;
+
+type Output = Result<String, Box<dyn Error>>;
+
+#[derive(Default)]
+struct Script {
+    rig: Option<Rig>,
+    last_stamp: (i64, i64),
+    later: Vec<(String, Slot<rig::Answer>)>,
+}
+
+impl goldenscript::Runner for Script {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, context: &Context) -> Output {
+        let mut args = command.consume_args();
+        if command.name == "cluster" {
+            let members = args.take_key("members").unwrap_or("3").parse()?;
+            let mut rig = Rig::new(members, args.take_key("seed").unwrap_or("1").parse()?);
+            while let Some((name, value)) = args.next_key() {
+                rig.config.set(name, value)?;
+            }
+            rig.config.validate()?;
+            rig.start_all();
+            self.rig = Some(rig);
+            return Ok(String::new());
+        }
+        let output = match command.name.as_str() {
+            "leader" | "run" | "kill" | "start" | "cut" | "heal" | "clock" | "pause" => {
+                self.host(&command.name, &mut args)?
+            }
+            _ => self.call(command, context, &mut args)?,
+        };
+        args.reject_next()?;
+        Ok(output)
+    }
+}
+
+impl Script {
+    fn rig(&mut self) -> &mut Rig {
+        self.rig.as_mut().expect("the script starts with `cluster`")
+    }
+
+    /// What happens to machines and time.
+    fn host(&mut self, name: &str, args: &mut ArgumentConsumer<'_>) -> Output {
+        if name == "leader" {
+            let rig = self.rig();
+            let id = rig.await_leader();
+            let term = rig.member(id).unwrap().term();
+            return Ok(format!("pd{id} leads in {term}"));
+        }
+        let first = args.next_pos().unwrap_or("0");
+        let leader = self.rig().leader().unwrap_or(0);
+        let id = if first == "leader" {
+            leader
+        } else {
+            first.parse()?
+        };
+        let rig = self.rig();
+        match name {
+            "run" => rig.run(id),
+            "kill" => rig.kill(id, args.take_key("power").is_some()),
+            "start" => {
+                let dead: Vec<_> = rig
+                    .ids()
+                    .into_iter()
+                    .filter(|id| rig.member(*id).is_none())
+                    .collect();
+                dead.into_iter().try_for_each(|id| rig.start(id))?;
+            }
+            "cut" => {
+                rig.cut.insert(id);
+            }
+            "heal" => rig.cut.clear(),
+            "pause" => {
+                rig.hosts.get_mut(&id).unwrap().pause_ms = args.take_key("ms").unwrap().parse()?
+            }
+            _ => rig.hosts.get_mut(&id).unwrap().skew_ms = args.take_key("ms").unwrap().parse()?,
+        }
+        Ok(String::new())
+    }
+
+    fn call(
+        &mut self,
+        command: &Command,
+        context: &Context,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Output {
+        match command.name.as_str() {
+            "status" => return Ok(self.status()),
+            "same" => return self.same(),
+            "answers" => return Ok(self.answers()),
+            _ => {}
+        }
+        let target = match &context.prefix {
+            Some(prefix) => prefix.trim_start_matches("pd").parse()?,
+            None => self.rig().await_leader(),
+        };
+        match command.name.as_str() {
+            "overview" => return self.overview(target),
+            "stores-join" => {
+                let count: usize = args.next_pos().unwrap_or("3").parse()?;
+                return self.stores_join(target, count);
+            }
+            _ => {}
+        }
+        let request = self.request(command, args)?;
+        if context.tags.contains("later") {
+            let slot = self.rig().send(target, request);
+            self.later.push((command.name.clone(), slot));
+            return Ok(String::new());
+        }
+        let answer = self.rig().ask(target, request);
+        Ok(self.show(answer))
+    }
+
+    fn request(
+        &mut self,
+        command: &Command,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<PdRequest, Box<dyn Error>> {
+        let mut header = self.rig().header();
+        if let Some(cluster) = args.take_key("cluster") {
+            header.as_mut().unwrap().cluster_id = cluster.parse()?;
+        }
+        let key = |args: &mut ArgumentConsumer<'_>| -> Result<bytes::Bytes, Box<dyn Error>> {
+            let encoded = args
+                .take_key("enc")
+                .map(|key| codec::encode(&border::parse(key).unwrap()));
+            Ok(encoded.unwrap_or(border::parse(args.next_pos().unwrap_or(""))?))
+        };
+        let number = |args: &mut ArgumentConsumer<'_>| -> Result<u64, Box<dyn Error>> {
+            Ok(args.next_pos().unwrap_or("1").parse()?)
+        };
+        Ok(match command.name.as_str() {
+            "tso" => pdpb::TsoRequest {
+                header,
+                count: number(args)? as u32,
+                ..Default::default()
+            }
+            .into(),
+            "alloc" => pdpb::AllocIdRequest {
+                header,
+                count: number(args)? as u32,
+            }
+            .into(),
+            "members" => pdpb::GetMembersRequest { header }.into(),
+            "bootstrapped" => pdpb::IsBootstrappedRequest { header }.into(),
+            "keyspace" => {
+                let name = args.next_pos().unwrap_or("DEFAULT").to_owned();
+                keyspacepb::LoadKeyspaceRequest {
+                    header,
+                    name,
+                    namespace: None,
+                }
+                .into()
+            }
+            "get" => pdpb::GetRegionRequest {
+                header,
+                region_key: key(args)?,
+                need_buckets: false,
+            }
+            .into(),
+            "scan" => {
+                let limit = args.take_key("limit").unwrap_or("0").parse()?;
+                let start_key = key(args)?;
+                pdpb::ScanRegionsRequest {
+                    header,
+                    start_key,
+                    limit,
+                    ..Default::default()
+                }
+                .into()
+            }
+            "get-store" => pdpb::GetStoreRequest {
+                header,
+                store_id: number(args)?,
+            }
+            .into(),
+            "stores" => pdpb::GetAllStoresRequest {
+                header,
+                exclude_tombstone_stores: false,
+            }
+            .into(),
+            "put-store" => {
+                let id = number(args)?;
+                let address = args.next_pos().unwrap_or("").to_owned();
+                let store = Some(Store {
+                    id,
+                    address,
+                    ..Store::default()
+                });
+                pdpb::PutStoreRequest { header, store }.into()
+            }
+            "beat" => {
+                let stats = pdpb::StoreStats {
+                    store_id: number(args)?,
+                    capacity: 100,
+                    available: 90,
+                    ..Default::default()
+                };
+                pdpb::StoreHeartbeatRequest {
+                    header,
+                    stats: Some(stats),
+                    store_report: None,
+                }
+                .into()
+            }
+            "gc" => pdpb::UpdateGcSafePointRequest {
+                header,
+                safe_point: number(args)?,
+            }
+            .into(),
+            "region" => self.region_heartbeat(header, args)?,
+            other => return Err(format!("no command {other}").into()),
+        })
+    }
+
+    /// `region ID leader=STORE term=T [range=a..b] [epoch=CONF.VERSION]`: what is not given is as the map says.
+    fn region_heartbeat(
+        &mut self,
+        header: Option<pdpb::RequestHeader>,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<PdRequest, Box<dyn Error>> {
+        let id: u64 = args.next_pos().unwrap_or("1").parse()?;
+        let leader = self.rig().await_leader();
+        let map = self.rig().member(leader).unwrap().cluster().regions();
+        let known = map.by_id(RegionId(id)).map(|region| (**region).clone());
+        let mut region = known.unwrap_or_else(|| Region {
+            id,
+            region_epoch: Some(RegionEpoch {
+                conf_ver: 1,
+                version: 1,
+            }),
+            peers: (1..=3)
+                .map(|store| Peer {
+                    id: id * 100 + store,
+                    store_id: store,
+                    ..Peer::default()
+                })
+                .collect(),
+            ..Region::default()
+        });
+        if let Some((start, end)) = args
+            .take_key("range")
+            .map(|range| range.split_once("..").unwrap())
+        {
+            (region.start_key, region.end_key) = (border::parse(start)?, border::parse(end)?);
+        }
+        if let Some((conf_ver, version)) = args
+            .take_key("epoch")
+            .map(|epoch| epoch.split_once('.').unwrap())
+        {
+            region.region_epoch = Some(RegionEpoch {
+                conf_ver: conf_ver.parse()?,
+                version: version.parse()?,
+            });
+        }
+        let store: u64 = args.take_key("leader").unwrap_or("1").parse()?;
+        let leader = region
+            .peers
+            .iter()
+            .find(|peer| peer.store_id == store)
+            .copied();
+        let term = args.take_key("term").unwrap_or("6").parse()?;
+        Ok(pdpb::RegionHeartbeatRequest {
+            header,
+            region: Some(region),
+            leader,
+            term,
+            ..Default::default()
+        }
+        .into())
+    }
+
+    fn stores_join(&mut self, target: u64, count: usize) -> Output {
+        let mut output = String::new();
+        for at in 0..count {
+            let header = self.rig().header();
+            let PdResponse::AllocId(ids) = self.rig().ask(
+                target,
+                pdpb::AllocIdRequest {
+                    header: header.clone(),
+                    count: 1,
+                },
+            )?
+            else {
+                panic!("the answer has the kind of the request");
+            };
+            let store = Some(Store {
+                id: ids.id,
+                address: format!("store{}:20160", at + 1),
+                ..Store::default()
+            });
+            let answer = self
+                .rig()
+                .ask(target, pdpb::PutStoreRequest { header, store });
+            writeln!(output, "store {} {}", ids.id, self.show(answer))?;
+        }
+        self.rig().run(50);
+        Ok(output)
+    }
+
+    fn status(&mut self) -> String {
+        let rig = self.rig();
+        let mut output = String::new();
+        for id in rig.ids() {
+            let Some(member) = rig.member(id) else {
+                writeln!(output, "pd{id} down").unwrap();
+                continue;
+            };
+            let role = if member.is_leader() {
+                "leads"
+            } else {
+                "follows"
+            };
+            let leader = member.leader().map_or("nobody", |leader| &leader.name);
+            writeln!(output, "pd{id} {role} in {}, sees {leader}", member.term()).unwrap();
+        }
+        output
+    }
+
+    /// The answers to calls that were sent `[later]`; those without one are shown again next time.
+    fn answers(&mut self) -> String {
+        let mut output = String::new();
+        for (name, slot) in std::mem::take(&mut self.later) {
+            let answer = slot.lock().unwrap().take();
+            match answer {
+                Some(answer) => writeln!(output, "{name}: {}", self.show(answer)).unwrap(),
+                None => {
+                    writeln!(output, "{name}: no answer yet").unwrap();
+                    self.later.push((name, slot));
+                }
+            }
+        }
+        output
+    }
+
+    /// All running members hold the same state.
+    fn same(&mut self) -> Output {
+        let rig = self.rig();
+        // Longer than the timestamp bound is kept ahead without callers, so that the log comes to rest.
+        rig.run(12_000);
+        let living = rig.ids().into_iter().filter_map(|id| rig.member(id));
+        let mut states: Vec<_> = living
+            .map(|member| format!("{:?}", member.cluster()))
+            .collect();
+        let count = states.len();
+        states.dedup();
+        Ok(format!("{count} members, {} state", states.len()))
+    }
+
+    fn overview(&mut self, target: u64) -> Output {
+        let overview = self.rig().overview(target)?;
+        let mut output = format!("regions {}\n", overview.regions.len());
+        for store in &overview.stores {
+            let (id, name) = (store.store.id, store.condition.name());
+            writeln!(
+                output,
+                "store {id} {name} regions={} leaders={}",
+                store.regions, store.leaders
+            )?;
+        }
+        for (region, reason) in &overview.operators {
+            writeln!(output, "operator {region}: {reason}")?;
+        }
+        Ok(output)
+    }
+
+    fn show(&mut self, answer: rig::Answer) -> String {
+        let response = match answer {
+            Ok(response) => response,
+            Err(refusal) => {
+                return format!("refused: {refusal}")
+                    .replace(&self.rig().cluster_id().to_string(), "CLUSTER");
+            }
+        };
+        macro_rules! header_of {
+            ($($name:ident),*) => { match &response {
+                $(PdResponse::$name(response) => response.header.clone(),)*
+                _ => None,
+            }};
+        }
+        let header = header_of!(
+            Tso,
+            AllocId,
+            GetMembers,
+            IsBootstrapped,
+            LoadKeyspace,
+            GetRegion,
+            ScanRegions,
+            GetStore,
+            GetAllStores,
+            PutStore,
+            StoreHeartbeat,
+            RegionHeartbeat,
+            UpdateGcSafePoint
+        );
+        let header = header.expect("every response has a header");
+        assert_eq!(header.cluster_id, self.rig().cluster_id());
+        if let Some(error) = header.error {
+            return format!("error {}: {}", error.r#type().as_str_name(), error.message);
+        }
+        match response {
+            PdResponse::Tso(response) => self.show_stamp(&response),
+            PdResponse::AllocId(response) => format!(
+                "ids {}..={}",
+                response.id,
+                response.id + u64::from(response.count) - 1
+            ),
+            PdResponse::GetMembers(response) => {
+                let names: Vec<_> = response
+                    .members
+                    .iter()
+                    .map(|member| member.client_urls.join(" "))
+                    .collect();
+                format!(
+                    "{} leader={}",
+                    names.join(" "),
+                    response
+                        .leader
+                        .map_or("none".to_owned(), |leader| leader.name)
+                )
+            }
+            PdResponse::IsBootstrapped(response) => response.bootstrapped.to_string(),
+            PdResponse::LoadKeyspace(response) => {
+                format!("{:?}", response.keyspace.and_then(|meta| meta.keyspace))
+            }
+            PdResponse::GetRegion(response) => {
+                show_region(response.region.as_ref(), response.leader.as_ref())
+            }
+            PdResponse::ScanRegions(response) => {
+                let shown = response
+                    .regions
+                    .iter()
+                    .map(|found| show_region(found.region.as_ref(), found.leader.as_ref()));
+                shown.collect::<Vec<_>>().join("\n")
+            }
+            PdResponse::GetStore(response) => {
+                let store = response.store.unwrap();
+                format!("{} {} {:?}", store.id, store.address, store.state())
+            }
+            PdResponse::GetAllStores(response) => {
+                let shown = response
+                    .stores
+                    .iter()
+                    .map(|store| format!("{} {}", store.id, store.address));
+                shown.collect::<Vec<_>>().join(", ")
+            }
+            PdResponse::UpdateGcSafePoint(response) => {
+                format!("safe point {}", response.new_safe_point)
+            }
+            PdResponse::RegionHeartbeat(response) => match response.transfer_leader {
+                Some(transfer) => format!(
+                    "transfer region {} to store {}",
+                    response.region_id,
+                    transfer.peer.unwrap().store_id
+                ),
+                None => "ok".to_owned(),
+            },
+            _ => "ok".to_owned(),
+        }
+    }
+
+    /// Whether the block lies above every earlier one, and how far from the wall clock.
+    fn show_stamp(&mut self, response: &pdpb::TsoResponse) -> String {
+        let stamp = response.timestamp.unwrap();
+        let first = (
+            stamp.physical,
+            stamp.logical - i64::from(response.count) + 1,
+        );
+        let order = if first > self.last_stamp {
+            "rises"
+        } else {
+            "FALLS"
+        };
+        self.last_stamp = (stamp.physical, stamp.logical);
+        let wall = (EPOCH_MS + self.rig().now_ms) as i64;
+        format!(
+            "{} timestamps, {order}, {:+} ms from true time",
+            response.count,
+            stamp.physical - wall
+        )
+    }
+}
+
+fn show_region(region: Option<&Region>, leader: Option<&Peer>) -> String {
+    let Some(region) = region else {
+        return "none".to_owned();
+    };
+    let epoch = region.region_epoch.unwrap();
+    let peers: Vec<_> = region
+        .peers
+        .iter()
+        .map(|peer| format!("{}@{}", peer.id, peer.store_id))
+        .collect();
+    let leader = leader.map_or("none".to_owned(), |leader| leader.store_id.to_string());
+    let (start, end) = (
+        border::show(&region.start_key),
+        border::show(&region.end_key),
+    );
+    format!(
+        "r{} [{start} .. {end}) {}.{} peers {} leader {leader}",
+        region.id,
+        epoch.conf_ver,
+        epoch.version,
+        peers.join(" ")
+    )
+}
+
+#[test]
+fn scenarios() {
+    let mut paths: Vec<_> = std::fs::read_dir("tests/scenarios")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        goldenscript::run(&mut Script::default(), &path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
