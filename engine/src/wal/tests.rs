@@ -1,3 +1,5 @@
+//! What the check of a log finds, and what it lets pass.
+
 #![allow(clippy::unwrap_used)]
 
 use super::*;

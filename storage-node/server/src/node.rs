@@ -17,7 +17,7 @@ use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
 use crate::pd::register::{self, RegisterError};
 use crate::pd::{Pd, StoreAddresses, regions};
-use crate::router::{Mailbox, Router};
+use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
@@ -136,13 +136,6 @@ struct Node {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The channels between the threads.
-struct Channels {
-    apply: (Sender<Vec<ApplyTask>>, Receiver<Vec<ApplyTask>>),
-    reads: (Sender<reads::ReadJob>, Receiver<reads::ReadJob>),
-    reports: mpsc::Sender<RegionHeartbeatRequest>,
-}
-
 impl Node {
     fn start(
         config: &Config,
@@ -150,22 +143,10 @@ impl Node {
         record: StoreRecord,
         pd: Arc<Pd>,
     ) -> Result<Self, NodeError> {
-        let (store, cluster) = (StoreId(record.store_id), ClusterId(record.cluster_id));
         let registry = Registry::new();
         let metrics =
             Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
         let failure = Failure::default();
-        let directory = Arc::new(Directory::default());
-        let boot = clock::now();
-        let shared = Shared {
-            store,
-            boot_id: boot.wall_ms,
-            seed: boot.moment.0 ^ store.0,
-            config: config.core(),
-            kv: data.kv.clone(),
-            log: data.log.clone(),
-            directory: directory.clone(),
-        };
         let inboxes: Vec<_> = (0..config.store.workers)
             .map(|_| {
                 (
@@ -179,68 +160,12 @@ impl Node {
             .map(|((sender, _), mailbox)| (sender.clone(), mailbox.clone()))
             .collect();
         let router = Router::new(ends);
-        let addresses = StoreAddresses {
-            pd: pd.clone(),
-            cluster,
-            store,
-        };
-        let tell = router.clone();
-        let outgoing = Outgoing::new(
-            cluster,
-            Arc::new(addresses),
-            Box::new(move |store| tell.broadcast(|| Input::Unreachable(store.0))),
-            Handle::current(),
-            failure.stop.clone(),
-        );
         let (reports, received) = mpsc::channel(regions::QUEUE);
-        let channels = Channels {
-            apply: channel::bounded(apply::QUEUE),
-            reads: channel::bounded(reads::QUEUE),
-            reports,
-        };
-        let mut threads = Vec::new();
-        for (number, ((_, inbox), mailbox)) in inboxes.into_iter().enumerate() {
-            let shard = Shard {
-                number: number as u64,
-                of: config.store.workers as u64,
-            };
-            let thread = WorkerThread {
-                worker: Worker::open(shared.clone(), shard, clock::now())?,
-                inbox,
-                mailbox,
-                raft: data.log.engine().clone(),
-                outgoing: outgoing.clone(),
-                apply: channels.apply.0.clone(),
-                reads: channels.reads.0.clone(),
-                reports: channels.reports.clone(),
-                tick: config.region.tick,
-                metrics: metrics.clone(),
-                failure: failure.clone(),
-            };
-            threads.push(spawn(&format!("worker-{number}"), move || thread.run())?);
-        }
-        let thread = ApplyThread {
-            applier: Applier::new(data.kv.clone(), directory.clone()),
-            tasks: channels.apply.1,
-            kv: data.kv.clone(),
-            router: router.clone(),
-            metrics: metrics.clone(),
-            failure: failure.clone(),
-        };
-        threads.push(spawn("apply", move || thread.run())?);
-        let reader = ReadThread {
-            jobs: channels.reads.1,
-            kv: data.kv.clone(),
-            router: router.clone(),
-            metrics: metrics.clone(),
-        };
-        for number in 0..config.store.read_threads {
-            let reader = reader.clone();
-            threads.push(spawn(&format!("read-{number}"), move || reader.run())?);
-        }
+        let (reads, read_jobs) = channel::bounded(reads::QUEUE);
+        let (apply, tasks) = channel::bounded(apply::QUEUE);
         let front = Front {
-            store,
-            directory,
+            store: StoreId(record.store_id),
+            directory: Arc::new(Directory::default()),
             config: config.core(),
             log_full: AtomicBool::new(false),
         };
@@ -248,13 +173,12 @@ impl Node {
             front: Arc::new(front),
             kv: data.kv.clone(),
             router: router.clone(),
-            reads: channels.reads.0,
+            reads,
             calls: metrics.calls(),
             metrics,
             stop: failure.stop.clone(),
         };
-        let reports = parking_lot::Mutex::new(Some(received));
-        Ok(Self {
+        let mut node = Self {
             record,
             data,
             pd,
@@ -262,9 +186,108 @@ impl Node {
             door,
             registry,
             failure,
-            reports,
-            threads,
-        })
+            reports: parking_lot::Mutex::new(Some(received)),
+            threads: Vec::new(),
+        };
+        let receivers = inboxes
+            .into_iter()
+            .map(|((_, inbox), mailbox)| (inbox, mailbox))
+            .collect();
+        node.start_workers(config, receivers, apply, reports)?;
+        node.start_apply(tasks)?;
+        node.start_reads(config, read_jobs)?;
+        Ok(node)
+    }
+
+    fn start_workers(
+        &mut self,
+        config: &Config,
+        inboxes: Vec<(Receiver<Message>, Arc<Mailbox>)>,
+        apply: Sender<Vec<ApplyTask>>,
+        reports: mpsc::Sender<RegionHeartbeatRequest>,
+    ) -> Result<(), NodeError> {
+        let (store, cluster) = (
+            StoreId(self.record.store_id),
+            ClusterId(self.record.cluster_id),
+        );
+        let boot = clock::now();
+        let shared = Shared {
+            store,
+            boot_id: boot.wall_ms,
+            seed: boot.moment.0 ^ store.0,
+            config: config.core(),
+            kv: self.data.kv.clone(),
+            log: self.data.log.clone(),
+            directory: self.door.front.directory.clone(),
+        };
+        let addresses = StoreAddresses {
+            pd: self.pd.clone(),
+            cluster,
+            store,
+        };
+        let tell = self.router.clone();
+        let outgoing = Outgoing::new(
+            cluster,
+            Arc::new(addresses),
+            Box::new(move |store| tell.broadcast(|| Input::Unreachable(store.0))),
+            Handle::current(),
+            self.failure.stop.clone(),
+        );
+        let of = config.store.workers as u64;
+        for (number, (inbox, mailbox)) in inboxes.into_iter().enumerate() {
+            let shard = Shard {
+                number: number as u64,
+                of,
+            };
+            let thread = WorkerThread {
+                worker: Worker::open(shared.clone(), shard, clock::now())?,
+                inbox,
+                mailbox,
+                raft: self.data.log.engine().clone(),
+                outgoing: outgoing.clone(),
+                apply: apply.clone(),
+                reads: self.door.reads.clone(),
+                reports: reports.clone(),
+                tick: config.region.tick,
+                metrics: self.door.metrics.clone(),
+                failure: self.failure.clone(),
+            };
+            self.threads
+                .push(spawn(&format!("worker-{number}"), move || thread.run())?);
+        }
+        Ok(())
+    }
+
+    fn start_apply(&mut self, tasks: Receiver<Vec<ApplyTask>>) -> Result<(), NodeError> {
+        let thread = ApplyThread {
+            applier: Applier::new(self.data.kv.clone(), self.door.front.directory.clone()),
+            tasks,
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+            failure: self.failure.clone(),
+        };
+        self.threads.push(spawn("apply", move || thread.run())?);
+        Ok(())
+    }
+
+    fn start_reads(
+        &mut self,
+        config: &Config,
+        jobs: Receiver<reads::ReadJob>,
+    ) -> Result<(), NodeError> {
+        let reader = ReadThread {
+            jobs,
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+        };
+        for number in 0..config.store.read_threads {
+            let reader = reader.clone();
+            self.threads
+                .push(spawn(&format!("read-{number}"), move || reader.run())?);
+        }
+        Ok(())
     }
 
     async fn serve(

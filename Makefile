@@ -1,0 +1,38 @@
+# Two commands matter: `make playground` runs a cluster, `make test` checks everything. Each sets up what it
+# needs on Debian; without root it prints the line to run and stops.
+
+PACKAGES := build-essential ccache clang libclang-dev pkg-config
+TEST_PACKAGES := strace
+BENCH_PACKAGES := etcd-server
+
+# One compiler cache for RocksDB in every profile and checkout.
+export CC := ccache gcc
+export CXX := ccache g++
+
+SEEDS ?= 50
+
+.PHONY: playground test lint setup setup-bench bench clean
+
+playground: setup
+	cargo build --release --package yadkv
+	./target/release/yadkv playground
+
+test: setup
+	cargo test --workspace --no-fail-fast
+	cargo xtask tidy
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+setup:
+	@scripts/install-packages $(PACKAGES) $(TEST_PACKAGES)
+
+setup-bench: setup
+	@scripts/install-packages $(BENCH_PACKAGES)
+
+bench: setup-bench
+	cargo build --release --package yadkv
+	./target/release/yadkv bench --compare
+
+clean:
+	cargo clean
