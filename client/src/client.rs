@@ -1,0 +1,131 @@
+//! The client of a cluster.
+//!
+//! *Next stop*: [`crate::raw`].
+
+use crate::admin::AdminClient;
+use crate::error::{Error, Result};
+use crate::keyspace::Keyspace;
+use crate::options::{Api, DEFAULT_KEYSPACE, Options};
+use crate::raw::RawClient;
+use crate::routing::Router;
+use crate::routing::budget::{Budget, Effect};
+use crate::routing::pd::{Answer, PdClient};
+use crate::runtime::Runtime;
+use crate::tso::{Timestamp, Tso};
+use std::sync::Arc;
+use yadkv_proto::{keyspacepb, pdpb};
+
+/// A client of a cluster. Cheap to clone; all tasks of a process should share one.
+#[derive(Clone)]
+pub struct Client {
+    raw: RawClient,
+    admin: AdminClient,
+    tso: Arc<Tso>,
+    cluster_id: u64,
+}
+
+impl Client {
+    /// Connects to the cluster that the placement drivers at `endpoints` (`host:port`) belong to, over gRPC.
+    ///
+    /// Must be called within a tokio runtime, which then carries the client's tasks.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), yadkv_client::Error> {
+    /// use yadkv_client::{Client, Options};
+    ///
+    /// let client = Client::connect(["127.0.0.1:2379"], Options::default()).await?;
+    /// let raw = client.raw();
+    /// raw.put("greeting", "hello").await?;
+    /// assert_eq!(raw.get("greeting").await?.as_deref(), Some(&b"hello"[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "grpc")]
+    pub async fn connect(
+        endpoints: impl IntoIterator<Item = impl Into<String>>,
+        options: Options,
+    ) -> Result<Self> {
+        let runtime = Arc::new(crate::grpc::GrpcRuntime::new());
+        Self::connect_with(runtime, endpoints, options).await
+    }
+
+    /// Connects over any [`Runtime`].
+    pub async fn connect_with(
+        runtime: Arc<dyn Runtime>,
+        endpoints: impl IntoIterator<Item = impl Into<String>>,
+        options: Options,
+    ) -> Result<Self> {
+        let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        let pd = Arc::new(PdClient::new(runtime.clone(), &endpoints));
+        let mut budget = Budget::new(&runtime, &options, "connect", Effect::Read);
+        pd.connect(&mut budget).await?;
+        let keyspace = match &options.api {
+            Api::V1 => Keyspace::V1,
+            Api::V2 { keyspace } if keyspace == DEFAULT_KEYSPACE => Keyspace::v2(0),
+            Api::V2 { keyspace } => load_keyspace(&pd, &mut budget, keyspace).await?,
+        };
+        let router = Router::new(runtime.clone(), pd.clone(), keyspace, options.clone());
+        Ok(Self {
+            raw: RawClient::new(Arc::new(router)),
+            admin: AdminClient::new(runtime.clone(), pd.clone(), options.clone()),
+            cluster_id: pd.cluster_id(),
+            tso: Tso::new(runtime, pd, options),
+        })
+    }
+
+    /// Raw key-value access in the key space of [`Options::api`].
+    pub fn raw(&self) -> RawClient {
+        self.raw.clone()
+    }
+
+    /// Look-ups about the cluster.
+    pub fn admin(&self) -> AdminClient {
+        self.admin.clone()
+    }
+
+    /// A timestamp above all that this cluster gave before the call. Many tasks share one question.
+    ///
+    /// ```no_run
+    /// # async fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+    /// let (first, second) = (client.timestamp().await?, client.timestamp().await?);
+    /// assert!(first < second);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn timestamp(&self) -> Result<Timestamp> {
+        self.tso.timestamp().await
+    }
+
+    /// The id of the cluster; never 0.
+    pub fn cluster_id(&self) -> u64 {
+        self.cluster_id
+    }
+}
+
+async fn load_keyspace(pd: &PdClient, budget: &mut Budget, name: &str) -> Result<Keyspace> {
+    let answer: Answer<keyspacepb::LoadKeyspaceResponse> = pd
+        .call(budget, |header| {
+            keyspacepb::LoadKeyspaceRequest {
+                header,
+                name: name.to_owned(),
+                ..Default::default()
+            }
+            .into()
+        })
+        .await?;
+    match answer {
+        Ok(response) => {
+            let id = response.keyspace.and_then(|meta| meta.keyspace);
+            match id {
+                Some(keyspacepb::keyspace_meta::Keyspace::Id(id)) if id < 1 << 24 => {
+                    Ok(Keyspace::v2(id))
+                }
+                _ => Err(budget.refused(format!("keyspace {name:?} has no usable id"))),
+            }
+        }
+        Err(error) if error.r#type() == pdpb::ErrorType::EntryNotFound => {
+            Err(Error::UnknownKeyspace(name.to_owned()))
+        }
+        Err(error) => Err(budget.refused(error.message)),
+    }
+}
