@@ -1,4 +1,4 @@
-//! Borders between raw and encoded keys: which bytes may be one, and how each caller is shown it.
+//! Borders between raw and encoded keys: how each caller is shown one, and how people write it.
 //!
 //! Raw V1 keys and memcomparable encodings share one key space. A border may be any bytes of which no valid
 //! encoding is a proper prefix; towards transactional and API V2 callers it is shown as the least valid
@@ -9,7 +9,8 @@
 //!
 //! *Types to know*: [`View`].
 //!
-//! *Invariants*: for every encoding `e` and border `b`: `e >= b` iff `e >= ceil(b)` (property test).
+//! *Invariants*: for every encoding `e` and border `b`: `e >= b` iff `e >= ceil(b)` (property test in
+//! `yadkv_proto::codec`).
 //!
 //! *Source*: `hazards.md` section 3.
 //!
@@ -17,11 +18,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::fmt::Write;
-use yadkv_proto::codec;
+use yadkv_proto::codec::{self, ceil};
 use yadkv_proto::metapb::Region;
-
-const GROUP: usize = 8;
-const MARK_FULL: u8 = 0xFF;
 
 /// How a caller sees borders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,86 +59,19 @@ impl View {
     }
 }
 
-/// The least valid encoding at or above a border. Empty stays empty: it is an infinity, not a key.
-pub fn ceil(border: &Bytes) -> Bytes {
-    if border.is_empty() || codec::is_encoded(border) {
-        return border.clone();
-    }
-    let mut out = BytesMut::with_capacity(border.len() + 2 * (GROUP + 1));
-    let mut rest = &border[..];
-    loop {
-        if rest.len() <= GROUP {
-            // The border ends inside the group's data: zeros are the least that can follow.
-            let mut data = [0; GROUP];
-            data[..rest.len()].copy_from_slice(rest);
-            return finish(out, data, 0);
-        }
-        let (group, after) = rest.split_at(GROUP + 1);
-        let mut data = [0; GROUP];
-        data.copy_from_slice(&group[..GROUP]);
-        let mark = group[GROUP];
-        if mark != MARK_FULL {
-            // Bytes after a last group lie above it, so the mark itself no longer suffices.
-            let least = mark + u8::from(!after.is_empty());
-            return finish(out, data, least);
-        }
-        out.put_slice(group);
-        rest = after;
-    }
-}
-
-/// Ends an encoding with the least valid mark at or above `least` that `data` allows.
-fn finish(mut out: BytesMut, data: [u8; GROUP], least: u8) -> Bytes {
-    let zeros = data.iter().rev().take_while(|byte| **byte == 0).count();
-    let mark = least.max(MARK_FULL - zeros as u8);
-    out.put_slice(&data);
-    out.put_u8(mark);
-    if mark == MARK_FULL {
-        out.put_slice(&codec::encode(b""));
-    }
-    out.freeze()
-}
-
-/// Whether `bytes` may be a border: no valid encoding is a proper prefix of them.
-pub fn is_border(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    while rest.len() > GROUP + 1 {
-        let (group, after) = rest.split_at(GROUP + 1);
-        if group[GROUP] != MARK_FULL {
-            return !codec::is_encoded(group);
-        }
-        rest = after;
-    }
-    true
-}
-
-/// Bytes as people write them: printable text with `\xNN` for the rest, and for `,` and `\`.
+/// Bytes as people write them: printable text with `\xNN` for the rest and for `\`.
 pub fn show(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(bytes.len()), |mut text, byte| {
             match byte {
-                b'\\' | b',' => write!(text, "\\x{byte:02x}"),
+                b'\\' => write!(text, "\\x{byte:02x}"),
                 0x21..=0x7e => write!(text, "{}", char::from(*byte)),
                 _ => write!(text, "\\x{byte:02x}"),
             }
             .expect("a String takes everything");
             text
         })
-}
-
-/// Borders as [`parse_list`] reads them.
-pub fn show_list(borders: &[Bytes]) -> String {
-    let shown: Vec<_> = borders.iter().map(|border| show(border)).collect();
-    shown.join(",")
-}
-
-/// Reads borders separated by commas; the empty text is no border. Errors say what is wrong.
-pub fn parse_list(text: &str) -> Result<Vec<Bytes>, String> {
-    if text.is_empty() {
-        return Ok(Vec::new());
-    }
-    text.split(',').map(parse).collect()
 }
 
 /// Reads `hex:` and digits, or text with `\xNN` (and `\\`).
@@ -184,54 +115,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Bytes near the marks and the zeros, where mistakes would sit.
-    fn bytes(max: usize) -> impl Strategy<Value = Vec<u8>> {
-        let byte = prop_oneof![
-            Just(0),
-            Just(1),
-            Just(0xF7),
-            Just(0xF8),
-            Just(0xFE),
-            Just(0xFF),
-            any::<u8>()
-        ];
-        prop::collection::vec(byte, 0..max)
-    }
-
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(4096) })]
 
         #[test]
-        fn ceil_is_the_least_encoding_at_or_above(border in bytes(30), keys in prop::collection::vec(bytes(24), 1..16)) {
-            let border = Bytes::from(border);
-            let shown = ceil(&border);
-            prop_assume!(!border.is_empty());
-            prop_assert!(codec::is_encoded(&shown));
-            prop_assert!(shown >= border);
-            for key in keys {
-                let encoded = codec::encode(&key);
-                prop_assert_eq!(encoded >= border, encoded >= shown);
-            }
-        }
-
-        #[test]
-        fn ceil_of_cut_and_extended_encodings(key in bytes(20), cut in 0usize..30, more in bytes(12), other in bytes(20)) {
-            let encoded = codec::encode(&key);
-            let cut = cut.min(encoded.len());
-            let border = Bytes::from([&encoded[..cut], &more[..]].concat());
-            prop_assume!(!border.is_empty());
-            let shown = ceil(&border);
-            prop_assert!(codec::is_encoded(&shown) && shown >= border);
-            for candidate in [codec::encode(&key), codec::encode(&other)] {
-                prop_assert_eq!(candidate >= border, candidate >= shown);
-            }
-            if cut == encoded.len() {
-                prop_assert_eq!(is_border(&border), more.is_empty());
-            }
-        }
-
-        #[test]
-        fn text_reads_back(key in bytes(20)) {
+        fn text_reads_back(key in prop::collection::vec(any::<u8>(), 0..20)) {
             prop_assert_eq!(parse(&show(&key)).unwrap(), Bytes::from(key));
         }
     }

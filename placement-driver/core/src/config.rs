@@ -5,8 +5,8 @@
 //!
 //! *Types to know*: [`Config`], [`MemberAddress`], [`ScheduleConfig`], [`BootstrapConfig`].
 //!
-//! *Life of a setting*: `name=value` text → [`Config::set`] (one parser for `--set` and for files) →
-//! [`Config::validate`] (ranges and relations, each refusal naming field, value and allowed range).
+//! *Life of a setting*: file or `--set` → the server's configuration → [`Config::validate`] (ranges and
+//! relations, each refusal naming field, value and allowed range).
 //!
 //! *Next stop*: [`crate::cluster`], the state that these settings shape.
 
@@ -14,6 +14,7 @@ use crate::border;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use yadkv_proto::codec;
 use yadkv_proto::id::PeerId;
 
 /// How long a request may wait for a leader, a lease or an applied entry before it is refused.
@@ -21,25 +22,20 @@ pub const HOLD_MAX: Duration = Duration::from_millis(1500);
 
 /// A setting that cannot be used: refuse to start and show it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// No setting has this name.
-    #[error("no setting is called {0}: see --print-default-config")]
-    Unknown(String),
-    /// The value is outside what the setting allows.
-    #[error("{field} = {value} is not allowed: use {allowed}")]
-    Value {
-        /// Dotted name of the setting.
-        field: String,
-        /// What was given.
-        value: String,
-        /// What may be given.
-        allowed: String,
-    },
+#[error("{field} = {value} is not allowed: use {allowed}")]
+pub struct ConfigError {
+    /// Dotted name of the setting.
+    pub field: String,
+    /// What was given.
+    pub value: String,
+    /// What may be given.
+    pub allowed: String,
 }
 
 impl ConfigError {
-    fn value(field: &str, value: impl ToString, allowed: &str) -> Self {
-        Self::Value {
+    /// A value outside of what its field allows.
+    pub fn value(field: &str, value: impl ToString, allowed: &str) -> Self {
+        Self {
             field: field.to_owned(),
             value: value.to_string(),
             allowed: allowed.to_owned(),
@@ -119,8 +115,8 @@ pub struct BootstrapConfig {
     /// region. Default 3; 1 for a single-node cluster. Too small: one copy only; too large: the cluster
     /// never starts.
     pub stores: u32,
-    /// Borders besides those that the protocol needs. Default none. In text: a list separated by commas,
-    /// each `hex:` and hexadecimal digits, or text with `\xNN` for other bytes.
+    /// Borders besides those that the protocol needs. Default none. In text as [`border::parse`] reads them:
+    /// `hex:` and hexadecimal digits, or text with `\xNN` for other bytes.
     pub borders: Vec<Bytes>,
 }
 
@@ -156,67 +152,6 @@ impl Config {
         }
     }
 
-    /// Sets one setting from text, as `--set` and configuration files give it. Check the whole with
-    /// [`Config::validate`] afterwards.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), ConfigError> {
-        let schedule = &mut self.schedule;
-        match name {
-            "schedule.store_disconnect_time" => {
-                schedule.store_disconnect_time = duration(name, value)?;
-            }
-            "schedule.store_dead_time" => schedule.store_dead_time = duration(name, value)?,
-            "schedule.balance_leaders" => {
-                schedule.balance_leaders = value
-                    .parse()
-                    .map_err(|_| ConfigError::value(name, value, "true or false"))?;
-            }
-            "schedule.interval" => schedule.interval = duration(name, value)?,
-            "schedule.operator_timeout" => schedule.operator_timeout = duration(name, value)?,
-            "schedule.operators_per_store_max" => {
-                schedule.operators_per_store_max = number(name, value)?;
-            }
-            "bootstrap.stores" => self.bootstrap.stores = number(name, value)?,
-            "bootstrap.borders" => {
-                self.bootstrap.borders = border::parse_list(value).map_err(|reason| {
-                    ConfigError::value(
-                        name,
-                        value,
-                        &format!("borders separated by commas ({reason})"),
-                    )
-                })?;
-            }
-            _ => return Err(ConfigError::Unknown(name.to_owned())),
-        }
-        Ok(())
-    }
-
-    /// Every setting as `(name, value)`, in the order of documentation; the values parse back.
-    pub fn settings(&self) -> Vec<(&'static str, String)> {
-        let schedule = &self.schedule;
-        vec![
-            (
-                "schedule.store_disconnect_time",
-                show(schedule.store_disconnect_time),
-            ),
-            ("schedule.store_dead_time", show(schedule.store_dead_time)),
-            (
-                "schedule.balance_leaders",
-                schedule.balance_leaders.to_string(),
-            ),
-            ("schedule.interval", show(schedule.interval)),
-            ("schedule.operator_timeout", show(schedule.operator_timeout)),
-            (
-                "schedule.operators_per_store_max",
-                schedule.operators_per_store_max.to_string(),
-            ),
-            ("bootstrap.stores", self.bootstrap.stores.to_string()),
-            (
-                "bootstrap.borders",
-                border::show_list(&self.bootstrap.borders),
-            ),
-        ]
-    }
-
     /// Checks ranges and the relations between settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_members()?;
@@ -243,7 +178,7 @@ impl Config {
             ));
         }
         for key in &self.bootstrap.borders {
-            if key.is_empty() || key.len() > BORDER_BYTES_MAX || !border::is_border(key) {
+            if key.is_empty() || key.len() > BORDER_BYTES_MAX || !codec::is_legal_border(key) {
                 return Err(ConfigError::value(
                     "bootstrap.borders",
                     border::show(key),
@@ -344,40 +279,7 @@ impl Config {
     }
 }
 
-fn number(name: &str, value: &str) -> Result<u32, ConfigError> {
-    value
-        .parse()
-        .map_err(|_| ConfigError::value(name, value, "a whole number"))
-}
-
-/// Parses `250ms`, `20s`, `30m`, `2h`.
-fn duration(name: &str, value: &str) -> Result<Duration, ConfigError> {
-    let split = value
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(value.len());
-    let (digits, unit) = value.split_at(split);
-    let unit_ms = match unit {
-        "ms" => Some(1),
-        "s" => Some(1000),
-        "m" => Some(60_000),
-        "h" => Some(3_600_000),
-        _ => None,
-    };
-    let count = digits.parse::<u64>().ok();
-    match count
-        .zip(unit_ms)
-        .and_then(|(count, unit)| count.checked_mul(unit))
-    {
-        Some(ms) => Ok(Duration::from_millis(ms)),
-        None => Err(ConfigError::value(
-            name,
-            value,
-            "a number and a unit: 250ms, 20s, 30m, 2h",
-        )),
-    }
-}
-
-/// Shows a duration so that [`duration`] reads it back.
+/// A duration in its largest whole unit.
 fn show(duration: Duration) -> String {
     match duration.as_millis() {
         ms if ms % 3_600_000 == 0 && ms > 0 => format!("{}h", ms / 3_600_000),
@@ -403,39 +305,23 @@ mod tests {
     }
 
     #[test]
-    fn settings_parse_back() {
-        let mut before = config();
-        before.bootstrap.borders =
-            vec![Bytes::from_static(b"a,\x00\xff"), Bytes::from_static(b"m")];
-        before.schedule.interval = Duration::from_millis(1250);
-        let mut after = config();
-        for (name, value) in before.settings() {
-            after.set(name, &value).unwrap();
-        }
-        assert_eq!(before.settings(), after.settings());
-        after.validate().unwrap();
-    }
-
-    #[test]
     fn refusals_name_field_value_and_range() {
         let mut config = config();
-        config.set("schedule.store_dead_time", "19s").unwrap();
+        config.schedule.store_dead_time = Duration::from_secs(19);
         assert_eq!(
             config.validate().unwrap_err().to_string(),
             "schedule.store_dead_time = 19s is not allowed: use 20s to 8760h"
         );
-        config.set("schedule.store_dead_time", "20s").unwrap();
+        config.schedule.store_dead_time = Duration::from_secs(20);
         config.validate().unwrap();
-        let refusal = config.set("bootstrap.stores", "three").unwrap_err();
+        config.bootstrap.borders = vec![codec::encode(b"a"), Bytes::from_static(b"raw")];
+        config.validate().unwrap();
+        let behind = [&codec::encode(b"a")[..], b"x"].concat();
+        config.bootstrap.borders.push(behind.into());
         assert_eq!(
-            refusal.to_string(),
-            "bootstrap.stores = three is not allowed: use a whole number"
-        );
-        assert!(config.set("schedule.nothing", "1").is_err());
-        assert!(
-            config
-                .set("schedule.interval", "99999999999999999999h")
-                .is_err()
+            config.validate().unwrap_err().to_string(),
+            "bootstrap.borders = a\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\xf8x is not allowed: use 1 to 8192 bytes \
+             that do not go on after a whole memcomparable key"
         );
     }
 }

@@ -32,9 +32,14 @@ impl goldenscript::Runner for Script {
         if command.name == "cluster" {
             let members = args.take_key("members").unwrap_or("3").parse()?;
             let mut rig = Rig::new(members, args.take_key("seed").unwrap_or("1").parse()?);
-            while let Some((name, value)) = args.next_key() {
-                rig.config.set(name, value)?;
+            if let Some(stores) = args.take_key("bootstrap.stores") {
+                rig.config.bootstrap.stores = stores.parse()?;
             }
+            if let Some(borders) = args.take_key("bootstrap.borders") {
+                let borders = borders.split(',').map(border::parse);
+                rig.config.bootstrap.borders = borders.collect::<Result<_, _>>()?;
+            }
+            args.reject_next()?;
             rig.config.validate()?;
             rig.start_all();
             self.rig = Some(rig);

@@ -15,16 +15,17 @@
 //! *Next stop*: [`crate::pending`].
 
 use super::call::Reply;
+use super::seat::Office;
 use super::write::{MapChange, Purpose};
 use super::{Member, Seat};
 use crate::answer::{error, header, stores::unknown_store};
 use crate::pending::{Offer, Replacement};
 use crate::region_map::epoch_of;
-use crate::schedule::operator::Step;
+use crate::schedule::operator::{Operator, Step};
 use std::collections::BTreeSet;
 use yadkv_proto::api::PdResponse;
-use yadkv_proto::id::{RegionId, StoreId};
-use yadkv_proto::metapb::{NodeState, StoreState};
+use yadkv_proto::id::{ClusterId, RegionId, StoreId};
+use yadkv_proto::metapb::{NodeState, Peer, StoreState};
 use yadkv_proto::pdpb::{
     ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse, StoreHeartbeatRequest,
     StoreHeartbeatResponse, TransferLeader,
@@ -32,6 +33,9 @@ use yadkv_proto::pdpb::{
 use yadkv_proto::placementpb::ReplaceRegions;
 use yadkv_proto::placementpb::command::Operation;
 use yadkv_proto::time::Now;
+
+/// New operators that wait to be fetched; the rest travel with heartbeats.
+const PUSHES_MAX: usize = 1024;
 
 impl Member {
     /// A store says that it lives.
@@ -183,18 +187,20 @@ impl Member {
             Ok(false) => {}
         }
         let leader = heartbeat.leader.unwrap_or_default();
-        let mut response = RegionHeartbeatResponse::default();
-        if let Some(operator) = office.operators.observe(id, epoch_of(region), &leader) {
-            let Step::TransferLeader { to, .. } = &operator.step;
-            response.region_id = id.0;
-            response.region_epoch = region.region_epoch;
-            response.target_peer = Some(leader);
-            response.transfer_leader = Some(TransferLeader {
-                peer: Some(*to),
-                peers: vec![*to],
-            });
-        }
+        let operator = office.operators.observe(id, epoch_of(region), &leader);
+        let response = operator
+            .map(|operator| ask(operator, leader))
+            .unwrap_or_default();
         self.answer_heartbeat(reply, response);
+    }
+
+    /// New operators since the last call, with the stores that lead their regions. A driver with an open
+    /// stream to such a store sends them at once; otherwise the answer to the next heartbeat brings them.
+    pub fn pushes(&mut self) -> Vec<(StoreId, RegionHeartbeatResponse)> {
+        match &mut self.seat {
+            Seat::Leader(office) => std::mem::take(&mut office.pushes),
+            _ => Vec::new(),
+        }
     }
 
     fn answer_heartbeat(&self, reply: Reply, mut response: RegionHeartbeatResponse) {
@@ -208,5 +214,33 @@ impl Member {
             ..RegionHeartbeatResponse::default()
         };
         reply(Ok(PdResponse::RegionHeartbeat(response)));
+    }
+}
+
+impl Office {
+    /// Lets the store that leads a region know of its operator.
+    pub(super) fn push(&mut self, region: RegionId, cluster: Option<ClusterId>) {
+        let operator = self.operators.of(region).zip(self.reports.lead(region));
+        let Some((operator, lead)) = operator.filter(|_| self.pushes.len() < PUSHES_MAX) else {
+            return;
+        };
+        let mut response = ask(operator, lead.peer);
+        response.header = header(cluster.unwrap_or_default().0);
+        self.pushes.push((StoreId(lead.peer.store_id), response));
+    }
+}
+
+/// What a region's leader is told of its operator.
+fn ask(operator: &Operator, leader: Peer) -> RegionHeartbeatResponse {
+    let Step::TransferLeader { to, .. } = &operator.step;
+    RegionHeartbeatResponse {
+        region_id: operator.region.0,
+        region_epoch: Some(operator.epoch),
+        target_peer: Some(leader),
+        transfer_leader: Some(TransferLeader {
+            peer: Some(*to),
+            peers: vec![*to],
+        }),
+        ..RegionHeartbeatResponse::default()
     }
 }

@@ -29,6 +29,7 @@ use std::time::Duration;
 use yadkv_consensus::Role;
 use yadkv_proto::id::{RegionId, StoreId, Term};
 use yadkv_proto::metapb::StoreState;
+use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::placementpb::command::Operation;
 use yadkv_proto::placementpb::{FormCluster, LeaderHint, NoteLeaders, RaiseTsoBound};
 use yadkv_proto::time::{Moment, Now};
@@ -75,6 +76,8 @@ pub struct Office {
     pub(super) bootstrapping: bool,
     /// Last wish for timestamps.
     pub(super) stamped: Moment,
+    /// New operators for the stores that lead their regions.
+    pub(super) pushes: Vec<(StoreId, RegionHeartbeatResponse)>,
     next_note: Moment,
     next_schedule: Moment,
 }
@@ -172,6 +175,7 @@ impl Member {
             to_note: BTreeSet::new(),
             bootstrapping: false,
             stamped: now.moment,
+            pushes: Vec::new(),
             next_note: now.moment,
             next_schedule: now.moment.after(self.config.schedule.interval),
         };
@@ -312,7 +316,10 @@ impl Member {
             return;
         };
         for wish in balance_leaders(&view, &office.operators, config) {
-            office.operators.add(wish, config, now.moment);
+            let region = wish.region;
+            if office.operators.add(wish, config, now.moment) {
+                office.push(region, self.cluster.id());
+            }
         }
     }
 }

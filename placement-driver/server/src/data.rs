@@ -1,0 +1,265 @@
+//! The data directory: whose it is, who holds it, and the two engines in it.
+//!
+//! | path | content |
+//! |---|---|
+//! | `LOCK` | held exclusively while a process uses the directory |
+//! | `MEMBER` | TOML: format, this member's id, the members, the cluster id once known |
+//! | `kv/` | the replicated state; WAL unsynced, replayed from the log |
+//! | `raft/` | log and hard state; synced |
+//!
+//! *Place*: [`crate::node`] opens it first.
+//!
+//! *Life of a directory*: engines are created → `MEMBER` is written and synced → only then does the member
+//! speak to others. So a directory without `MEMBER` has never promised anything, and one with `MEMBER` but
+//! without `raft/` has lost its promises and is refused.
+//!
+//! *Invariants*: a directory belongs to one member of one cluster for ever.
+//!
+//! *Limits and failure*: damage found while opening ends the process, with file and offset.
+//!
+//! *Next stop*: `yadkv_engine::rocks`.
+
+use fs4::fs_std::FileExt;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use yadkv_consensus::{LogStore, Start};
+use yadkv_engine::Engine;
+use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
+use yadkv_placement_core::{Config, FAMILIES};
+
+/// Why a data directory cannot be used; tell the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The operating system refused something.
+    #[error("{path}: {source}")]
+    Io {
+        /// The path.
+        path: String,
+        /// What it said.
+        source: std::io::Error,
+    },
+    /// Another process has it.
+    #[error("{0} is in use by another process: stop it, or choose another --data-dir")]
+    InUse(String),
+    /// It belongs to another member, or its marker cannot be read.
+    #[error("{path}: {reason}: choose another --data-dir, or correct the list of members")]
+    Identity {
+        /// The path.
+        path: String,
+        /// What does not match.
+        reason: String,
+    },
+    /// An engine is damaged or locked.
+    #[error(transparent)]
+    Engine(#[from] yadkv_engine::Error),
+    /// The log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] yadkv_consensus::OpenError),
+    /// The log is gone, and with it the votes that this member gave.
+    #[error(
+        "{0} is gone, this member must not vote again: restore it, or give the cluster a new member"
+    )]
+    LogGone(String),
+}
+
+/// Content of `MEMBER`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Marker {
+    /// 1.
+    format: u32,
+    member_id: u64,
+    /// `ID=URL` of every member.
+    members: Vec<String>,
+    /// 0 until known.
+    cluster_id: u64,
+}
+
+const MARKER_FORMAT: u32 = 1;
+
+/// An opened data directory.
+pub struct Data {
+    /// The replicated state.
+    pub kv: Arc<dyn Engine>,
+    /// The log.
+    pub log: LogStore,
+    /// Whether a member ever spoke from here.
+    pub start: Start,
+    /// Where the cluster's identity is written once it is known.
+    pub identity: Identity,
+    /// The lock on the directory.
+    pub lock: File,
+}
+
+/// Keeps `MEMBER` true.
+pub struct Identity {
+    path: PathBuf,
+    marker: Marker,
+}
+
+impl Data {
+    /// Opens or creates the directory of the member that `config` describes.
+    pub fn open(root: &Path, memory_bytes: usize, config: &Config) -> Result<Self, OpenError> {
+        fs::create_dir_all(root).map_err(io(root))?;
+        let lock = lock(root)?;
+        let path = root.join("MEMBER");
+        let known = read_marker(&path)?;
+        let raft_path = root.join("raft");
+        if known.is_some() && !raft_path.join("CURRENT").exists() {
+            return Err(OpenError::LogGone(raft_path.display().to_string()));
+        }
+        let wanted = wanted(config);
+        if let Some(known) = &known {
+            check_identity(&path, known, &wanted)?;
+        }
+        let cache = BlockCache::new(memory_bytes / 2);
+        let kv = open_engine(&root.join("kv"), FAMILIES, &cache, memory_bytes / 8, false)?;
+        let raft = open_engine(
+            &raft_path,
+            yadkv_consensus::FAMILIES,
+            &cache,
+            memory_bytes / 4,
+            true,
+        )?;
+        let log = LogStore::open(raft, memory_bytes / 8)?;
+        let start = if known.is_some() {
+            Start::Restart
+        } else {
+            Start::Bootstrap
+        };
+        let cluster_id = known.as_ref().map_or(0, |known| known.cluster_id);
+        let mut identity = Identity {
+            path,
+            marker: Marker {
+                cluster_id,
+                ..wanted
+            },
+        };
+        if known.is_none() {
+            identity.write()?;
+        }
+        identity.marker.cluster_id = cluster_id;
+        Ok(Self {
+            kv,
+            log,
+            start,
+            identity,
+            lock,
+        })
+    }
+}
+
+impl Identity {
+    /// The cluster's identity is known: writes it down, or says that it is another than the directory's.
+    pub fn note(&mut self, cluster_id: u64) -> Result<(), OpenError> {
+        match self.marker.cluster_id {
+            known if known == cluster_id => Ok(()),
+            0 => {
+                self.marker.cluster_id = cluster_id;
+                self.write()
+            }
+            known => Err(OpenError::Identity {
+                path: self.path.display().to_string(),
+                reason: format!(
+                    "it belongs to cluster {known}, the state beside it to {cluster_id}"
+                ),
+            }),
+        }
+    }
+
+    /// Writes a new file, syncs it, and puts it in the place of the old one.
+    fn write(&self) -> Result<(), OpenError> {
+        let text =
+            toml::to_string(&self.marker).expect("a flat table of numbers and strings is TOML");
+        let fresh = self.path.with_extension("new");
+        let mut file = File::create(&fresh).map_err(io(&fresh))?;
+        file.write_all(text.as_bytes()).map_err(io(&fresh))?;
+        file.sync_all().map_err(io(&fresh))?;
+        fs::rename(&fresh, &self.path).map_err(io(&self.path))?;
+        let parent = self.path.parent().unwrap_or(Path::new("."));
+        File::open(parent)
+            .and_then(|directory| directory.sync_all())
+            .map_err(io(parent))
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> OpenError {
+    let path = path.display().to_string();
+    move |source| OpenError::Io { path, source }
+}
+
+fn lock(root: &Path) -> Result<File, OpenError> {
+    let path = root.join("LOCK");
+    let lock = File::create(&path).map_err(io(&path))?;
+    match lock.try_lock_exclusive().map_err(io(&path))? {
+        true => Ok(lock),
+        false => Err(OpenError::InUse(root.display().to_string())),
+    }
+}
+
+fn wanted(config: &Config) -> Marker {
+    let members = config.members.iter();
+    Marker {
+        format: MARKER_FORMAT,
+        member_id: config.member.0,
+        members: members
+            .map(|member| format!("{}={}", member.id.0, member.client_url))
+            .collect(),
+        cluster_id: 0,
+    }
+}
+
+fn read_marker(path: &Path) -> Result<Option<Marker>, OpenError> {
+    let identity = |reason: String| OpenError::Identity {
+        path: path.display().to_string(),
+        reason,
+    };
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(path)(error)),
+    };
+    let marker: Marker =
+        toml::from_str(&text).map_err(|error| identity(error.message().to_owned()))?;
+    match marker.format {
+        MARKER_FORMAT => Ok(Some(marker)),
+        other => Err(identity(format!(
+            "format {other}, this release knows {MARKER_FORMAT}"
+        ))),
+    }
+}
+
+fn check_identity(path: &Path, known: &Marker, wanted: &Marker) -> Result<(), OpenError> {
+    if (known.member_id, &known.members) == (wanted.member_id, &wanted.members) {
+        return Ok(());
+    }
+    Err(OpenError::Identity {
+        path: path.display().to_string(),
+        reason: format!(
+            "it belongs to member {} of {}, this is member {} of {}",
+            known.member_id,
+            known.members.join(","),
+            wanted.member_id,
+            wanted.members.join(",")
+        ),
+    })
+}
+
+fn open_engine(
+    path: &Path,
+    families: &[&str],
+    cache: &BlockCache,
+    write_buffer_bytes: usize,
+    strict: bool,
+) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
+    let families = families
+        .iter()
+        .map(|name| FamilyOptions::new(*name))
+        .collect();
+    let mut options = Options::new(families, cache.clone());
+    options.write_buffer_bytes = write_buffer_bytes;
+    let options = if strict { options.strict() } else { options };
+    Ok(Arc::new(Rocks::open(path, &options)?))
+}

@@ -1,0 +1,251 @@
+//! HTTP/1.1 on the same port: what people, scripts and Prometheus look at.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /pd/api/v1/regions` | `{count, regions: [{id, start_key, end_key, epoch, peers, leader, …}]}`, borders in hexadecimal |
+//! | `GET /pd/api/v1/stores` | `{count, stores: [{store: {id, address, state_name, …}, status: {region_count, leader_count, capacity, available, …}}]}`, sizes in bytes |
+//! | `GET /pd/api/v1/members` | `{header: {cluster_id}, members: [{name, member_id, client_urls, peer_urls}], leader}` |
+//! | `GET /health` | 200 while this member sees a leader, else 503 |
+//! | `GET /metrics` | Prometheus text |
+//!
+//! *Place*: merged with the gRPC services by [`crate::node`]; regions and stores come from the leader, through
+//! [`Door`]'s member or forwarded as HTTP.
+//!
+//! *Limits*: the same hold time as for gRPC calls; a forwarded request is not forwarded again.
+//!
+//! *Next stop*: `yadkv_placement_core::answer::overview`.
+
+use crate::forward::{MARK, RETRY};
+use crate::service::Door;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use prometheus::{Registry, TextEncoder};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpStream;
+use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
+use yadkv_placement_core::config::HOLD_MAX;
+use yadkv_placement_core::{MemberAddress, Overview, Refusal};
+use yadkv_proto::metapb::{Peer, PeerRole};
+
+/// Largest answer passed on from the leader.
+const ANSWER_BYTES_MAX: usize = 1 << 30;
+/// Longest wait for the leader's answer, which may list very many regions.
+const FORWARD_MAX: Duration = Duration::from_secs(10);
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Http {
+    /// The way to the member.
+    pub door: Door,
+    /// All members.
+    pub members: Arc<Vec<MemberAddress>>,
+    /// Everything measured.
+    pub registry: Registry,
+}
+
+/// The routes.
+pub fn routes(http: Http) -> Router {
+    Router::new()
+        .route("/pd/api/v1/regions", get(regions))
+        .route("/pd/api/v1/stores", get(stores))
+        .route("/pd/api/v1/members", get(members))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .with_state(http)
+}
+
+/// Whatever no service and no route knows: UNIMPLEMENTED for gRPC, 404 for people.
+pub async fn unknown(request: Request) -> Response {
+    let grpc = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        return tonic::Status::unimplemented("this server does not serve the method")
+            .into_http::<axum::body::Body>();
+    }
+    (StatusCode::NOT_FOUND, "no such page\n").into_response()
+}
+
+async fn regions(State(http): State<Http>, headers: HeaderMap, uri: Uri) -> Response {
+    http.show(&headers, &uri, |overview| {
+        let regions: Vec<_> = overview.regions.iter().map(show_region).collect();
+        json!({ "count": regions.len(), "regions": regions })
+    })
+    .await
+}
+
+async fn stores(State(http): State<Http>, headers: HeaderMap, uri: Uri) -> Response {
+    http.show(&headers, &uri, |overview| {
+        let stores: Vec<_> = overview.stores.iter().map(show_store).collect();
+        json!({ "count": stores.len(), "stores": stores })
+    })
+    .await
+}
+
+async fn members(State(http): State<Http>) -> Json<Value> {
+    let state = http.door.handle.state().borrow().clone();
+    Json(json!({
+        "header": { "cluster_id": state.cluster_id },
+        "members": http.members.iter().map(show_member).collect::<Vec<_>>(),
+        "leader": state.leader.as_ref().map(show_member),
+        "etcd_leader": state.leader.as_ref().map(show_member),
+    }))
+}
+
+async fn health(State(http): State<Http>) -> (StatusCode, Json<Value>) {
+    let healthy = http.door.handle.state().borrow().leader.is_some();
+    let code = if healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, Json(json!({ "health": healthy })))
+}
+
+async fn metrics(State(http): State<Http>) -> Result<String, (StatusCode, String)> {
+    let families = http.registry.gather();
+    let text = TextEncoder::new().encode_to_string(&families);
+    text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+impl Http {
+    /// Answers from the leader's overview, here or at the leader.
+    async fn show(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        render: impl Fn(&Overview) -> Value,
+    ) -> Response {
+        let deadline = Instant::now() + HOLD_MAX;
+        loop {
+            let refusal = match self.door.handle.overview().await {
+                Ok(overview) => return Json(render(&overview)).into_response(),
+                Err(refusal) => refusal,
+            };
+            let url = match &refusal {
+                Refusal::NotLeader { leader: Some(url) } if !headers.contains_key(MARK) => url,
+                _ => {
+                    return (StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n"))
+                        .into_response();
+                }
+            };
+            match tokio::time::timeout(FORWARD_MAX, forward(url, uri)).await {
+                Ok(Ok(answer)) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
+                    return answer;
+                }
+                _ if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+                Ok(Ok(answer)) => return answer,
+                _ => {
+                    let reason = format!("the leader at {url} does not answer\n");
+                    return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+                }
+            }
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Asks the leader the same over a connection of its own.
+async fn forward(url: &str, uri: &Uri) -> Result<Response, Failure> {
+    let address = url.trim_start_matches("http://");
+    let stream = TcpStream::connect(address).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let request = hyper::Request::get(uri.path())
+        .header(header::HOST, address)
+        .header(MARK, "1")
+        .body(Empty::<Bytes>::new())?;
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX)
+            .collect()
+            .await?
+            .to_bytes();
+        let mut response = Response::new(axum::body::Body::from(body));
+        *response.status_mut() = parts.status;
+        if let Some(kind) = parts.headers.get(header::CONTENT_TYPE) {
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, kind.clone());
+        }
+        Ok(response)
+    };
+    let mut connection = std::pin::pin!(connection);
+    let mut exchange = std::pin::pin!(exchange);
+    tokio::select! {
+        answer = &mut exchange => answer,
+        end = &mut connection => {
+            end?;
+            // The connection may end together with the answer.
+            exchange.await
+        }
+    }
+}
+
+fn show_member(member: &MemberAddress) -> Value {
+    json!({
+        "name": member.name,
+        "member_id": member.id.0,
+        "peer_urls": [member.peer_url],
+        "client_urls": [member.client_url],
+    })
+}
+
+fn show_peer(peer: &Peer) -> Value {
+    json!({ "id": peer.id, "store_id": peer.store_id, "role_name": peer.role().as_str_name(),
+            "is_learner": peer.role() == PeerRole::Learner })
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn show_region(shown: &RegionOverview) -> Value {
+    let region = &shown.region;
+    let epoch = region.region_epoch.unwrap_or_default();
+    json!({
+        "id": region.id,
+        "start_key": hex(&region.start_key),
+        "end_key": hex(&region.end_key),
+        "epoch": { "conf_ver": epoch.conf_ver, "version": epoch.version },
+        "peers": region.peers.iter().map(show_peer).collect::<Vec<_>>(),
+        "leader": shown.leader.as_ref().map(show_peer),
+        "approximate_size": shown.size_mib,
+        "approximate_keys": shown.keys,
+    })
+}
+
+fn show_store(shown: &StoreOverview) -> Value {
+    let stats = shown.stats.clone().unwrap_or_default();
+    let store = &shown.store;
+    json!({
+        "store": {
+            "id": store.id,
+            "address": store.address,
+            "status_address": store.status_address,
+            "version": store.version,
+            "state_name": shown.condition.name(),
+            "labels": store.labels.iter().map(|label| json!({ "key": label.key, "value": label.value })).collect::<Vec<_>>(),
+        },
+        "status": {
+            "capacity": stats.capacity,
+            "available": stats.available,
+            "used_size": stats.used_size,
+            "region_count": shown.regions,
+            "leader_count": shown.leaders,
+            "heartbeat_known": shown.stats.is_some(),
+            "silence_seconds": shown.silence.as_secs_f64(),
+        },
+    })
+}
