@@ -40,6 +40,16 @@ pub(crate) struct Route {
 }
 
 impl Route {
+    fn new(region: Region, leader: u64, otherwise: usize, generation: u64) -> Self {
+        let leader = region.peers.iter().position(|peer| peer.id == leader);
+        Self {
+            region,
+            leader: leader.unwrap_or(otherwise),
+            tried: 0,
+            generation,
+        }
+    }
+
     pub(crate) fn leader(&self) -> &Peer {
         &self.region.peers[self.leader]
     }
@@ -107,20 +117,54 @@ impl RegionCache {
         for known in &overlapped {
             self.routes.remove(&known.region.start_key);
         }
-        let leader = leader
-            .and_then(|leader| region.peers.iter().position(|peer| peer.id == leader.id))
-            .unwrap_or(first);
-        self.make_room(&range.start);
-        self.generation += 1;
-        let route = Route {
-            region,
-            leader,
-            tried: 0,
-            generation: self.generation,
-        };
-        self.routes.insert(range.start.clone(), Arc::new(route));
-        self.assert_apart(&range.start);
+        self.put(region, leader, first);
         true
+    }
+
+    /// Takes in the one part of a region that `wanted` points out and nothing known covers.
+    ///
+    /// Where an old view is all there is for a key, the store that it leads to knows better; what is known to be
+    /// newer stays.
+    pub(crate) fn insert_gap(
+        &mut self,
+        region: &Region,
+        leader: Option<&Peer>,
+        wanted: impl Fn(&KeyRange) -> bool,
+    ) {
+        let Some(first) = voters(region).next() else {
+            return;
+        };
+        let mut gaps = Vec::new();
+        let mut start = region.start_key.clone();
+        let mut more = true;
+        for known in self.overlapped(&KeyRange::of(region)).iter().rev() {
+            let known = known.range();
+            if known.start > start {
+                gaps.push(KeyRange::new(start, known.start));
+            }
+            more = !known.end.is_empty();
+            start = known.end;
+        }
+        if more {
+            gaps.push(KeyRange::new(start, region.end_key.clone()));
+        }
+        let gap = gaps.into_iter().find(|gap| !gap.is_empty() && wanted(gap));
+        if let Some(gap) = gap {
+            let mut region = region.clone();
+            region.start_key = gap.start;
+            region.end_key = gap.end;
+            self.put(region, leader, first);
+        }
+    }
+
+    fn put(&mut self, region: Region, leader: Option<&Peer>, otherwise: usize) {
+        let start = region.start_key.clone();
+        self.make_room(&start);
+        self.generation += 1;
+        let leader = leader.map_or(0, |leader| leader.id);
+        let route = Route::new(region, leader, otherwise, self.generation);
+        self.routes.insert(start.clone(), Arc::new(route));
+        self.assert_apart(&start);
     }
 
     /// Sends the next request of this route to `leader`. A peer the region does not have drops the route.

@@ -86,6 +86,34 @@ proptest! {
         }
     }
 
+    /// An old view fills the gap it is wanted for and changes no key that was covered.
+    #[test]
+    fn an_old_view_fills_gaps_only(
+        regions in proptest::collection::vec(any_region(), 1..10),
+        old in any_region(),
+        wanted in 0..13u8,
+    ) {
+        let mut cache = RegionCache::new(1000);
+        for region in regions {
+            cache.insert(region, None);
+        }
+        let all = |cache: &RegionCache| -> Vec<_> {
+            (0..26u8)
+                .map(|half| cache.locate(&vec![half / 2, 0][..1 + usize::from(half) % 2]))
+                .map(|route| route.map(|route| route.region.clone()))
+                .collect()
+        };
+        let before = all(&cache);
+        cache.insert_gap(&old, None, |gap| gap.contains(&[wanted]));
+        let after = all(&cache);
+        for (before, after) in before.iter().zip(&after) {
+            prop_assert!(before.is_none() || before == after);
+        }
+        let covered = KeyRange::of(&old).contains(&[wanted]);
+        let found = cache.locate(&[wanted]);
+        prop_assert_eq!(found.is_some(), covered || before[usize::from(wanted) * 2].is_some());
+    }
+
     #[test]
     fn the_cache_stays_small(regions in proptest::collection::vec(any_region(), 1..40), max in 1..4usize) {
         let mut cache = RegionCache::new(max);

@@ -38,6 +38,8 @@ use pd::PdClient;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yadkv_proto::api::{GetPrevRegion, GetPrevRegionResponse, StoreRequest, StoreResponse};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::{errorpb, kvrpcpb, pdpb};
 
 /// Look-ups that can be in flight at once; tasks that miss the same key share one.
@@ -53,6 +55,18 @@ pub(crate) enum Place {
     At(Bytes),
     /// The region right below this border of region space; empty is plus infinity.
     Below(Bytes),
+}
+
+impl Place {
+    fn is_in(&self, range: &KeyRange) -> bool {
+        match self {
+            Self::At(key) => range.contains(key),
+            Self::Below(border) if border.is_empty() => range.end.is_empty(),
+            Self::Below(border) => {
+                range.start < *border && (range.end.is_empty() || *border <= range.end)
+            }
+        }
+    }
 }
 
 /// Sends commands to the leaders of regions.
@@ -185,9 +199,7 @@ impl Router {
             }
             let response = self.look_up(budget, place).await?;
             if let Some(region) = response.region {
-                let region = self.keyspace.shown(region);
-                let mut regions = self.regions.lock();
-                regions.insert(region, response.leader.as_ref());
+                self.learn(place, self.keyspace.shown(region), response.leader.as_ref());
             }
             drop(gate);
             if let Some(route) = self.cached(place) {
@@ -195,6 +207,14 @@ impl Router {
             }
             let text = "the placement driver knows no region for the key yet";
             budget.pause(Trouble::not_done(Wait::Grow, text)).await?;
+        }
+    }
+
+    /// Takes in what the placement driver says about a place that no route is known for.
+    fn learn(&self, place: &Place, region: Region, leader: Option<&Peer>) {
+        let mut regions = self.regions.lock();
+        if !regions.insert(region.clone(), leader) {
+            regions.insert_gap(&region, leader, |gap| place.is_in(gap));
         }
     }
 
