@@ -160,6 +160,21 @@ impl RawClient {
     ///
     /// It is never sent twice once it may have been executed: [`Error::OutcomeUnknown`] then says so, and the
     /// application reads the key to find out.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// use yadkv_client::Error;
+    ///
+    /// match raw.compare_and_swap("seat/12", None, "ada").await {
+    ///     Ok(swap) if swap.swapped => println!("reserved"),
+    ///     Ok(swap) => println!("taken by {:?}", swap.previous),
+    ///     // Somebody's name is there now, or nobody's: look before saying anything.
+    ///     Err(Error::OutcomeUnknown { .. }) => println!("{:?}", raw.get("seat/12").await?),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn compare_and_swap(
         &self,
         key: impl Into<Bytes>,

@@ -57,6 +57,22 @@ struct Scan {
 
 impl RawClient {
     /// The pairs with `start <= key < end` (empty `end`: to the last key) as a stream, across regions.
+    ///
+    /// Not one point in time: each page is.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// use futures::TryStreamExt;
+    /// use yadkv_client::ScanOptions;
+    ///
+    /// let newest = ScanOptions { reverse: true, limit: Some(10), ..Default::default() };
+    /// let mut pairs = raw.scan("log/", "log0", newest);
+    /// while let Some(pair) = pairs.try_next().await? {
+    ///     println!("{:?} = {:?}", pair.key, pair.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn scan(
         &self,
         start: impl Into<Bytes>,
