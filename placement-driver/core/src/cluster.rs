@@ -337,7 +337,7 @@ impl Cluster {
             if newer && self.regions.by_id(id).is_some() {
                 let value = LeaderRecord {
                     format: FORMAT,
-                    leader: Some(hint.clone()),
+                    leader: Some(hint),
                 };
                 batch.put(record::LEADER, record::id_key(id.0), record::encode(&value));
                 self.leaders.insert(id, hint);

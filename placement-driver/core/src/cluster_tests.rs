@@ -126,7 +126,7 @@ fn regions_are_written_once_and_replaced_by_what_tiles() {
     };
     let bootstrap = Bootstrap {
         regions: vec![region(1, "", "m", 1), region(2, "m", "", 1)],
-        leaders: vec![hint.clone()],
+        leaders: vec![hint],
         now_ms: 9,
     };
     let gap = Bootstrap {

@@ -347,7 +347,7 @@ async fn check_http(address: std::net::SocketAddr) {
     let members = json(page("/pd/api/v1/members").await);
     assert_eq!(members["members"].as_array().unwrap().len(), 3);
     assert!(members["leader"]["name"].is_string());
-    assert!(page("/metrics").await.contains("yadkv_pd_request_seconds"));
+    assert!(page("/metrics").await.contains("yadkv_pd_term"));
     page("/health").await;
     assert_eq!(http(address, "/nothing").await.0, 404);
 }

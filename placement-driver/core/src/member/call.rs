@@ -17,6 +17,8 @@ pub type Reply = Box<dyn FnOnce(Result<PdResponse, Refusal>) + Send>;
 pub type OverviewReply = Box<dyn FnOnce(Result<Overview, Refusal>) + Send>;
 
 /// Everything that can happen to a member.
+// Unboxed: an input is moved into a channel and out of it, once.
+#[allow(clippy::large_enum_variant)]
 pub enum Input {
     /// 100 ms have passed. Missed ticks are given as one.
     Tick,
@@ -56,6 +58,8 @@ pub enum Refusal {
 }
 
 /// A call that waits for its answer.
+// Unboxed: nearly every call is of the large kind.
+#[allow(clippy::large_enum_variant)]
 pub(super) enum Call {
     Pd(PdRequest, Reply),
     Overview(OverviewReply),
