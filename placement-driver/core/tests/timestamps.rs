@@ -41,7 +41,7 @@ fn disturb(rig: &mut Rig, kind: u8, who: u64, size: u64) {
         .filter(|id| rig.member(*id).is_some())
         .count();
     match kind {
-        0 if alive == 3 && rig.cut.is_empty() => rig.kill(id, size % 2 == 0),
+        0 if alive == 3 && rig.cut.is_empty() => rig.kill(id, size.is_multiple_of(2)),
         1 if alive == 3 && rig.cut.is_empty() => {
             rig.cut.insert(rig.leader().unwrap_or(id));
         }

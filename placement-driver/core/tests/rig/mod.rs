@@ -172,7 +172,7 @@ impl Rig {
             }
         }
         for id in self.ids() {
-            if (self.now_ms + id * 7) % TICK_MS == 0 {
+            if (self.now_ms + id * 7).is_multiple_of(TICK_MS) {
                 self.input(id, Input::Tick);
             }
             self.turn(id);
