@@ -229,7 +229,7 @@ impl Node {
         let outgoing = Outgoing::new(
             cluster,
             Arc::new(addresses),
-            Box::new(move |store| tell.broadcast(|| Input::Unreachable(store.0))),
+            Box::new(move |store| tell.offer(|| Input::Unreachable(store.0))),
             Handle::current(),
             self.failure.stop.clone(),
         );

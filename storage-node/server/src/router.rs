@@ -84,6 +84,13 @@ impl Router {
         }
     }
 
+    /// Tells every worker something that may get lost.
+    pub fn offer(&self, mut input: impl FnMut() -> Input) {
+        for (sender, _) in self.workers.iter() {
+            let _ = sender.try_send(Message::Input(input()));
+        }
+    }
+
     /// Hands apply results up.
     pub fn applied(&self, results: Vec<Applied>) {
         let mut woken = vec![false; self.workers.len()];

@@ -1,0 +1,47 @@
+//! Keys and values of the load: the same for every target.
+//!
+//! *Invariants*: values are slices of one random pool, so no compressor gains from them.
+//!
+//! *Next stop*: [`crate::load`].
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng, RngCore, SeedableRng};
+
+/// Slack of the pool: that many different offsets.
+const OFFSETS: usize = 1 << 20;
+const SEED: u64 = 0x7961_646b_76;
+
+/// Where values come from.
+#[derive(Clone, Debug)]
+pub struct Values {
+    pool: Bytes,
+    bytes: usize,
+}
+
+impl Values {
+    /// Values of `bytes` bytes.
+    pub fn new(bytes: usize) -> Self {
+        let mut pool = vec![0; OFFSETS + bytes];
+        StdRng::seed_from_u64(SEED).fill_bytes(&mut pool);
+        Self {
+            pool: pool.into(),
+            bytes,
+        }
+    }
+
+    /// One of about a million values.
+    pub fn pick(&self, random: &mut StdRng) -> Bytes {
+        let offset = random.random_range(0..OFFSETS);
+        self.pool.slice(offset..offset + self.bytes)
+    }
+}
+
+/// The key of record `number`.
+pub fn key(number: u64) -> Bytes {
+    // The published benchmark's form, with the number scattered so that neighbours do not share a region.
+    Bytes::from(format!(
+        "user{:016x}",
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    ))
+}

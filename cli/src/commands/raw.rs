@@ -1,0 +1,203 @@
+//! `yadkv raw`: read and write raw keys.
+//!
+//! *Invariants*: keys and values are text with escapes ([`crate::text`]); a scan prints `KEY<TAB>VALUE` lines; a
+//! key that is not there ends with exit code 1.
+//!
+//! *Next stop*: `yadkv_client`.
+
+use super::connect;
+use crate::failure::{Context, Failure, Outcome};
+use crate::text::{escape, unescape};
+use clap::{Args, Subcommand, ValueEnum};
+use futures::StreamExt;
+use std::io::Write;
+use std::time::Duration;
+use yadkv_client::Api;
+use yadkv_client::RawClient;
+use yadkv_client::raw::{ScanOptions, Ttl};
+
+/// Flags of every raw command.
+#[derive(Args, Debug)]
+pub(crate) struct RawArgs {
+    /// Placement drivers, comma separated.
+    #[arg(long, default_value = "127.0.0.1:2379")]
+    pd: String,
+    /// Key space.
+    #[arg(long, value_enum, default_value = "v2")]
+    api: ApiVersion,
+    #[command(subcommand)]
+    command: RawCommand,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ApiVersion {
+    /// Keys as they are, shared with other V1 clients.
+    V1,
+    /// Keyspace DEFAULT of API V2.
+    V2,
+}
+
+#[derive(Debug, Subcommand)]
+enum RawCommand {
+    /// Print the value of a key.
+    Get { key: String },
+    /// Set a key.
+    Put {
+        key: String,
+        value: String,
+        /// Seconds until it expires; 0 never.
+        #[arg(long, default_value_t = 0)]
+        ttl: u64,
+    },
+    /// Remove a key.
+    Delete { key: String },
+    /// Print the pairs with START <= key < END.
+    Scan {
+        #[arg(default_value = "")]
+        start: String,
+        #[arg(default_value = "")]
+        end: String,
+        /// At most this many.
+        #[arg(long)]
+        limit: Option<usize>,
+        /// From the end.
+        #[arg(long)]
+        reverse: bool,
+        /// Without values.
+        #[arg(long)]
+        keys_only: bool,
+    },
+    /// Set a key to NEW if it is OLD now.
+    Cas {
+        key: String,
+        /// What is expected; --absent expects no value.
+        old: String,
+        new: String,
+        /// Expect that the key is not there; OLD is ignored.
+        #[arg(long)]
+        absent: bool,
+    },
+    /// Print the seconds that a key has left.
+    Ttl { key: String },
+    /// Remove the keys with START <= key < END.
+    DeleteRange { start: String, end: String },
+    /// Print checksum, number and bytes of all pairs.
+    Checksum,
+}
+
+/// Runs one command.
+pub(crate) async fn run(args: RawArgs) -> Outcome {
+    let api = match args.api {
+        ApiVersion::V1 => Api::V1,
+        ApiVersion::V2 => Api::default(),
+    };
+    let raw = connect(&args.pd, api).await?.raw();
+    match args.command {
+        RawCommand::Get { key } => {
+            let value = raw
+                .get(unescape(&key)?)
+                .await
+                .context(&key)?
+                .ok_or_else(|| not_found(&key))?;
+            println!("{}", escape(&value));
+        }
+        RawCommand::Put { key, value, ttl: 0 } => {
+            raw.put(unescape(&key)?, unescape(&value)?)
+                .await
+                .context(&key)?;
+        }
+        RawCommand::Put { key, value, ttl } => {
+            let ttl = Duration::from_secs(ttl);
+            raw.put_with_ttl(unescape(&key)?, unescape(&value)?, ttl)
+                .await
+                .context(&key)?;
+        }
+        RawCommand::Delete { key } => raw.delete(unescape(&key)?).await.context(&key)?,
+        RawCommand::Scan {
+            start,
+            end,
+            limit,
+            reverse,
+            keys_only,
+        } => {
+            let options = ScanOptions {
+                limit,
+                reverse,
+                keys_only,
+            };
+            scan(&raw, unescape(&start)?, unescape(&end)?, options).await?;
+        }
+        RawCommand::Cas {
+            key,
+            old,
+            new,
+            absent,
+        } => {
+            let old = if absent {
+                None
+            } else {
+                Some(unescape(&old)?.into())
+            };
+            let swap = raw
+                .compare_and_swap(unescape(&key)?, old, unescape(&new)?)
+                .await
+                .context(&key)?;
+            if !swap.swapped {
+                let present = swap
+                    .previous
+                    .map_or("no value".into(), |value| escape(&value));
+                return Err(Failure(format!(
+                    "{key}: not swapped, the key has {present}"
+                )));
+            }
+        }
+        RawCommand::Ttl { key } => {
+            let ttl = raw
+                .ttl(unescape(&key)?)
+                .await
+                .context(&key)?
+                .ok_or_else(|| not_found(&key))?;
+            match ttl {
+                Ttl::Forever => println!("0"),
+                Ttl::Left(left) => println!("{}", left.as_secs()),
+            }
+        }
+        RawCommand::DeleteRange { start, end } => {
+            raw.delete_range(unescape(&start)?, unescape(&end)?)
+                .await
+                .context("delete-range")?;
+        }
+        RawCommand::Checksum => {
+            let sum = raw.checksum("", "").await.context("checksum")?;
+            println!(
+                "{:016x}\t{}\t{}",
+                sum.checksum, sum.total_kvs, sum.total_bytes
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn scan(raw: &RawClient, start: Vec<u8>, end: Vec<u8>, options: ScanOptions) -> Outcome {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let keys_only = options.keys_only;
+    let mut pairs = std::pin::pin!(raw.scan(start, end, options));
+    while let Some(pair) = pairs.next().await {
+        let pair = pair.context("scan")?;
+        let written = if keys_only {
+            writeln!(out, "{}", escape(&pair.key))
+        } else {
+            writeln!(out, "{}\t{}", escape(&pair.key), escape(&pair.value))
+        };
+        match written {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.context("standard output")?,
+        }
+    }
+    out.flush().context("standard output")
+}
+
+fn not_found(key: &str) -> Failure {
+    Failure(format!("{key}: not found"))
+}

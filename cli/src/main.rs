@@ -1,0 +1,107 @@
+//! `yadkv`: the one binary.
+//!
+//! *Place*: people and scripts call it; it calls the servers and the SDK.
+//!
+//! *Invariants*: exit code 0 only on success; errors are one line on standard error that says what happened,
+//! where, and what to do.
+//!
+//! *Next stop*: [`server`] for what runs, [`commands`] for what asks.
+
+// Results belong on standard output.
+#![allow(clippy::print_stdout)]
+
+mod commands;
+mod failure;
+mod server;
+mod settings;
+mod text;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use failure::Outcome;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A distributed key-value store that speaks TiKV's protocol.
+#[derive(Parser)]
+#[command(name = "yadkv", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a placement driver.
+    Pd(server::ServerArgs),
+    /// Run a storage node.
+    Store(server::ServerArgs),
+    /// Run a whole cluster on this machine, each part a process of its own; Ctrl-C stops it.
+    Playground(server::playground::PlaygroundArgs),
+    /// Read and write raw keys.
+    Raw(commands::raw::RawArgs),
+    /// Look at a running cluster.
+    Ctl(commands::ctl::CtlArgs),
+    /// Measure throughput and latency, of yadkv and of others.
+    Bench(commands::bench::BenchArgs),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("YADKV_LOG")
+                .unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("yadkv: cannot start threads: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("yadkv: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Pd(args) => server::pd::run(args).await,
+        Command::Store(args) => server::store::run(args).await,
+        Command::Playground(args) => server::playground::run(args).await,
+        Command::Raw(args) => commands::raw::run(args).await,
+        Command::Ctl(args) => commands::ctl::run(args).await,
+        Command::Bench(args) => commands::bench::run(args).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "yadkv", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,91 @@
+//! The commands that run a server until they are told to stop.
+//!
+//! *Place*: operators and the playground start them.
+//!
+//! *Life of a server*: settings → bind → run → SIGINT, SIGTERM or (playground) the end of standard input →
+//! graceful stop. A second signal ends the process at once.
+//!
+//! *Next stop*: [`store`].
+
+pub(crate) mod pd;
+pub(crate) mod playground;
+pub(crate) mod ports;
+pub(crate) mod store;
+
+use crate::failure::{Context, Outcome};
+use clap::Args;
+use std::path::PathBuf;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Exit code after a second signal, as shells report SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Flags of both servers.
+#[derive(Args, Debug)]
+pub(crate) struct ServerArgs {
+    /// TOML file with settings; see --print-default-config.
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Address to listen on, host:port; port 0 lets the system choose.
+    #[arg(long)]
+    pub(crate) addr: Option<String>,
+    /// Where data lives.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Placement drivers, comma separated.
+    #[arg(long)]
+    pub(crate) pd: Option<String>,
+    /// A setting, for example store.memory=256MiB; may be repeated, the last one wins.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Print all settings with their defaults and exit.
+    #[arg(long)]
+    pub(crate) print_default_config: bool,
+    /// Stop when standard input ends: how a playground's children notice that it is gone.
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+/// Binds, with an error that names address and remedy.
+pub(crate) async fn bind(address: &str) -> Outcome<TcpListener> {
+    TcpListener::bind(address).await.context(format!(
+        "cannot listen on {address} (is it in use? choose another --addr)"
+    ))
+}
+
+/// A token that fires at the first signal, or when standard input ends.
+pub(crate) fn shutdown(stop_with_stdin: bool) -> Outcome<CancellationToken> {
+    let token = CancellationToken::new();
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let fired = token.clone();
+    tokio::spawn(async move {
+        let mut told = false;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = end_of_stdin(), if stop_with_stdin && !told => {}
+            }
+            if told {
+                std::process::exit(INTERRUPTED);
+            }
+            told = true;
+            fired.cancel();
+        }
+    });
+    Ok(token)
+}
+
+async fn end_of_stdin() {
+    let mut byte = [0];
+    // An error is an end as well.
+    while tokio::io::stdin()
+        .read(&mut byte)
+        .await
+        .is_ok_and(|read| read > 0)
+    {}
+}

@@ -1,0 +1,46 @@
+//! `yadkv pd`: one placement driver.
+//!
+//! *Next stop*: `yadkv_placement_driver::node`.
+
+use super::{ServerArgs, bind, shutdown};
+use crate::failure::{Context, Outcome};
+use crate::settings;
+use yadkv_placement_driver::config::Config;
+use yadkv_placement_driver::node;
+
+/// Runs a placement driver.
+pub(crate) async fn run(args: ServerArgs) -> Outcome {
+    if args.print_default_config {
+        print!(
+            "{}",
+            toml::to_string_pretty(&Config::default()).context("default settings")?
+        );
+        return Ok(());
+    }
+    let config = config(&args)?;
+    config.validate().context("settings")?;
+    let listener = bind(&config.pd.addr).await?;
+    let token = shutdown(args.stop_with_stdin)?;
+    let data_dir = config.pd.data_dir.clone();
+    node::run(config, listener, token)
+        .await
+        .context(format!("placement driver at {}", data_dir.display()))
+}
+
+fn config(args: &ServerArgs) -> Outcome<Config> {
+    let table = settings::table(args.config.as_deref(), &args.set)?;
+    let mut config: Config = table.try_into().context("settings")?;
+    if let Some(addr) = &args.addr {
+        config.pd.addr.clone_from(addr);
+    }
+    if let Some(data_dir) = &args.data_dir {
+        config.pd.data_dir.clone_from(data_dir);
+    }
+    if let Some(members) = &args.pd {
+        config.pd.members = members
+            .split(',')
+            .map(|address| address.trim().to_string())
+            .collect();
+    }
+    Ok(config)
+}

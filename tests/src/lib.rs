@@ -1,0 +1,268 @@
+//! A cluster of real processes, each of which a test may kill and start again.
+//!
+//! *Place*: the tests of this crate; the processes are the `yadkv` binary that the workspace builds.
+//!
+//! *Life of a cluster*: free ports → 3 PDs, 3 stores with data in a temporary folder → tests → dropped: every
+//! process is killed.
+//!
+//! *Invariants*: only processes started here are ended, by their handle.
+//!
+//! *Limits and failure*: a condition that does not come true in time fails the test with the servers' logs in
+//! the message.
+//!
+//! *Next stop*: the files in `tests/`.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Members and stores of a test cluster.
+pub const NODES: usize = 3;
+
+/// One process and how to start it again.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// Three PDs and three stores.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Placement drivers.
+    pub pds: Vec<Process>,
+    /// Storage nodes.
+    pub stores: Vec<Process>,
+    /// Addresses of the placement drivers.
+    pub endpoints: Vec<String>,
+    /// Status addresses of the stores.
+    pub status: Vec<String>,
+    /// Where data and logs live.
+    pub folder: TempDir,
+}
+
+/// The binary under test, beside the test's own.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().expect("invariant: a running test has a path");
+    let target = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("invariant: target/PROFILE/deps/TEST");
+    let binary = target.join("yadkv");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        binary.display()
+    );
+    binary
+}
+
+/// Addresses that were free a moment ago.
+pub fn free_addresses(count: usize) -> Vec<String> {
+    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listeners: Vec<_> = (0..count).map(bind).collect();
+    let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
+    listeners.iter().map(address).collect()
+}
+
+/// Waits until `condition` gives something; panics with `what` when it does not come true.
+pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Process {
+    fn new(folder: &Path, name: String, args: Vec<String>) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        Self {
+            name,
+            args,
+            log,
+            child: None,
+        }
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("a log file");
+        let child = Command::new(binary())
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the binary starts");
+        self.child = Some(child);
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("our own process");
+            child.wait().expect("our own process");
+        }
+    }
+
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Waits until it ends by itself; the exit code is a success or not.
+    pub fn wait(&mut self, limit: Duration) -> bool {
+        let name = self.name.clone();
+        let child = self.child.as_mut().expect("started");
+        let ended = eventually(&format!("{name} ends"), limit, || {
+            child.try_wait().expect("our own process")
+        });
+        self.child = None;
+        ended.success()
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster; `settings` go to the stores, `bootstrap` settings to the PDs.
+    pub fn start(settings: &[&str]) -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let addresses = free_addresses(3 * NODES);
+        let endpoints = addresses[..NODES].to_vec();
+        let pd = endpoints.join(",");
+        let process = |kind: &str, number: usize, address: &str, more: &[String]| {
+            let name = format!("{kind}-{number}");
+            let data = folder.path().join(&name).display().to_string();
+            let mut args: Vec<String> = vec![
+                kind.into(),
+                "--addr".into(),
+                address.into(),
+                "--data-dir".into(),
+                data,
+            ];
+            args.extend(["--pd".into(), pd.clone()]);
+            for setting in more {
+                args.extend(["--set".into(), setting.clone()]);
+            }
+            Process::new(folder.path(), name, args)
+        };
+        let of = |wanted: fn(&str) -> bool| -> Vec<String> {
+            settings
+                .iter()
+                .filter(|setting| wanted(setting))
+                .map(ToString::to_string)
+                .collect()
+        };
+        let pd_settings =
+            of(|name| name.starts_with("bootstrap.") || name.starts_with("schedule."));
+        let store_settings = of(|name| name.starts_with("store.") || name.starts_with("region."));
+        let pds = (0..NODES)
+            .map(|number| process("pd", number, &addresses[number], &pd_settings))
+            .collect();
+        let status = addresses[2 * NODES..].to_vec();
+        let stores = (0..NODES).map(|number| {
+            let mut more = vec![
+                format!("store.status_addr={}", status[number]),
+                "store.memory=128MiB".into(),
+            ];
+            more.extend(store_settings.iter().cloned());
+            process("store", number, &addresses[NODES + number], &more)
+        });
+        let stores = stores.collect();
+        let mut cluster = Self {
+            pds,
+            stores,
+            endpoints,
+            status,
+            folder,
+        };
+        cluster
+            .pds
+            .iter_mut()
+            .chain(&mut cluster.stores)
+            .for_each(Process::start);
+        cluster.wait_until_ready();
+        cluster
+    }
+
+    /// The `--pd` list.
+    pub fn pd(&self) -> String {
+        self.endpoints.join(",")
+    }
+
+    /// Runs `yadkv` with these arguments to its end.
+    pub fn yadkv(&self, args: &[&str]) -> Output {
+        Command::new(binary())
+            .args(args)
+            .env("YADKV_LOG", "error")
+            .output()
+            .expect("the binary starts")
+    }
+
+    /// Standard output of a command that must succeed.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = self.yadkv(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{args:?}: {errors}\n{}",
+            self.logs()
+        );
+        String::from_utf8(output.stdout).expect("escaped text")
+    }
+
+    /// The end of every log, for messages.
+    pub fn logs(&self) -> String {
+        let tail = |process: &Process| {
+            let log = process.log();
+            let from = log.len().saturating_sub(1500);
+            let tail: String = log.chars().skip(from).collect();
+            format!("--- {}\n{tail}", process.name)
+        };
+        self.pds
+            .iter()
+            .chain(&self.stores)
+            .map(tail)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn wait_until_ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let pd = self.pd();
+        while !self
+            .yadkv(&["raw", "--pd", &pd, "put", "ready", "1"])
+            .status
+            .success()
+        {
+            assert!(
+                Instant::now() < deadline,
+                "the cluster does not become ready\n{}",
+                self.logs()
+            );
+        }
+    }
+}
