@@ -11,13 +11,14 @@ export CXX := ccache g++
 
 SEEDS ?= 50
 
-.PHONY: playground test lint setup setup-bench bench clean
+.PHONY: playground test lint setup setup-bench bench demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
 	./target/release/yadkv playground
 
 test: setup
+	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 	cargo xtask tidy
 
@@ -33,6 +34,10 @@ setup-bench: setup
 bench: setup-bench
 	cargo build --release --package yadkv
 	./target/release/yadkv bench --compare
+
+demo-data: setup
+	cargo build --package yadkv
+	cargo test --package yadkv-tests --test demo_data -- --nocapture
 
 clean:
 	cargo clean
