@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Our own packages: nobody else speaks them.
-const OURS: [&str; 2] = ["yadkvpb", "storagepb"];
+const OURS: [&str; 3] = ["yadkvpb", "storagepb", "placementpb"];
 
 /// One line a fact: `message NAME`, `field NAME NUMBER NAME: TYPE`, `enum …`, `value …`, `method …`.
 type Facts = BTreeSet<String>;
