@@ -1,3 +1,4 @@
+//! The region cache against a plain list with the same rules.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

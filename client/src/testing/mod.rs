@@ -421,38 +421,33 @@ impl Cluster {
                 }),
                 stats: None,
             }),
-            PdRequest::Tso(request) => {
-                let count = u64::from(request.count);
-                let wall = now_ms << 18;
-                let last = (self.last_timestamp + count).max(wall + count - 1);
-                self.last_timestamp = last;
-                PdResponse::Tso(pdpb::TsoResponse {
-                    header,
-                    count: request.count,
-                    timestamp: Some(pdpb::Timestamp {
-                        physical: (last >> 18) as i64,
-                        logical: (last & 0x3FFFF) as i64,
-                        suffix_bits: 0,
-                    }),
-                })
-            }
+            PdRequest::Tso(request) => PdResponse::Tso(self.timestamps(header, &request, now_ms)),
             PdRequest::LoadKeyspace(request) => {
-                let known = request.name == "team";
-                let error = (!known).then(|| {
-                    let mut error = pdpb::Error::default();
-                    error.set_type(pdpb::ErrorType::EntryNotFound);
-                    error
-                });
-                PdResponse::LoadKeyspace(keyspacepb::LoadKeyspaceResponse {
-                    header: header.map(|header| pdpb::ResponseHeader { error, ..header }),
-                    keyspace: known.then(|| keyspacepb::KeyspaceMeta {
-                        keyspace: Some(keyspacepb::keyspace_meta::Keyspace::Id(7)),
-                        ..Default::default()
-                    }),
-                })
+                PdResponse::LoadKeyspace(keyspace(header, &request.name))
             }
             other => return Err(CallError::NotServed(other.name().into())),
         })
+    }
+
+    fn timestamps(
+        &mut self,
+        header: Option<pdpb::ResponseHeader>,
+        request: &pdpb::TsoRequest,
+        now_ms: u64,
+    ) -> pdpb::TsoResponse {
+        let count = u64::from(request.count);
+        let wall = now_ms << 18;
+        let last = (self.last_timestamp + count).max(wall + count - 1);
+        self.last_timestamp = last;
+        pdpb::TsoResponse {
+            header,
+            count: request.count,
+            timestamp: Some(pdpb::Timestamp {
+                physical: (last >> 18) as i64,
+                logical: (last & 0x3FFFF) as i64,
+                suffix_bits: 0,
+            }),
+        }
     }
 
     fn members(&self, header: Option<pdpb::ResponseHeader>) -> pdpb::GetMembersResponse {
@@ -469,6 +464,22 @@ impl Cluster {
             members,
             ..Default::default()
         }
+    }
+}
+
+fn keyspace(header: Option<pdpb::ResponseHeader>, name: &str) -> keyspacepb::LoadKeyspaceResponse {
+    let known = name == "team";
+    let error = (!known).then(|| {
+        let mut error = pdpb::Error::default();
+        error.set_type(pdpb::ErrorType::EntryNotFound);
+        error
+    });
+    keyspacepb::LoadKeyspaceResponse {
+        header: header.map(|header| pdpb::ResponseHeader { error, ..header }),
+        keyspace: known.then(|| keyspacepb::KeyspaceMeta {
+            keyspace: Some(keyspacepb::keyspace_meta::Keyspace::Id(7)),
+            ..Default::default()
+        }),
     }
 }
 

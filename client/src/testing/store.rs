@@ -258,21 +258,29 @@ impl Cluster {
             }
             StoreRequest::RawScan(request) => self.scan(context, region, &request),
             StoreRequest::RawChecksum(request) => {
-                let range = &request.ranges[0];
-                let places = self.places(context, region, &range.start_key, &range.end_key);
-                let checksum = places.iter().fold(0, |sum, place| {
-                    sum ^ place
-                        .iter()
-                        .fold(1, |sum, byte| (sum ^ u64::from(*byte)).rotate_left(7))
-                });
-                StoreResponse::RawChecksum(kvrpcpb::RawChecksumResponse {
-                    checksum,
-                    total_kvs: places.len() as u64,
-                    ..Default::default()
-                })
+                self.checksum(context, region, &request.ranges[0])
             }
             other => panic!("the test store does not know {}", other.name()),
         }
+    }
+
+    fn checksum(
+        &self,
+        context: &Context,
+        region: &KeyRange,
+        range: &kvrpcpb::KeyRange,
+    ) -> StoreResponse {
+        let places = self.places(context, region, &range.start_key, &range.end_key);
+        let checksum = places.iter().fold(0, |sum, place| {
+            sum ^ place
+                .iter()
+                .fold(1_u64, |sum, byte| (sum ^ u64::from(*byte)).rotate_left(7))
+        });
+        StoreResponse::RawChecksum(kvrpcpb::RawChecksumResponse {
+            checksum,
+            total_kvs: places.len() as u64,
+            ..Default::default()
+        })
     }
 
     fn scan(

@@ -1,3 +1,5 @@
+//! What a client promises, on the cluster in memory: every call, every kind of failure, and all of them at random.
+
 use super::{CLUSTER, Fake, Fault, ok};
 use crate::{Api, Client, Error, Options, Pair, RawClient, ScanOptions, Ttl};
 use bytes::Bytes;
