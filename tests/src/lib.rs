@@ -146,6 +146,14 @@ impl Drop for Process {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
+
 impl Cluster {
     /// Starts a cluster; `settings` go to the stores, `bootstrap` settings to the PDs.
     pub fn start(settings: &[&str]) -> Self {

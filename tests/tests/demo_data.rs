@@ -131,6 +131,8 @@ async fn every_package_survives_a_killed_store() {
             .await
             .unwrap();
         let raw = client.raw();
+        // Written while the cluster started.
+        raw.delete("ready").await.unwrap();
         let victim = cluster.stores.len() - 1;
         let begun = Instant::now();
         import(&raw, &records, || cluster.stores[victim].kill()).await;
