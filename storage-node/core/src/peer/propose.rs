@@ -180,7 +180,7 @@ impl Peer {
     }
 
     /// Nothing of the queue is in the log yet, so its callers may safely go to the new leader.
-    fn refuse_queued(&mut self) {
+    pub(super) fn refuse_queued(&mut self) {
         let error = self.not_leader();
         self.queue.bytes = 0;
         for (.., responder) in self.queue.commands.drain(..) {

@@ -27,7 +27,7 @@ impl Peer {
             return self.publish_lease();
         };
         if let Some(change) = ready.role.take() {
-            self.role_changed(change, now, store, config, &mut round.effects);
+            self.role_changed(change, store, config, &mut round.effects);
         }
         let reads = std::mem::take(&mut ready.reads);
         let lost = std::mem::take(&mut ready.lost_reads);
@@ -76,7 +76,6 @@ impl Peer {
     fn role_changed(
         &mut self,
         change: RoleChange,
-        now: Now,
         store: StoreId,
         config: &Config,
         effects: &mut Effects,
@@ -99,7 +98,11 @@ impl Peer {
         }
         if leader != 0 {
             self.unpark(store, config);
-            self.propose_queued(now, config);
+            // A new leader proposes them in the round after this one: the node takes no input before it knows
+            // that this one is persisted. Anybody else sends them to the leader now.
+            if !self.is_leader() {
+                self.refuse_queued();
+            }
         }
     }
 
