@@ -1,0 +1,377 @@
+//! Is there one order of all operations on a key that explains what every client saw?
+//!
+//! *Place*: [`check`] takes a run's history; each key is checked by itself, since keys are independent.
+//!
+//! *How*: Wing and Gong's search with the memory of Lowe: take any operation that began before the first
+//! unplaced one ended, place it next if its answer fits the value, go on; never look twice at the same (placed
+//! operations, value). Operations without outcome may be placed anywhere after their begin, or never.
+//!
+//! *Expiry*: judged by the region's clock, which may be ahead or behind by the skew of the stores' clocks; so
+//! from `begun + ttl − 2 × skew` on, a value with a time to live may be gone, for good.
+//!
+//! *Limits*: [`STEPS_MAX`] placements a key; beyond that the key counts as undecided, never as fine.
+//!
+//! *Source*: Wing & Gong 1993; Lowe, "Testing for linearizability", 2017.
+//!
+//! *Next stop*: [`super::replicas`].
+
+use crate::history::{Key, Kind, Operation, Outcome};
+use crate::sky::SKEW_MAX_MS;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Placements tried for one key.
+pub const STEPS_MAX: u64 = 3_000_000;
+
+/// What the search found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An order exists for every key.
+    Linearizable,
+    /// No order exists; the key and its operations in words.
+    Broken(String),
+    /// The search was given up for this many keys.
+    Undecided(usize),
+}
+
+/// Checks every key of a history.
+pub fn check(operations: &[Operation]) -> Verdict {
+    let mut by_key: BTreeMap<&Key, Vec<&Operation>> = BTreeMap::new();
+    for operation in operations {
+        by_key.entry(&operation.key).or_default().push(operation);
+    }
+    let mut undecided = 0;
+    for (key, operations) in by_key {
+        match check_key(operations) {
+            Ok(true) => {}
+            Ok(false) => undecided += 1,
+            Err(story) => {
+                return Verdict::Broken(format!("key {key:?} is not linearizable\n{story}"));
+            }
+        }
+    }
+    if undecided == 0 {
+        Verdict::Linearizable
+    } else {
+        Verdict::Undecided(undecided)
+    }
+}
+
+/// True: an order exists; false: given up; error: none exists.
+fn check_key(mut operations: Vec<&Operation>) -> Result<bool, String> {
+    let seen: BTreeSet<&Bytes> = operations
+        .iter()
+        .filter_map(|operation| observed(operation))
+        .collect();
+    // A write without outcome whose value nobody ever saw explains nothing: if it was done, it was replaced
+    // before anybody looked.
+    let sighted = operations
+        .iter()
+        .filter(|operation| operation.outcome == Outcome::Exists(true));
+    let sighted = sighted.map(|operation| operation.ended).max().unwrap_or(0);
+    operations.retain(|operation| match (&operation.kind, &operation.outcome) {
+        (Kind::Put(value, _) | Kind::Swap(_, Some(value)), Outcome::Unknown) => {
+            seen.contains(value) || operation.begun < sighted
+        }
+        (Kind::Get | Kind::Exists, Outcome::Unknown) => false,
+        _ => true,
+    });
+    operations.sort_by_key(|operation| operation.begun);
+    let mut search = Search {
+        placed: vec![0; operations.len().div_ceil(64)],
+        left: operations
+            .iter()
+            .filter(|operation| operation.outcome != Outcome::Unknown)
+            .count(),
+        operations,
+        visited: BTreeSet::new(),
+        steps: 0,
+        best: (usize::MAX, Vec::new()),
+    };
+    match search.go(None) {
+        true => Ok(true),
+        false if search.steps >= STEPS_MAX => Ok(false),
+        false => Err(search.story()),
+    }
+}
+
+fn observed(operation: &Operation) -> Option<&Bytes> {
+    match &operation.outcome {
+        Outcome::Value(Some(value)) | Outcome::Swapped(_, Some(value)) => Some(value),
+        _ => None,
+    }
+}
+
+struct Search<'a> {
+    operations: Vec<&'a Operation>,
+    /// Bit set of placed operations.
+    placed: Vec<u64>,
+    /// Operations with a known outcome that are not placed.
+    left: usize,
+    visited: BTreeSet<(Vec<u64>, Option<usize>)>,
+    steps: u64,
+    /// Fewest operations left, and which, for the story.
+    best: (usize, Vec<u64>),
+}
+
+impl Search<'_> {
+    /// Places the rest; `value` is the operation that wrote the present value.
+    fn go(&mut self, value: Option<usize>) -> bool {
+        if self.left == 0 {
+            return true;
+        }
+        if self.left < self.best.0 {
+            self.best = (self.left, self.placed.clone());
+        }
+        if self.steps >= STEPS_MAX || !self.visited.insert((self.placed.clone(), value)) {
+            return false;
+        }
+        for number in self.candidates() {
+            self.steps += 1;
+            let Some(next) = self.place(number, value) else {
+                continue;
+            };
+            let known = usize::from(self.operations[number].outcome != Outcome::Unknown);
+            self.placed[number / 64] |= 1 << (number % 64);
+            self.left -= known;
+            if self.go(next) {
+                return true;
+            }
+            self.placed[number / 64] &= !(1 << (number % 64));
+            self.left += known;
+        }
+        false
+    }
+
+    /// Operations that may come next: those that began before any unplaced one ended.
+    fn candidates(&self) -> Vec<usize> {
+        let mut first_end = u64::MAX;
+        let mut candidates = Vec::new();
+        for (number, operation) in self.operations.iter().enumerate() {
+            if self.placed[number / 64] & (1 << (number % 64)) != 0 {
+                continue;
+            }
+            if operation.begun > first_end {
+                break;
+            }
+            first_end = first_end.min(operation.ended);
+            candidates.push(number);
+        }
+        candidates.retain(|number| self.operations[*number].begun <= first_end);
+        candidates.sort_by_key(|number| self.operations[*number].ended);
+        candidates
+    }
+
+    /// The value after an operation, if its answer fits the value before.
+    fn place(&self, number: usize, value: Option<usize>) -> Option<Option<usize>> {
+        let operation = self.operations[number];
+        let present = value.and_then(|writer| self.written(writer));
+        let may_be_gone = value.is_none_or(|writer| self.may_expire(writer, operation.ended));
+        let after_look = |found: Option<&Bytes>| match found {
+            None => may_be_gone.then_some(None),
+            Some(_) => (found == present).then_some(value),
+        };
+        match (&operation.kind, &operation.outcome) {
+            (Kind::Get, Outcome::Value(found)) => after_look(found.as_ref()),
+            (Kind::Exists, Outcome::Exists(exists)) if *exists => value.map(|_| value),
+            (Kind::Exists, Outcome::Exists(_)) => may_be_gone.then_some(None),
+            (Kind::Put(..), _) => Some(Some(number)),
+            (Kind::Delete, _) => Some(None),
+            (Kind::Swap(_, new), Outcome::Swapped(true, found)) => {
+                after_look(found.as_ref())?;
+                Some(new.as_ref().map(|_| number))
+            }
+            (Kind::Swap(..), Outcome::Swapped(false, found)) => after_look(found.as_ref()),
+            (Kind::Swap(expected, new), Outcome::Unknown) => {
+                let fits = after_look(expected.as_ref()).is_some();
+                fits.then_some(new.as_ref().map(|_| number))
+            }
+            _ => None,
+        }
+    }
+
+    fn written(&self, writer: usize) -> Option<&Bytes> {
+        match &self.operations[writer].kind {
+            Kind::Put(value, _) | Kind::Swap(_, Some(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn may_expire(&self, writer: usize, ended: u64) -> bool {
+        let Kind::Put(_, ttl_s @ 1..) = self.operations[writer].kind else {
+            return false;
+        };
+        let skew = 2 * SKEW_MAX_MS.unsigned_abs() * 1_000_000;
+        ended >= (self.operations[writer].begun + ttl_s * 1_000_000_000).saturating_sub(skew)
+    }
+
+    /// The operations around the point where the longest order found ends.
+    fn story(&self) -> String {
+        let mut lines = Vec::new();
+        for (number, operation) in self.operations.iter().enumerate() {
+            let placed = self.best.1[number / 64] & (1 << (number % 64)) != 0;
+            let mark = if placed { ' ' } else { '?' };
+            lines.push(format!("{mark} {}", show(operation)));
+        }
+        let first = lines
+            .iter()
+            .position(|line| line.starts_with('?'))
+            .unwrap_or(0);
+        let from = first.saturating_sub(15);
+        lines.drain(..from);
+        lines.truncate(40);
+        lines.join("\n")
+    }
+}
+
+fn show(operation: &Operation) -> String {
+    let end = match operation.ended {
+        u64::MAX => "?".to_owned(),
+        ended => format!("{:.6}", ended as f64 / 1e9),
+    };
+    let begun = operation.begun as f64 / 1e9;
+    format!(
+        "{begun:.6} to {end}: client{} {:?} -> {:?}",
+        operation.client, operation.kind, operation.outcome
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(begun: u64, ended: u64, kind: Kind, outcome: Outcome) -> Operation {
+        let key = (false, Bytes::from_static(b"k"));
+        Operation {
+            client: 0,
+            key,
+            kind,
+            begun,
+            ended,
+            outcome,
+        }
+    }
+
+    fn put(begun: u64, ended: u64, value: &'static str) -> Operation {
+        operation(
+            begun,
+            ended,
+            Kind::Put(Bytes::from_static(value.as_bytes()), 0),
+            Outcome::Done,
+        )
+    }
+
+    fn get(begun: u64, ended: u64, value: Option<&'static str>) -> Operation {
+        let found = value.map(|value| Bytes::from_static(value.as_bytes()));
+        operation(begun, ended, Kind::Get, Outcome::Value(found))
+    }
+
+    fn unknown(mut write: Operation) -> Operation {
+        write.ended = u64::MAX;
+        write.outcome = Outcome::Unknown;
+        write
+    }
+
+    #[test]
+    fn a_stale_read_is_seen() {
+        let fine = [
+            put(1, 2, "a"),
+            put(3, 6, "b"),
+            get(4, 5, Some("a")),
+            get(7, 8, Some("b")),
+        ];
+        assert_eq!(check(&fine), Verdict::Linearizable);
+        let stale = [put(1, 2, "a"), put(3, 4, "b"), get(5, 6, Some("a"))];
+        assert!(matches!(check(&stale), Verdict::Broken(_)));
+        let back = [
+            put(1, 2, "a"),
+            put(3, 10, "b"),
+            get(4, 5, Some("b")),
+            get(6, 7, Some("a")),
+        ];
+        assert!(matches!(check(&back), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn an_unknown_write_may_come_late_or_never_but_once() {
+        let never = [
+            put(1, 2, "a"),
+            unknown(put(3, 4, "b")),
+            get(9, 10, Some("a")),
+        ];
+        assert_eq!(check(&never), Verdict::Linearizable);
+        let late = [
+            put(1, 2, "a"),
+            unknown(put(3, 4, "b")),
+            get(5, 6, Some("a")),
+            get(9, 10, Some("b")),
+        ];
+        assert_eq!(check(&late), Verdict::Linearizable);
+        let twice = [
+            unknown(put(1, 2, "b")),
+            get(3, 4, Some("b")),
+            put(5, 6, "a"),
+            get(7, 8, Some("a")),
+            get(9, 10, Some("b")),
+        ];
+        assert!(matches!(check(&twice), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn an_acknowledged_write_must_not_vanish() {
+        let lost = [put(1, 2, "a"), get(3, 4, None)];
+        assert!(matches!(check(&lost), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn a_swap_is_judged_by_what_it_found() {
+        let swap = |begun, ended, expected, new, outcome| {
+            let some = |value: Option<&'static str>| {
+                value.map(|value| Bytes::from_static(value.as_bytes()))
+            };
+            operation(begun, ended, Kind::Swap(some(expected), some(new)), outcome)
+        };
+        let found = Some(Bytes::from_static(b"a"));
+        let fine = [
+            put(1, 2, "a"),
+            swap(
+                3,
+                4,
+                Some("a"),
+                Some("b"),
+                Outcome::Swapped(true, found.clone()),
+            ),
+            get(5, 6, Some("b")),
+        ];
+        assert_eq!(check(&fine), Verdict::Linearizable);
+        let both = [
+            put(1, 2, "a"),
+            swap(
+                3,
+                4,
+                Some("a"),
+                Some("b"),
+                Outcome::Swapped(true, found.clone()),
+            ),
+            swap(5, 6, Some("a"), Some("c"), Outcome::Swapped(true, found)),
+        ];
+        assert!(matches!(check(&both), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn an_expired_value_is_gone_for_good_and_not_too_soon() {
+        let second = 1_000_000_000;
+        let mut write = put(1, 2, "a");
+        write.kind = Kind::Put(Bytes::from_static(b"a"), 10);
+        let gone = [write.clone(), get(8 * second, 8 * second + 1, None)];
+        assert_eq!(check(&gone), Verdict::Linearizable);
+        let soon = [write.clone(), get(second, second + 1, None)];
+        assert!(matches!(check(&soon), Verdict::Broken(_)));
+        let revived = [
+            write,
+            get(8 * second, 8 * second + 1, None),
+            get(9 * second, 9 * second + 1, Some("a")),
+        ];
+        assert!(matches!(check(&revived), Verdict::Broken(_)));
+    }
+}

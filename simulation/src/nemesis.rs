@@ -1,0 +1,426 @@
+//! Faults: what can go wrong, and the random order in which it does.
+//!
+//! *Place*: [`World::act`] carries one out; [`World::strike`] chooses the next of a random run.
+//!
+//! *Types to know*: [`Action`], [`Step`].
+//!
+//! *Ambushes*: some mistakes need several things to go wrong within milliseconds. A strike may therefore be a
+//! small plan, such as "two stores lose each other while the third restarts", or "the power goes while a vote
+//! is being written and its candidate is cut off". Each part also happens alone.
+//!
+//! *Limits*: at most one store is down at a time, except when the power of all is lost.
+//!
+//! *Next stop*: [`crate::run`].
+
+use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
+use crate::store::{Trap, schedule};
+use crate::world::World;
+use std::time::Duration;
+
+/// A step of the faults.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Choose something.
+    Strike,
+    /// Do this.
+    Do(Action),
+}
+
+/// A single fault, or its end.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// The process ends and starts again after a time; what was written stays.
+    Crash(Machine, Duration),
+    /// The power goes for a time; of what was not synced a prefix stays.
+    PowerLoss(Machine, Duration),
+    /// The process starts.
+    Boot(Machine),
+    /// A link is cut in both directions for a time.
+    Cut(Machine, Machine, Duration),
+    /// A link is cut in one direction for a time.
+    CutOneWay(Machine, Machine, Duration),
+    /// A link works again.
+    Mend(Machine, Machine),
+    /// A machine loses its peers, not its clients, for a time.
+    Isolate(Machine, Duration),
+    /// A machine loses everybody for a time.
+    IsolateFully(Machine, Duration),
+    /// A machine stands still for a time.
+    Pause(Machine, Duration),
+    /// A wall clock jumps, milliseconds.
+    StepClock(Machine, i64),
+    /// The network loses, repeats and holds back messages for a time: of a thousand each.
+    Noise(u64, u64, u64, Duration),
+    /// It stops doing so.
+    Quiet,
+    /// Syncs of a machine take so much longer for a time.
+    SlowDisk(Machine, Duration, Duration),
+    /// They are quick again.
+    QuickDisk(Machine),
+    /// Orders of a leader transfer are held back, of a thousand.
+    HoldTransfers(u64),
+    /// A region's leader is told to hand over to the replica on another store.
+    Transfer(u64, usize),
+    /// The power goes at the next vote that this store writes.
+    Trap(usize),
+}
+
+impl World {
+    /// Schedules an action.
+    pub fn later(&mut self, delay: Duration, action: Action) {
+        self.sky
+            .lock()
+            .after(delay, Event::Nemesis(Step::Do(action)));
+    }
+
+    /// Carries an action out.
+    pub fn act(&mut self, action: Action) {
+        {
+            let mut sky = self.sky.lock();
+            crate::note!(sky, "-- {action:?}");
+        }
+        match action {
+            Action::Crash(machine, down) => self.take_down(machine, false, down),
+            Action::PowerLoss(machine, down) => self.take_down(machine, true, down),
+            Action::Boot(machine) => self.boot(machine),
+            Action::Cut(one, other, time) => {
+                self.sky.lock().network.cut(one, other);
+                self.later(time, Action::Mend(one, other));
+            }
+            Action::CutOneWay(one, other, time) => {
+                self.sky.lock().network.cuts.insert((one, other));
+                self.later(time, Action::Mend(one, other));
+            }
+            Action::Mend(one, other) => self.sky.lock().network.mend(one, other),
+            Action::Isolate(machine, time) => self.isolate(machine, time, false),
+            Action::IsolateFully(machine, time) => self.isolate(machine, time, true),
+            Action::Pause(machine, time) => {
+                let mut sky = self.sky.lock();
+                let until = sky.now + time.as_nanos() as u64;
+                sky.paused.insert(machine, until);
+            }
+            Action::StepClock(machine, by) => {
+                let mut sky = self.sky.lock();
+                let clock = sky.clocks.entry(machine).or_default();
+                clock.skew_ms = (clock.skew_ms + by).clamp(-SKEW_MAX_MS, SKEW_MAX_MS);
+            }
+            Action::Noise(loss, duplicate, straggle, time) => {
+                let mut sky = self.sky.lock();
+                (
+                    sky.network.loss,
+                    sky.network.duplicate,
+                    sky.network.straggle,
+                ) = (loss, duplicate, straggle);
+                sky.after(time, Event::Nemesis(Step::Do(Action::Quiet)));
+            }
+            Action::Quiet => {
+                let mut sky = self.sky.lock();
+                (
+                    sky.network.loss,
+                    sky.network.duplicate,
+                    sky.network.straggle,
+                ) = (0, 0, 0);
+            }
+            Action::SlowDisk(machine, by, time) => {
+                self.sky.lock().slow_disks.insert(machine, by);
+                self.later(time, Action::QuickDisk(machine));
+            }
+            Action::QuickDisk(machine) => {
+                self.sky.lock().slow_disks.remove(&machine);
+            }
+            Action::HoldTransfers(permille) => {
+                self.sky.lock().network.straggle_transfers = permille
+            }
+            Action::Transfer(region, to) => self.transfer(region, to),
+            Action::Trap(store) => {
+                let mut sky = self.sky.lock();
+                let dark = sky.random.millis(30, 400);
+                let cut = sky.random.millis(2500, 4000);
+                self.stores[store].trap = Some(Trap { dark, cut });
+            }
+        }
+    }
+
+    fn take_down(&mut self, machine: Machine, power_loss: bool, down: Duration) {
+        if self.runs(machine) {
+            self.kill(machine, power_loss);
+            self.later(down, Action::Boot(machine));
+        }
+    }
+
+    fn isolate(&mut self, machine: Machine, time: Duration, fully: bool) {
+        let mut others = self.servers();
+        if fully {
+            others.extend((0..4).map(Machine::Client));
+        }
+        let same = |other: &Machine| {
+            fully || std::mem::discriminant(other) == std::mem::discriminant(&machine)
+        };
+        for other in others
+            .into_iter()
+            .filter(|other| *other != machine && same(other))
+        {
+            self.act(Action::Cut(machine, other, time));
+        }
+    }
+
+    fn transfer(&mut self, region: u64, to: usize) {
+        let Some(from) = self.leader(region).filter(|from| *from != to) else {
+            return;
+        };
+        let Some(running) = self.stores[from].runs() else {
+            return;
+        };
+        let Some(view) = running.directory.get(yadkv_proto::id::RegionId(region)) else {
+            return;
+        };
+        let store = self.stores[to].runs().map(|running| running.store.0);
+        let Some(peer) = view
+            .region()
+            .peers
+            .iter()
+            .find(|peer| Some(peer.store_id) == store)
+        else {
+            return;
+        };
+        let mut sky = self.sky.lock();
+        let life = sky.life(Machine::Store(from));
+        schedule(
+            &mut sky,
+            Machine::Store(from),
+            life,
+            Duration::ZERO,
+            StoreEvent::Transfer(region, *peer),
+        );
+    }
+
+    /// Ends every fault and starts everything.
+    pub fn heal(&mut self) {
+        {
+            let mut sky = self.sky.lock();
+            crate::note!(sky, "-- all is well");
+            sky.network.heal();
+            sky.slow_disks.clear();
+            sky.paused.clear();
+        }
+        self.stores.iter_mut().for_each(|store| store.trap = None);
+        self.boot_all();
+    }
+
+    /// Chooses the next fault of a random run and when to choose again.
+    pub fn strike(&mut self) {
+        if self.now() >= self.strikes_until {
+            return;
+        }
+        self.faults += 1;
+        let (choice, pause) = {
+            let mut sky = self.sky.lock();
+            (sky.random.below(100), sky.random.millis(500, 2200))
+        };
+        self.sky.lock().after(pause, Event::Nemesis(Step::Strike));
+        match choice {
+            0..=11 => self.strike_process(),
+            12..=15 => self.strike_power_of_all(),
+            16..=27 => self.strike_links(),
+            28..=37 => self.strike_noise(),
+            38..=45 => self.strike_time(),
+            46..=59 => self.ambush_restarted_voter(),
+            60..=69 => self.ambush_vote(),
+            70..=79 => self.ambush_transfer(),
+            80..=89 => self.ambush_reader(),
+            _ => self.ambush_timestamps(),
+        }
+    }
+
+    // Each drawing holds the sky for itself alone: several may stand in one expression.
+
+    fn millis(&self, start: u64, end: u64) -> Duration {
+        self.sky.lock().random.millis(start, end)
+    }
+
+    fn below(&self, end: u64) -> u64 {
+        self.sky.lock().random.below(end)
+    }
+
+    fn chance(&self, permille: u64) -> bool {
+        self.sky.lock().random.chance(permille)
+    }
+
+    fn any_server(&self) -> Machine {
+        let servers = self.servers();
+        self.sky.lock().random.pick(&servers)
+    }
+
+    /// Three different stores with replicas, in any order.
+    fn three(&self) -> [usize; 3] {
+        let mut sky = self.sky.lock();
+        let mut stores: Vec<usize> = (0..self.stores.len())
+            .filter(|number| has_replicas(self, *number))
+            .collect();
+        if stores.len() < 3 {
+            stores = (0..self.stores.len()).collect();
+        }
+        let mut draw = || stores.remove(sky.random.below(stores.len() as u64) as usize);
+        [draw(), draw(), draw()]
+    }
+
+    fn strike_process(&mut self) {
+        let machine = self.any_server();
+        let down = self
+            .servers()
+            .into_iter()
+            .filter(|server| !self.runs(*server))
+            .count();
+        if down > 0 {
+            return;
+        }
+        let (power, time) = {
+            let mut sky = self.sky.lock();
+            let short = sky.random.chance(500);
+            let time = if short {
+                sky.random.millis(10, 200)
+            } else {
+                sky.random.millis(200, 3000)
+            };
+            (sky.random.chance(500), time)
+        };
+        self.act(if power {
+            Action::PowerLoss(machine, time)
+        } else {
+            Action::Crash(machine, time)
+        });
+    }
+
+    fn strike_power_of_all(&mut self) {
+        for store in 0..self.stores.len() {
+            let time = self.millis(10, 800);
+            self.act(Action::PowerLoss(Machine::Store(store), time));
+        }
+        if self.chance(500) {
+            for pd in 0..self.pds.len() {
+                let time = self.millis(10, 800);
+                self.act(Action::PowerLoss(Machine::Pd(pd), time));
+            }
+        }
+    }
+
+    fn strike_links(&mut self) {
+        let (one, other, time, kind) = (
+            self.any_server(),
+            self.any_server(),
+            self.millis(300, 4000),
+            self.below(4),
+        );
+        self.act(match kind {
+            0 => Action::Cut(one, other, time),
+            1 => Action::CutOneWay(one, other, time),
+            2 => Action::Isolate(one, time),
+            _ => Action::IsolateFully(one, time),
+        });
+    }
+
+    fn strike_noise(&mut self) {
+        let time = self.millis(500, 3000);
+        let action = {
+            let mut sky = self.sky.lock();
+            let (loss, duplicate, straggle) = (
+                sky.random.below(150),
+                sky.random.below(200),
+                sky.random.below(100),
+            );
+            Action::Noise(loss, duplicate, straggle, time)
+        };
+        self.act(action);
+    }
+
+    fn strike_time(&mut self) {
+        let machine = self.any_server();
+        let by = self.below(5000) as i64 - 2500;
+        let time = self.millis(100, 2500);
+        let kind = self.below(3);
+        self.act(match kind {
+            0 => Action::StepClock(machine, by),
+            1 => Action::Pause(machine, time),
+            _ => Action::SlowDisk(machine, time / 2, time),
+        });
+    }
+
+    /// Two stores lose each other; the third, which hears both, restarts at once, again and again.
+    fn ambush_restarted_voter(&mut self) {
+        let [one, other, voter] = self.three();
+        let time = self.millis(2500, 4500);
+        self.act(Action::Cut(
+            Machine::Store(one),
+            Machine::Store(other),
+            time,
+        ));
+        let mut at = self.millis(900, 1200);
+        for _ in 0..4 {
+            let down = self.millis(5, 120);
+            self.later(at, Action::Crash(Machine::Store(voter), down));
+            at += self.millis(350, 900);
+        }
+    }
+
+    /// Two stores lose each other while the third is down; when it comes back and votes, its power goes.
+    fn ambush_vote(&mut self) {
+        let [one, other, voter] = self.three();
+        let time = self.millis(5000, 7000);
+        self.act(Action::Cut(
+            Machine::Store(one),
+            Machine::Store(other),
+            time,
+        ));
+        let down = self.millis(1700, 2400);
+        self.act(Action::Crash(Machine::Store(voter), down));
+        self.later(down + Duration::from_millis(50), Action::Trap(voter));
+    }
+
+    /// Transfers are ordered, the orders are held back; meanwhile the old leader loses its peers.
+    fn ambush_transfer(&mut self) {
+        let [from, to, _] = self.three();
+        self.act(Action::HoldTransfers(1000));
+        for region in self.regions() {
+            if self.leader(region) == Some(from) {
+                self.act(Action::Transfer(region, to));
+            }
+        }
+        let (start, time) = (self.millis(850, 1500), self.millis(400, 1500));
+        self.later(Duration::from_millis(30), Action::HoldTransfers(0));
+        self.later(start, Action::Isolate(Machine::Store(from), time));
+    }
+
+    /// A store's disk stalls and it loses its peers, so that others lead what its readers still see.
+    fn ambush_reader(&mut self) {
+        let [store, ..] = self.three();
+        let (stall, time) = (self.millis(800, 2500), self.millis(1500, 3000));
+        if self.chance(600) {
+            self.act(Action::SlowDisk(Machine::Store(store), stall, time));
+        }
+        self.act(Action::Isolate(Machine::Store(store), time));
+    }
+
+    /// The clock of the leading placement driver jumps ahead; soon after it is gone.
+    fn ambush_timestamps(&mut self) {
+        let Some(leader) = self.pd_leader().map(Machine::Pd) else {
+            return;
+        };
+        let (by, delay) = (800 + self.below(1700) as i64, self.millis(5, 250));
+        self.act(Action::StepClock(leader, by));
+        let (kind, time) = (self.below(3), self.millis(1500, 4000));
+        self.later(
+            delay,
+            match kind {
+                0 => Action::Crash(leader, time),
+                1 => Action::PowerLoss(leader, time),
+                _ => Action::IsolateFully(leader, time),
+            },
+        );
+    }
+}
+
+fn has_replicas(world: &World, store: usize) -> bool {
+    world.stores[store]
+        .runs()
+        .is_some_and(|running| !running.directory.all().is_empty())
+}

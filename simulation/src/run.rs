@@ -1,0 +1,209 @@
+//! One seed: a safety phase under faults, a quiet phase that must converge, the checks, a report.
+//!
+//! *Place*: the tests and the binary call [`run`].
+//!
+//! *Life of a seed*:
+//! 1. A cluster of three placement drivers and three to five stores boots and serves.
+//! 2. Clients work and faults strike for [`SAFETY`]; the laws are checked at every step.
+//! 3. All faults end; clients work on for [`QUIET`]; then every region must have one leader and equal replicas.
+//! 4. Every key is read once more, and the whole history must be linearizable.
+//!
+//! *Invariants*: nothing but the seed (and a planted mistake) decides what happens.
+//!
+//! *Limits*: a panic in any core is a failure of its seed.
+//!
+//! *Next stop*: the tests in `simulation/tests`.
+
+use crate::check::linearizable::{self, Verdict};
+use crate::check::replicas;
+use crate::client::work::KEYS;
+use crate::history::Kind;
+use crate::nemesis::Step;
+use crate::sky::Event;
+use crate::world::World;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// How long faults strike.
+pub const SAFETY: Duration = Duration::from_secs(24);
+/// How long clients work on after the last fault.
+pub const QUIET: Duration = Duration::from_secs(6);
+/// How long a healed cluster may take to become equal.
+const CONVERGE: Duration = Duration::from_secs(20);
+/// How long a new cluster may take to serve.
+const START: Duration = Duration::from_secs(15);
+
+/// How a seed ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// The law that was broken, if one was.
+    pub failure: Option<String>,
+    /// Virtual time, milliseconds.
+    pub virtual_ms: u64,
+    /// Events carried out.
+    pub events: u64,
+    /// Operations with an answer.
+    pub operations: usize,
+    /// Operations whose outcome is unknown.
+    pub unknown: usize,
+    /// Timestamps given.
+    pub timestamps: u64,
+    /// Faults.
+    pub faults: u64,
+    /// Keys whose check was given up.
+    pub undecided: usize,
+    /// Hash and number of all trace lines: the same for the same seed.
+    pub trace: (u64, u64),
+    /// The last lines of the trace.
+    pub tail: Vec<String>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(failure) = &self.failure {
+            for line in &self.tail {
+                writeln!(formatter, "{line}")?;
+            }
+            writeln!(formatter, "seed {} FAILED: {failure}", self.seed)?;
+            return write!(formatter, "repeat it with SEED={}", self.seed);
+        }
+        write!(
+            formatter,
+            "seed {}: {} s, {} events, {} operations ({} unknown), {} timestamps, {} faults, trace {:016x}",
+            self.seed,
+            self.virtual_ms / 1000,
+            self.events,
+            self.operations,
+            self.unknown,
+            self.timestamps,
+            self.faults,
+            self.trace.0
+        )
+    }
+}
+
+/// Runs a seed.
+pub fn run(seed: u64) -> Report {
+    let mut world = World::new(seed, 3 + (seed % 3) as usize);
+    let mut undecided = 0;
+    let ended = catch_unwind(AssertUnwindSafe(|| phases(&mut world, &mut undecided)));
+    let failure = match ended {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(panic) => Some(format!("panic: {}", words(&*panic))),
+    };
+    let history = world.history.lock();
+    let sky = world.sky.lock();
+    let done = history
+        .operations
+        .iter()
+        .filter(|operation| operation.ended != u64::MAX)
+        .count();
+    Report {
+        seed,
+        failure,
+        virtual_ms: sky.now / 1_000_000,
+        events: world.events,
+        operations: done,
+        unknown: history.operations.len() - done,
+        timestamps: history.timestamps,
+        faults: world.faults,
+        undecided,
+        trace: (sky.trace.hash(), sky.trace.count()),
+        tail: sky.trace.tail(),
+    }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or(panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without words")
+        .to_owned()
+}
+
+fn phases(world: &mut World, undecided: &mut usize) -> Result<(), String> {
+    start(world)?;
+    for client in 0..4 {
+        for _ in 0..2 {
+            let work = world.work(client).operations();
+            world.spawn(client, work);
+        }
+        let stamps = world.work(client).timestamps();
+        world.spawn(client, stamps);
+    }
+    world.strikes_until = world.now() + SAFETY.as_nanos() as u64;
+    world
+        .sky
+        .lock()
+        .after(Duration::from_secs(1), Event::Nemesis(Step::Strike));
+    lawful(world, |world| world.run_for(SAFETY))?;
+    world.heal();
+    lawful(world, |world| world.run_for(QUIET))?;
+    world.history.lock().stop = true;
+    settle(world)?;
+    *undecided = judge(world)?;
+    Ok(())
+}
+
+/// Boots a cluster and waits until it serves.
+pub fn start(world: &mut World) -> Result<(), String> {
+    world.boot_all();
+    let serves = lawful(world, |world| world.run_until(START, World::is_serving))?;
+    if serves {
+        Ok(())
+    } else {
+        Err("a new cluster does not come to serve".into())
+    }
+}
+
+fn lawful(world: &mut World, go: impl FnOnce(&mut World) -> bool) -> Result<bool, String> {
+    let went = go(world);
+    match world.sky.lock().violation.clone() {
+        Some(law) => Err(law),
+        None => Ok(went),
+    }
+}
+
+/// Waits until the clients have ended and the replicas are equal, then reads every key once more.
+pub fn settle(world: &mut World) -> Result<(), String> {
+    let ended = lawful(world, |world| {
+        world.run_until(CONVERGE, |world| world.history.lock().working == 0)
+    })?;
+    if !ended {
+        return Err("clients do not come to their end in a quiet cluster".into());
+    }
+    let equal = lawful(world, |world| {
+        world.run_until(CONVERGE, |world| replicas::differences(world).is_empty())
+    })?;
+    if !equal {
+        return Err(format!(
+            "replicas do not become equal: {}",
+            replicas::differences(world).join("; ")
+        ));
+    }
+    for client in [0, 1] {
+        let work = world.work(client);
+        let reads = async move {
+            let raw = work.connect().await.raw();
+            for key in KEYS {
+                work.perform(&raw, key, Kind::Get).await;
+            }
+        };
+        let done = world.finish(Duration::from_secs(30), reads);
+        lawful(world, |_| true)?;
+        done.ok_or("a quiet cluster does not answer")?;
+    }
+    Ok(())
+}
+
+/// The check of the whole history; how many keys it gave up on.
+pub fn judge(world: &World) -> Result<usize, String> {
+    match linearizable::check(&world.history.lock().operations) {
+        Verdict::Linearizable => Ok(0),
+        Verdict::Undecided(keys) => Ok(keys),
+        Verdict::Broken(story) => Err(story),
+    }
+}

@@ -1,0 +1,102 @@
+//! The apply thread: committed entries of many regions in one write, in three events.
+//!
+//! *Place*: the same order as `storage-node/server/src/threads/apply.rs`.
+//!
+//! ```text
+//! handed over → ApplyPrepare → ApplyWritten (kv, not synced) → ApplyFinished (clocks, answers) → workers
+//! ```
+//!
+//! *Next stop*: [`super::read`].
+
+use super::StoreHost;
+use crate::check::laws::Laws;
+use crate::sky::{Shared, StoreEvent};
+use yadkv_engine::{Durability, Engine};
+use yadkv_storage_core::apply::{ApplyTask, Prepared};
+
+/// Hand-overs applied in one write.
+const DRAIN_MAX: usize = 64;
+
+/// What the apply thread is at.
+pub enum State {
+    /// Nothing to apply.
+    Idle,
+    /// Will look at what was handed over.
+    Scheduled,
+    /// The batch is on its way.
+    Writing(Box<Prepared>),
+    /// The batch is written, nobody knows yet.
+    Written(Box<Prepared>),
+}
+
+impl StoreHost {
+    pub(super) fn hand_over(&mut self, sky: &Shared, tasks: Vec<ApplyTask>) {
+        let Some(running) = self.running() else {
+            return;
+        };
+        running.handed_over.push_back(tasks);
+        if matches!(running.apply, State::Idle) {
+            running.apply = State::Scheduled;
+            self.apply_soon(sky, StoreEvent::ApplyPrepare);
+        }
+    }
+
+    fn apply_soon(&self, sky: &Shared, event: StoreEvent) {
+        let mut sky = sky.lock();
+        // Now and then apply falls behind: readers must notice.
+        let delay = if sky.random.chance(5) {
+            sky.random.millis(20, 400)
+        } else {
+            sky.random.micros(10, 150)
+        };
+        self.later(&mut sky, delay, event);
+    }
+
+    pub(super) fn prepare(&mut self, sky: &Shared, laws: &mut Laws) {
+        let Some(running) = self.running() else {
+            return;
+        };
+        let count = running.handed_over.len().min(DRAIN_MAX);
+        let tasks: Vec<ApplyTask> = running.handed_over.drain(..count).flatten().collect();
+        laws.applying(sky, running.store, &tasks);
+        match running.applier.prepare(tasks) {
+            Ok(prepared) => running.apply = State::Writing(Box::new(prepared)),
+            Err(error) => return sky.lock().violated(format!("apply fails: {error}")),
+        }
+        self.apply_soon(sky, StoreEvent::ApplyWritten);
+    }
+
+    pub(super) fn write_data(&mut self, sky: &Shared) {
+        let disk = self.kv.clone();
+        let Some(running) = self.running() else {
+            return;
+        };
+        let State::Writing(mut prepared) = std::mem::replace(&mut running.apply, State::Idle)
+        else {
+            return;
+        };
+        let batch = std::mem::take(&mut prepared.batch);
+        disk.write(batch, Durability::Buffered)
+            .expect("memory engines fail only when told to");
+        running.apply = State::Written(prepared);
+        self.apply_soon(sky, StoreEvent::ApplyFinished);
+    }
+
+    pub(super) fn finish(&mut self, sky: &Shared) {
+        let Some(running) = self.running() else {
+            return;
+        };
+        let State::Written(prepared) = std::mem::replace(&mut running.apply, State::Idle) else {
+            return;
+        };
+        let more = !running.handed_over.is_empty();
+        if more {
+            running.apply = State::Scheduled;
+        }
+        let applied = prepared.finish();
+        self.applied(sky, applied);
+        if more {
+            self.apply_soon(sky, StoreEvent::ApplyPrepare);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! A store's machine and process: the server's loops, one step an event.
+//!
+//! *Place*: [`crate::world::World`] hands it events; it drives `yadkv_storage_core` exactly in the order of
+//! `storage-node/server/src/threads`, with simulated durations in between.
+//!
+//! *Types to know*: [`StoreHost`] (the machine: its disks outlive processes), [`Process`].
+//!
+//! *What is where*: [`worker`] drain, round, log write, fsync · [`apply`] · [`read`] lease reads in four
+//! steps · [`companion`] the conversation with the placement driver.
+//!
+//! *Life of a process*: boot → identity from the disk or from the placement driver → regions opened → loops →
+//! killed at any event: the process alone (what was written stays) or the power (of what was not synced a
+//! prefix stays, chosen by chance, in each database apart).
+//!
+//! *Invariants*: a reply of a dead process reaches nobody.
+//!
+//! *Next stop*: [`worker`].
+
+pub mod apply;
+pub mod companion;
+pub mod read;
+pub mod worker;
+
+use crate::check::laws::Laws;
+use crate::sky::{Answer, Event, Machine, Message, Shared, Sky, StoreEvent};
+use futures::channel::mpsc;
+use read::Job;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use worker::WorkerHost;
+use yadkv_client::runtime::CallError;
+use yadkv_consensus::LogStore;
+use yadkv_engine::Engine;
+use yadkv_engine::memory::Memory;
+use yadkv_proto::api::StoreRequest;
+use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
+use yadkv_storage_core::apply::Applier;
+use yadkv_storage_core::config::Config;
+use yadkv_storage_core::front::{Front, Next};
+use yadkv_storage_core::layout;
+use yadkv_storage_core::respond::Reply;
+use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::{Shard, Shared as Parts, Worker, recover};
+use yadkv_storage_core::view::Directory;
+
+/// Entries cached by all regions of a store, bytes.
+const CACHE_BYTES: usize = 1 << 20;
+/// Region heartbeats that wait for the placement driver.
+const REPORTS_MAX: usize = 256;
+
+/// A store's machine.
+pub struct StoreHost {
+    /// Its number.
+    pub number: usize,
+    /// Data engine.
+    pub kv: Memory,
+    /// Log engine.
+    pub raft: Memory,
+    /// Worker threads of its process.
+    pub workers: u64,
+    /// The process, if one runs.
+    pub process: Option<Process>,
+    /// Whether the machine has power.
+    pub powered: bool,
+    /// Cuts the power at a moment of the next log write that holds a vote.
+    pub trap: Option<Trap>,
+}
+
+/// A power cut that waits for a vote.
+#[derive(Clone, Copy, Debug)]
+pub struct Trap {
+    /// How long the machine stays dark.
+    pub dark: Duration,
+    /// How long the candidate is then cut off.
+    pub cut: Duration,
+}
+
+/// A running store.
+pub struct Process {
+    /// Its life.
+    pub life: u64,
+    /// The loops' possessions once the regions are open.
+    pub running: Option<Running>,
+}
+
+/// A store that knows who it is.
+pub struct Running {
+    /// Store id.
+    pub store: StoreId,
+    /// Worker threads.
+    pub workers: Vec<WorkerHost>,
+    /// Replicas as readers see them.
+    pub directory: Arc<Directory>,
+    applier: Applier,
+    front: Front,
+    apply: apply::State,
+    handed_over: VecDeque<Vec<yadkv_storage_core::apply::ApplyTask>>,
+    jobs: BTreeMap<u64, Job>,
+    reports: mpsc::Sender<RegionHeartbeatRequest>,
+}
+
+impl StoreHost {
+    /// A machine with empty disks.
+    pub fn new(number: usize, workers: u64) -> Self {
+        Self {
+            number,
+            kv: Memory::new(layout::FAMILIES.len()),
+            raft: Memory::new(yadkv_consensus::FAMILIES.len()),
+            workers,
+            process: None,
+            powered: true,
+            trap: None,
+        }
+    }
+
+    /// Itself as a place of the network.
+    pub fn machine(&self) -> Machine {
+        Machine::Store(self.number)
+    }
+
+    /// Starts a process.
+    pub fn boot(&mut self, sky: &Shared) {
+        self.kv.restart();
+        self.raft.restart();
+        self.powered = true;
+        let machine = self.machine();
+        let life = {
+            let mut sky = sky.lock();
+            let life = sky.life(machine) + 1;
+            sky.lives.insert(machine, life);
+            crate::note!(sky, "{machine} boots, life {life}");
+            life
+        };
+        self.process = Some(Process {
+            life,
+            running: None,
+        });
+        let identity = companion::identity(sky.clone(), machine, self.kv.clone());
+        sky.lock().spawned.push((machine, Box::pin(identity)));
+    }
+
+    /// Ends the process; with a power loss the disks lose what chance decides.
+    pub fn kill(&mut self, sky: &Shared, power_loss: bool) {
+        let machine = self.machine();
+        {
+            let mut sky = sky.lock();
+            let life = sky.life(machine) + 1;
+            sky.lives.insert(machine, life);
+            let open = sky.calls.at(machine);
+            for call in open.into_iter().filter(|_| !power_loss) {
+                sky.answer(
+                    machine,
+                    call,
+                    Answer::Failed(CallError::Lost("connection reset".into())),
+                );
+            }
+            if power_loss {
+                for disk in [&self.kv, &self.raft] {
+                    let keep = sky.random.below(disk.unsynced() as u64 + 1) as usize;
+                    crate::note!(
+                        sky,
+                        "{machine} loses power: {keep} of {} unsynced batches survive",
+                        disk.unsynced()
+                    );
+                    disk.power_loss(keep);
+                }
+            } else {
+                crate::note!(sky, "{machine} crashes");
+            }
+        }
+        self.powered = !power_loss;
+        // Dropped without the lock: replies of this life look at it.
+        drop(self.process.take());
+    }
+
+    /// One step of the process.
+    pub fn step(&mut self, sky: &Shared, life: u64, event: StoreEvent, laws: &mut Laws) {
+        if self
+            .process
+            .as_ref()
+            .is_none_or(|process| process.life != life)
+        {
+            return;
+        }
+        match event {
+            StoreEvent::Open => self.open(sky, laws),
+            StoreEvent::Tick(number) => self.tick(sky, number),
+            StoreEvent::Loop(number) => self.make_round(sky, number),
+            StoreEvent::LogWritten(number) => self.write_log(sky, number),
+            StoreEvent::LogSynced(number) => self.log_synced(sky, number),
+            StoreEvent::ApplyPrepare => self.prepare(sky, laws),
+            StoreEvent::ApplyWritten => self.write_data(sky),
+            StoreEvent::ApplyFinished => self.finish(sky),
+            StoreEvent::Read(job) => self.read_on(sky, job),
+            StoreEvent::Serve(job) => self.serve(job),
+            StoreEvent::Create(regions) => self.broadcast(sky, || Input::Create(regions.clone())),
+            StoreEvent::ReportAll => self.broadcast(sky, || Input::ReportAll),
+            StoreEvent::Transfer(region, to) => {
+                let region = RegionId(region);
+                self.input(sky, region, Input::TransferLeader { region, to });
+            }
+            StoreEvent::Flush => {
+                let _ = self.kv.sync();
+            }
+        }
+        laws.after_store(sky, self);
+    }
+
+    fn open(&mut self, sky: &Shared, laws: &mut Laws) {
+        let machine = self.machine();
+        let record = recover::store_record(&self.kv)
+            .expect("the record is sound")
+            .expect("the identity was written");
+        let (now, seed) = {
+            let mut sky = sky.lock();
+            sky.stores.insert(record.store_id, self.number);
+            (sky.clock(machine), sky.random.draw())
+        };
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let directory = Arc::new(Directory::default());
+        let kv: Arc<dyn Engine> = Arc::new(self.kv.clone());
+        let log =
+            LogStore::open(Arc::new(self.raft.clone()), CACHE_BYTES).expect("the log store opens");
+        let store = StoreId(record.store_id);
+        let parts = Parts {
+            store,
+            boot_id: process.life,
+            seed,
+            config: Config::default(),
+            kv: kv.clone(),
+            log,
+            directory: directory.clone(),
+        };
+        let mut workers = Vec::new();
+        for number in 0..self.workers {
+            let shard = Shard {
+                number,
+                of: self.workers,
+            };
+            match Worker::open(parts.clone(), shard, now) {
+                Ok(worker) => workers.push(WorkerHost::new(worker, now.moment)),
+                Err(error) => {
+                    return sky
+                        .lock()
+                        .violated(format!("{machine} cannot open its regions: {error}"));
+                }
+            }
+        }
+        laws.opened(self.number, &workers);
+        let (reports, received) = mpsc::channel(REPORTS_MAX);
+        let front = Front {
+            store,
+            directory: directory.clone(),
+            config: Config::default(),
+            log_full: false.into(),
+        };
+        process.running = Some(Running {
+            store,
+            workers,
+            applier: Applier::new(kv, directory.clone()),
+            directory,
+            front,
+            apply: apply::State::Idle,
+            handed_over: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            reports,
+        });
+        let life = process.life;
+        let mut sky_now = sky.lock();
+        crate::note!(sky_now, "{machine} is store {store}");
+        for number in 0..self.workers as usize {
+            schedule(
+                &mut sky_now,
+                machine,
+                life,
+                Duration::from_millis(100),
+                StoreEvent::Tick(number),
+            );
+        }
+        let companion =
+            companion::accompany(sky.clone(), machine, self.kv.clone(), record, received);
+        sky_now.spawned.push((machine, Box::pin(companion)));
+    }
+
+    /// A message arrives at this machine.
+    pub fn receive(&mut self, sky: &Shared, message: Message) {
+        let machine = self.machine();
+        if !self.powered {
+            return;
+        }
+        match message {
+            Message::Raft(envelope) => {
+                self.input(sky, RegionId(envelope.region_id), Input::Raft(envelope));
+            }
+            Message::Operator(operator) => self.carry_out_operator(sky, *operator),
+            Message::StoreCall(call, request) => {
+                if self.running().is_none() {
+                    let refused = Answer::Failed(CallError::NotSent("connection refused".into()));
+                    return sky.lock().answer(machine, call, refused);
+                }
+                self.submit(sky, call, *request);
+            }
+            Message::PdCall(..) => {}
+        }
+    }
+
+    fn carry_out_operator(&mut self, sky: &Shared, operator: RegionHeartbeatResponse) {
+        let region = RegionId(operator.region_id);
+        if let Some(to) = operator.transfer_leader.and_then(|transfer| transfer.peer) {
+            self.input(sky, region, Input::TransferLeader { region, to });
+        }
+    }
+
+    fn submit(&mut self, sky: &Shared, call: u64, request: StoreRequest) {
+        let machine = self.machine();
+        let Some(process) = &self.process else { return };
+        let (life, shared) = (process.life, sky.clone());
+        let reply: Reply = Box::new(move |response| {
+            let mut sky = shared.lock();
+            if sky.life(machine) == life {
+                sky.answer(machine, call, Answer::Store(Box::new(response)));
+            }
+        });
+        let now = sky.lock().clock(machine);
+        let Some(running) = self.running() else {
+            return;
+        };
+        match running.front.submit(request, reply, now) {
+            Next::Answered => {}
+            Next::Send(region, input) => self.input(sky, region, input),
+            Next::Read(read, task) => self.begin_read(sky, read, task),
+        }
+    }
+
+    /// The loops' possessions, once the regions are open.
+    pub fn running(&mut self) -> Option<&mut Running> {
+        self.process.as_mut()?.running.as_mut()
+    }
+
+    /// Likewise, to look at.
+    pub fn runs(&self) -> Option<&Running> {
+        self.process.as_ref()?.running.as_ref()
+    }
+
+    fn life(&self) -> u64 {
+        self.process.as_ref().map_or(0, |process| process.life)
+    }
+
+    /// Schedules a step of this life.
+    fn later(&self, sky: &mut Sky, delay: Duration, event: StoreEvent) {
+        schedule(sky, self.machine(), self.life(), delay, event);
+    }
+}
+
+/// Schedules a step of a store's life.
+pub fn schedule(sky: &mut Sky, machine: Machine, life: u64, delay: Duration, event: StoreEvent) {
+    if let Machine::Store(number) = machine {
+        sky.after(delay, Event::Store(number, life, event));
+    }
+}

@@ -1,0 +1,80 @@
+//! Random seeds find every planted mistake, each within [`SEEDS_MAX`] seeds; without it the same seeds are fine.
+//!
+//! `cargo test -p yadkv-simulation --features planted-bugs --test planted_bugs`
+#![cfg(feature = "planted-bugs")]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use yadkv_simulation::planted::{Planted, set};
+use yadkv_simulation::run::run;
+
+/// Seeds tried for each mistake.
+const SEEDS_MAX: u64 = 100;
+
+/// Plants a mistake and runs seeds until one breaks a law in the expected way.
+fn found(bug: Planted, signs: &[&str]) {
+    set(Some(bug));
+    let failed = (0..SEEDS_MAX)
+        .map(run)
+        .find(|report| report.failure.is_some());
+    set(None);
+    let report =
+        failed.unwrap_or_else(|| panic!("{} was not found in {SEEDS_MAX} seeds", bug.name()));
+    let failure = report.failure.unwrap();
+    println!("{} found by seed {}: {failure}", bug.name(), report.seed);
+    assert!(
+        signs.iter().any(|sign| failure.contains(sign)),
+        "found in an unexpected way: {failure}"
+    );
+    assert_eq!(
+        run(report.seed).failure,
+        None,
+        "the seed fails without the mistake as well"
+    );
+}
+
+#[test]
+fn a_skipped_fsync() {
+    let signs = [
+        "not linearizable",
+        "applies another entry",
+        "panic",
+        "two leaders",
+        "cannot open",
+        "become equal",
+    ];
+    found(Planted::FsyncSkipped, &signs);
+}
+
+#[test]
+fn a_clock_read_before_the_engine() {
+    found(Planted::ClockBeforeEngine, &["not linearizable"]);
+}
+
+#[test]
+fn a_restarted_voter_that_votes() {
+    found(
+        Planted::RestartedVoterVotes,
+        &["two lease holders", "not linearizable", "timestamp"],
+    );
+}
+
+#[test]
+fn a_lease_kept_after_a_transfer() {
+    found(
+        Planted::LeaseKeptAfterTransfer,
+        &["two lease holders", "not linearizable"],
+    );
+}
+
+#[test]
+fn a_vote_sent_before_the_hard_state() {
+    found(
+        Planted::VoteBeforeHardState,
+        &["two leaders", "applies another entry", "two lease holders"],
+    );
+}
+
+#[test]
+fn a_timestamp_bound_read_too_early() {
+    found(Planted::TsoBoundReadTooEarly, &["timestamp"]);
+}
