@@ -10,7 +10,7 @@ use rand::{Rng, RngCore, SeedableRng};
 
 /// Slack of the pool: that many different offsets.
 const OFFSETS: usize = 1 << 20;
-const SEED: u64 = 0x7961_646b_76;
+const SEED: u64 = 0x0079_6164_6b76;
 
 /// Where values come from.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
 //! The main job on real input: every package that Debian knows, imported, read back, scanned both ways in V1
 //! and V2, with a store killed in the middle. `make demo-data` runs it.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -25,6 +25,9 @@
 //!
 //! *Next stop*: [`front`].
 
+// Region errors are wire messages with one field a variant: large, rare, and moved a few times at most.
+#![allow(clippy::result_large_err, clippy::large_enum_variant)]
+
 pub mod apply;
 pub mod config;
 pub mod front;

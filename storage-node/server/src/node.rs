@@ -97,7 +97,7 @@ pub async fn run(
     let data = Data::open(&config)?;
     let pd =
         Arc::new(Pd::new(&config.store.pd).map_err(|error| NodeError::Address(error.to_string()))?);
-    let identity = register::identity(&pd, &*data.kv, data.record.clone());
+    let identity = register::identity(&pd, &*data.kv, data.record);
     let record = tokio::select! {
         record = identity => record?,
         () = shutdown.cancelled() => return Ok(()),

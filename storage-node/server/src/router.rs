@@ -19,7 +19,8 @@ use yadkv_storage_core::apply::Applied;
 use yadkv_storage_core::store::Shard;
 use yadkv_storage_core::store::message::Input;
 
-/// What a worker thread receives.
+/// What a worker thread receives. Not boxed: one allocation less for every request and message.
+#[allow(clippy::large_enum_variant)]
 #[derive(Debug)]
 pub enum Message {
     /// For the core.

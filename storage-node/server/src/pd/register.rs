@@ -189,7 +189,7 @@ pub async fn create_first_regions(
         kv,
         &StoreRecord {
             regions_created: true,
-            ..record.clone()
+            ..*record
         },
     )?;
     Ok(())
