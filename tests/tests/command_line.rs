@@ -92,7 +92,7 @@ fn the_playground_says_when_it_is_ready_and_stops_with_its_signal() {
 fn wrong_settings_say_what_is_allowed() {
     for (setting, expected) in [
         ("store.memory=1MiB", "store.memory"),
-        ("region.entry_size=1", "64KiB to 64MiB"),
+        ("region.entry_size=1", "64KiB to 16MiB"),
         ("region.nonsense=1", "nonsense"),
         ("store", "KEY=VALUE"),
     ] {

@@ -6,6 +6,7 @@
 //!
 //! *Next stop*: [`crate::layout`].
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Longest key of a point request, bytes. Range bounds are exempt (clients send longer ones for "no bound").
@@ -15,10 +16,13 @@ pub const TTL_S_MAX: u64 = 1 << 40;
 /// What packing adds to a command: entry header, versions, lengths.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64 << 10;
 
+/// See [`Config::tick`].
+const TICK_RANGE: RangeInclusive<Duration> = Duration::from_millis(90)..=Duration::from_millis(150);
+
 /// Settings of a store's core.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Most bytes of one command, and so of one Raft entry; default 8 MiB, 64 KiB to 64 MiB. Larger requests
+    /// Most bytes of one command, and so of one Raft entry; default 8 MiB, 64 KiB to 16 MiB. Larger requests
     /// are refused. Too small: batches fail; too large: one entry stalls its region.
     pub entry_bytes_max: usize,
     /// Bytes of commands packed into one entry before the next is begun; default 1 MiB, at most
@@ -37,7 +41,7 @@ pub struct Config {
     /// Most bytes of the Raft logs on disk before writes are refused with DiskFull; default 64 GiB. Logs are
     /// not shortened yet, so this bounds the disk.
     pub log_bytes_max: u64,
-    /// Raft tick; default 100 ms.
+    /// Raft tick; default 100 ms, 90 to 150: the lease (550 ms) must be well below 8 ticks, and above 3.
     pub tick: Duration,
 }
 
@@ -83,10 +87,10 @@ impl Config {
             }
         };
         check(
-            (64 << 10..=64 << 20).contains(&self.entry_bytes_max),
+            (64 << 10..=16 << 20).contains(&self.entry_bytes_max),
             "region.entry_size",
             self.entry_bytes_max.to_string(),
-            "64KiB to 64MiB",
+            "64KiB to 16MiB",
         )?;
         check(
             (4 << 10..=self.entry_bytes_max).contains(&self.pack_bytes),
@@ -125,10 +129,10 @@ impl Config {
             "64MiB or more",
         )?;
         check(
-            (Duration::from_millis(10)..=Duration::from_secs(1)).contains(&self.tick),
+            TICK_RANGE.contains(&self.tick),
             "region.tick",
             format!("{:?}", self.tick),
-            "10ms to 1s",
+            "90ms to 150ms",
         )
     }
 }
@@ -147,7 +151,7 @@ mod tests {
         let error = config.validate().expect_err("one byte is no entry");
         assert_eq!(
             error.to_string(),
-            "region.entry_size = 1 is not allowed: use 64KiB to 64MiB"
+            "region.entry_size = 1 is not allowed: use 64KiB to 16MiB"
         );
     }
 }

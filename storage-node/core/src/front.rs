@@ -40,7 +40,7 @@ pub struct Front {
     pub directory: Arc<Directory>,
     /// Limits.
     pub config: Config,
-    /// Set by the server while the Raft logs are over [`Config::log_bytes_max`].
+    /// Set by the server while the Raft logs are over [`Config::log_bytes_max`] or the disk is nearly full.
     pub log_full: AtomicBool,
 }
 
@@ -122,7 +122,7 @@ impl Front {
         if self.log_full.load(Ordering::Relaxed) {
             responder.refuse(refusal::disk_full(
                 self.store,
-                "the Raft logs have reached store.log_size",
+                "the disk or store.log_size is used up",
             ));
             return Next::Answered;
         }

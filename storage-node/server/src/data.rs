@@ -108,10 +108,20 @@ impl Data {
             memory / 8,
             true,
         )?;
-        let log = LogStore::open(raft, memory / 8).map_err(|error| OpenError::Log {
+        let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
             path: raft_path.display().to_string(),
             reason: error.to_string(),
-        })?;
+        };
+        let log = LogStore::open(raft, memory / 8).map_err(log_error)?;
+        let orphaned = record.is_none() && !log.groups().map_err(log_error)?.is_empty();
+        if orphaned {
+            return Err(OpenError::Log {
+                path: root.join("kv").display().to_string(),
+                reason:
+                    "the data is gone, but Raft logs are there: give this store an empty --data-dir"
+                        .into(),
+            });
+        }
         Ok(Self {
             kv,
             log,

@@ -75,8 +75,8 @@ pub enum NodeError {
     /// The placement driver refuses this store.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// A placement driver address is malformed.
-    #[error("placement driver address: {0}")]
+    /// An address is malformed or of no use to others.
+    #[error("address: {0}")]
     Address(String),
     /// A server failed.
     #[error("cannot serve: {0}")]
@@ -224,6 +224,7 @@ impl Node {
             pd: self.pd.clone(),
             cluster,
             store,
+            known: Default::default(),
         };
         let tell = self.router.clone();
         let outgoing = Outgoing::new(
@@ -300,6 +301,11 @@ impl Node {
             .local_addr()
             .map_err(|error| NodeError::Serve(error.to_string()))?;
         let address = match config.store.advertise_addr.as_str() {
+            "" if bound.ip().is_unspecified() => {
+                let reason =
+                    format!("nobody can reach a store at {bound}: set store.advertise_addr");
+                return Err(NodeError::Address(reason));
+            }
             "" => bound.to_string(),
             advertised => advertised.to_string(),
         };

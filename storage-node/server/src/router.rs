@@ -72,7 +72,10 @@ impl Router {
                 input.refuse_busy();
                 false
             }
-            // Disconnected: the node is stopping, dropping a responder answers it.
+            Err(TrySendError::Disconnected(Message::Input(input))) => {
+                input.refuse_stopping();
+                false
+            }
             Err(_) => false,
         }
     }

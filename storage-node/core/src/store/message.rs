@@ -13,6 +13,7 @@ use crate::refusal;
 use crate::respond::Responder;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
+use yadkv_proto::errorpb;
 use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_proto::metapb::{Peer, Region};
@@ -78,13 +79,18 @@ pub enum Input {
 impl Input {
     /// Answers a request whose inbox is full.
     pub fn refuse_busy(self) {
+        self.refuse(refusal::busy("the region's inbox is full"));
+    }
+
+    /// Answers a request that comes while the store stops: it was not tried.
+    pub fn refuse_stopping(self) {
+        self.refuse(refusal::shutting_down());
+    }
+
+    fn refuse(self, error: errorpb::Error) {
         match self {
-            Self::Write(task) => task
-                .responder
-                .refuse(refusal::busy("the region's inbox is full")),
-            Self::Read(task) => task
-                .responder
-                .refuse(refusal::busy("the region's inbox is full")),
+            Self::Write(task) => task.responder.refuse(error),
+            Self::Read(task) => task.responder.refuse(error),
             _ => {}
         }
     }

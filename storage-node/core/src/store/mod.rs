@@ -146,7 +146,7 @@ impl Worker {
     /// Takes one input. Nothing leaves before the next [`Worker::round`].
     pub fn handle(&mut self, input: Input, now: Now) -> Result<(), StoreError> {
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now)?,
             Input::Raft(envelope) => self.receive(envelope, now),
             Input::Write(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
                 Some(peer) => {
@@ -196,13 +196,20 @@ impl Worker {
         Ok(())
     }
 
-    fn tick(&mut self, now: Now) {
+    fn tick(&mut self, now: Now) -> Result<(), StoreError> {
         for peer in self.peers.values_mut() {
+            if let Some(reason) = peer.node().damage() {
+                return Err(StoreError::Region {
+                    region: peer.id(),
+                    reason,
+                });
+            }
             peer.tick(now, &self.shared.config, &mut self.effects);
             if peer.wants_round() {
                 self.touched.insert(peer.id());
             }
         }
+        Ok(())
     }
 
     fn receive(&mut self, envelope: Envelope, now: Now) {

@@ -15,6 +15,9 @@ use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{StoreHeartbeatRequest, StoreStats};
 use yadkv_storage_core::front::Front;
 
+/// Writes are refused while less than this is free: hard states, applied entries and flushes still need room.
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
+
 /// What a heartbeat looks at.
 pub struct Heartbeat {
     /// Whom to tell.
@@ -75,15 +78,14 @@ impl Heartbeat {
             .leaders
             .set(i64::try_from(leaders).unwrap_or(i64::MAX));
         let log_bytes = self.raft.statistics().disk_bytes;
-        self.front.log_full.store(
-            log_bytes > self.front.config.log_bytes_max,
-            Ordering::Relaxed,
-        );
+        // An unreadable file system counts as full.
+        let available = fs4::available_space(&self.data_dir).unwrap_or(0);
+        let full = log_bytes > self.front.config.log_bytes_max || available < DISK_RESERVE_BYTES;
+        self.front.log_full.store(full, Ordering::Relaxed);
         StoreStats {
             store_id: self.store.0,
-            // An unreadable file system counts as full.
             capacity: fs4::total_space(&self.data_dir).unwrap_or(0),
-            available: fs4::available_space(&self.data_dir).unwrap_or(0),
+            available,
             used_size: log_bytes + self.kv.statistics().disk_bytes,
             region_count: u32::try_from(views.len()).unwrap_or(u32::MAX),
             start_time: self.start_time,

@@ -21,6 +21,8 @@ pub mod register;
 use crate::transport::Resolver;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,6 +34,8 @@ use yadkv_proto::pdpb::{self, GetMembersResponse, GetStoreRequest, RequestHeader
 
 /// Longest wait for one member.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+/// A member that does not answer a ping this long is given up.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All members of the placement driver that were named.
@@ -49,6 +53,9 @@ pub fn member(address: &str) -> Result<PdClient<Channel>, tonic::transport::Erro
     };
     let endpoint = Endpoint::from_shared(url)?
         .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
         .tcp_nodelay(true);
     Ok(PdClient::new(endpoint.connect_lazy()))
 }
@@ -131,6 +138,8 @@ pub struct StoreAddresses {
     pub cluster: ClusterId,
     /// This store.
     pub store: StoreId,
+    /// Last answers: without placement driver, stores still find each other where they were.
+    pub known: Mutex<BTreeMap<StoreId, String>>,
 }
 
 impl Resolver for StoreAddresses {
@@ -144,8 +153,14 @@ impl Resolver for StoreAddresses {
                 let request = request.clone();
                 async move { pd.get_store(request).await }
             };
-            let response = self.pd.ask(ask).await.ok()?;
-            response.store.map(|store| store.address)
+            match self.pd.ask(ask).await {
+                Ok(response) => {
+                    let address = response.store?.address;
+                    self.known.lock().insert(store, address.clone());
+                    Some(address)
+                }
+                Err(_) => self.known.lock().get(&store).cloned(),
+            }
         }
         .boxed()
     }

@@ -4,7 +4,7 @@
 //!
 //! *Invariants*: a lease read is confirmed after it was evaluated, else the worker is asked.
 //!
-//! *Limits and failure*: [`QUEUE`] jobs may wait; services answer ServerIsBusy beyond, workers wait.
+//! *Limits and failure*: [`QUEUE`] jobs may wait; beyond, ServerIsBusy: a worker never waits for a read.
 //!
 //! *Next stop*: `yadkv_storage_core::read`.
 

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::router::{Mailbox, Message};
 use crate::threads::reads::ReadJob;
 use crate::transport::Outgoing;
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::apply::ApplyTask;
+use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{Effects, Input};
 use yadkv_storage_core::store::{StoreError, Worker};
 
@@ -144,7 +145,12 @@ impl WorkerThread {
         }
         for read in effects.reads {
             self.metrics.index_reads.inc();
-            let _ = self.reads.send(ReadJob::Confirmed(read));
+            if let Err(TrySendError::Full(ReadJob::Confirmed(read))) =
+                self.reads.try_send(ReadJob::Confirmed(read))
+            {
+                read.responder
+                    .refuse(refusal::busy("the read queue is full"));
+            }
         }
         for report in effects.reports {
             let _ = self.reports.try_send(report);

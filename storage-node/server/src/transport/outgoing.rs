@@ -25,6 +25,8 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 const FRAMES_IN_FLIGHT: usize = 4;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// A store that does not answer a ping this long is given up: TCP alone would wait for minutes.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
@@ -79,7 +81,12 @@ async fn stream(
         return failed(false, "its address is unknown".into());
     };
     let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
-        Ok(endpoint) => endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true),
+        Ok(endpoint) => endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true),
         Err(error) => return failed(false, error.to_string()),
     };
     let channel = match endpoint.connect().await {
