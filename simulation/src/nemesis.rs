@@ -101,8 +101,14 @@ impl World {
             }
             Action::StepClock(machine, by) => {
                 let mut sky = self.sky.lock();
+                // What expires when is checked against the stores' clocks, so theirs stay within bounds.
+                let most = if matches!(machine, Machine::Store(_)) {
+                    SKEW_MAX_MS
+                } else {
+                    10 * SKEW_MAX_MS
+                };
                 let clock = sky.clocks.entry(machine).or_default();
-                clock.skew_ms = (clock.skew_ms + by).clamp(-SKEW_MAX_MS, SKEW_MAX_MS);
+                clock.skew_ms = (clock.skew_ms + by).clamp(-most, most);
             }
             Action::Noise(loss, duplicate, straggle, time) => {
                 let mut sky = self.sky.lock();
@@ -394,7 +400,7 @@ impl World {
     fn ambush_reader(&mut self) {
         let [store, ..] = self.three();
         let (stall, time) = (self.millis(800, 2500), self.millis(1500, 3000));
-        if self.chance(600) {
+        if self.chance(850) {
             self.act(Action::SlowDisk(Machine::Store(store), stall, time));
         }
         self.act(Action::Isolate(Machine::Store(store), time));
@@ -405,8 +411,9 @@ impl World {
         let Some(leader) = self.pd_leader().map(Machine::Pd) else {
             return;
         };
-        let (by, delay) = (800 + self.below(1700) as i64, self.millis(5, 250));
+        let (by, delay) = (2000 + self.below(4000) as i64, self.millis(5, 250));
         self.act(Action::StepClock(leader, by));
+        self.later(Duration::from_secs(5), Action::StepClock(leader, -by));
         let (kind, time) = (self.below(3), self.millis(1500, 4000));
         self.later(
             delay,

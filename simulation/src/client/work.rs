@@ -47,7 +47,8 @@ impl Work {
         let options = Options {
             api: if self.v2 { Api::default() } else { Api::V1 },
             timeout: Duration::from_secs(6),
-            attempt_timeout: Duration::from_secs(1),
+            // Some wait for a slow answer, some have long gone to the next leader.
+            attempt_timeout: Duration::from_millis(if self.client < 2 { 500 } else { 3000 }),
             // A lost copy of a repeated write may undo a newer one, which no single operation explains.
             repeat_lost_writes: false,
             ..Options::default()

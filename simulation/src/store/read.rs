@@ -10,7 +10,7 @@
 
 use super::StoreHost;
 use crate::planted::{self, Planted};
-use crate::sky::{Shared, StoreEvent};
+use crate::sky::{Machine, Shared, Sky, StoreEvent};
 use std::time::Duration;
 use yadkv_proto::api::StoreResponse;
 use yadkv_proto::id::RegionId;
@@ -53,7 +53,7 @@ impl StoreHost {
     fn keep(&mut self, sky: &Shared, job: Job) {
         let (id, delay) = {
             let mut sky = sky.lock();
-            (sky.id(), pause(&mut sky))
+            (sky.id(), pause(&mut sky, self.machine()))
         };
         let event = match &job {
             Job::Lease(_) => StoreEvent::Read(id),
@@ -69,7 +69,7 @@ impl StoreHost {
     pub(super) fn read_on(&mut self, sky: &Shared, id: u64) {
         let (now, delay) = {
             let mut sky = sky.lock();
-            (sky.moment(self.machine()), pause(&mut sky))
+            (sky.moment(self.machine()), pause(&mut sky, self.machine()))
         };
         let disk = self.kv.clone();
         let Some(running) = self.running() else {
@@ -119,9 +119,11 @@ impl StoreHost {
     }
 }
 
-/// Time between two steps of a read: a thread may lose the processor for long.
-fn pause(sky: &mut crate::sky::Sky) -> Duration {
+/// Time between two steps of a read: a thread may lose the processor, or wait for a slow disk.
+fn pause(sky: &mut Sky, machine: Machine) -> Duration {
+    let stalls = sky.slow_disks.contains_key(&machine) && sky.random.chance(400);
     match sky.random.below(100) {
+        _ if stalls => sky.random.millis(300, 2500),
         0..=1 => sky.random.millis(200, 1500),
         2..=5 => sky.random.millis(1, 50),
         _ => sky.random.micros(5, 100),
