@@ -231,9 +231,9 @@ impl World {
             28..=37 => self.strike_noise(),
             38..=45 => self.strike_time(),
             46..=59 => self.ambush_restarted_voter(),
-            60..=69 => self.ambush_vote(),
-            70..=79 => self.ambush_transfer(),
-            80..=89 => self.ambush_reader(),
+            60..=67 => self.ambush_vote(),
+            68..=75 => self.ambush_transfer(),
+            76..=89 => self.ambush_reader(),
             _ => self.ambush_timestamps(),
         }
     }
@@ -399,11 +399,13 @@ impl World {
     /// A store's disk stalls and it loses its peers, so that others lead what its readers still see.
     fn ambush_reader(&mut self) {
         let [store, ..] = self.three();
-        let (stall, time) = (self.millis(800, 2500), self.millis(1500, 3000));
+        let (stall, time) = (self.millis(1500, 4000), self.millis(2500, 4500));
         if self.chance(850) {
-            self.act(Action::SlowDisk(Machine::Store(store), stall, time));
+            let slow = Action::SlowDisk(Machine::Store(store), stall, time);
+            self.act(slow);
         }
-        self.act(Action::Isolate(Machine::Store(store), time));
+        let start = self.millis(0, 200);
+        self.later(start, Action::Isolate(Machine::Store(store), time));
     }
 
     /// The clock of the leading placement driver jumps ahead; soon after it is gone.

@@ -121,9 +121,9 @@ impl StoreHost {
 
 /// Time between two steps of a read: a thread may lose the processor, or wait for a slow disk.
 fn pause(sky: &mut Sky, machine: Machine) -> Duration {
-    let stalls = sky.slow_disks.contains_key(&machine) && sky.random.chance(400);
+    let stalls = sky.slow_disks.contains_key(&machine) && sky.random.chance(600);
     match sky.random.below(100) {
-        _ if stalls => sky.random.millis(300, 2500),
+        _ if stalls => sky.random.millis(700, 2700),
         0..=1 => sky.random.millis(200, 1500),
         2..=5 => sky.random.millis(1, 50),
         _ => sky.random.micros(5, 100),
