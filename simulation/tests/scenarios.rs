@@ -67,7 +67,7 @@ fn put(world: &mut World, key: &'static str, value: &'static str, limit: Duratio
 }
 
 #[test]
-fn a_killed_leader_is_replaced_within_two_seconds() {
+fn a_killed_leader_is_replaced_within_four_seconds() {
     for seed in 0..5 {
         let mut world = at_work(seed);
         let region = world.regions()[0];
@@ -81,7 +81,11 @@ fn a_killed_leader_is_replaced_within_two_seconds() {
         );
         let before = answered(&world);
         pass(&mut world, SECOND);
-        assert!(answered(&world) > before + 20, "clients go on");
+        let after = answered(&world);
+        assert!(
+            after > before + 20,
+            "seed {seed}: clients go on, {before} then {after}"
+        );
         ends_well(world);
     }
 }
