@@ -77,6 +77,7 @@ impl Machine {
 
 /// Something that arrives over the network.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "most are the largest")]
 pub enum Message {
     /// Raft, between stores or between placement drivers.
     Raft(Envelope),
@@ -255,7 +256,7 @@ impl Sky {
     }
 
     /// Takes the next event out and moves time to it; deferred ones of paused machines are put back.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next_event(&mut self) -> Option<Event> {
         loop {
             let ((at, _), event) = self.queue.pop_first()?;
             self.now = self.now.max(at);

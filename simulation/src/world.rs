@@ -137,7 +137,7 @@ impl World {
         if self.sky.lock().violation.is_some() {
             return false;
         }
-        let Some(event) = self.sky.lock().next() else {
+        let Some(event) = self.sky.lock().next_event() else {
             return false;
         };
         self.events += 1;

@@ -215,7 +215,7 @@ async fn create_first_regions(
     }
     let record = StoreRecord {
         regions_created: true,
-        ..record.clone()
+        ..*record
     };
     recover::write_store_record(kv, &record).expect("memory engines fail only when told to");
 }

@@ -20,6 +20,7 @@ use yadkv_storage_core::read::{ConfirmedRead, LeaseRead};
 use yadkv_storage_core::store::message::{Input, ReadTask};
 
 /// A read under way.
+#[allow(clippy::large_enum_variant, reason = "few at a time")]
 pub enum Job {
     /// Under the lease.
     Lease(Box<Lease>),
