@@ -9,9 +9,7 @@ BENCH_PACKAGES := etcd-server
 export CC := ccache gcc
 export CXX := ccache g++
 
-SEEDS ?= 50
-
-.PHONY: playground test lint setup setup-bench bench demo-data clean
+.PHONY: playground test lint setup setup-bench bench planted-bugs demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -34,6 +32,9 @@ setup-bench: setup
 bench: setup-bench
 	cargo build --release --package yadkv
 	./target/release/yadkv bench --compare
+
+planted-bugs: setup
+	cargo test --package yadkv-simulation --features planted-bugs --test planted_bugs
 
 demo-data: setup
 	cargo build --package yadkv
