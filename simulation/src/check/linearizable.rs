@@ -63,13 +63,15 @@ fn check_key(mut operations: Vec<&Operation>) -> Result<bool, String> {
         .iter()
         .filter_map(|operation| observed(operation))
         .collect();
-    // A write without outcome whose value nobody ever saw explains nothing: if it was done, it was replaced
-    // before anybody looked.
+    // A write for ever without outcome whose value nobody ever saw explains nothing: if it was done, it was
+    // replaced before anybody looked.
     let sighted = operations
         .iter()
         .filter(|operation| operation.outcome == Outcome::Exists(true));
     let sighted = sighted.map(|operation| operation.ended).max().unwrap_or(0);
     operations.retain(|operation| match (&operation.kind, &operation.outcome) {
+        // It may have been done and have expired unseen: then the value before it is gone.
+        (Kind::Put(_, 1..), Outcome::Unknown) => true,
         (Kind::Put(value, _) | Kind::Swap(_, Some(value)), Outcome::Unknown) => {
             seen.contains(value) || operation.begun < sighted
         }
@@ -373,5 +375,18 @@ mod tests {
             get(9 * second, 9 * second + 1, Some("a")),
         ];
         assert!(matches!(check(&revived), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn an_unknown_write_that_expired_unseen_explains_an_empty_key() {
+        let second = 1_000_000_000;
+        let lost = |ttl_s| {
+            let mut write = put(10, u64::MAX, "b");
+            write.kind = Kind::Put(Bytes::from_static(b"b"), ttl_s);
+            write.outcome = Outcome::Unknown;
+            [put(1, 2, "a"), write, get(8 * second, 8 * second + 1, None)]
+        };
+        assert_eq!(check(&lost(4)), Verdict::Linearizable);
+        assert!(matches!(check(&lost(0)), Verdict::Broken(_)));
     }
 }
