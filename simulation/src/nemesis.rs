@@ -99,17 +99,7 @@ impl World {
                 let until = sky.now + time.as_nanos() as u64;
                 sky.paused.insert(machine, until);
             }
-            Action::StepClock(machine, by) => {
-                let mut sky = self.sky.lock();
-                // What expires when is checked against the stores' clocks, so theirs stay within bounds.
-                let most = if matches!(machine, Machine::Store(_)) {
-                    SKEW_MAX_MS
-                } else {
-                    10 * SKEW_MAX_MS
-                };
-                let clock = sky.clocks.entry(machine).or_default();
-                clock.skew_ms = (clock.skew_ms + by).clamp(-most, most);
-            }
+            Action::StepClock(machine, by) => self.step_clock(machine, by),
             Action::Noise(loss, duplicate, straggle, time) => {
                 let mut sky = self.sky.lock();
                 (
@@ -145,6 +135,17 @@ impl World {
                 self.stores[store].trap = Some(Trap { dark, cut });
             }
         }
+    }
+
+    fn step_clock(&mut self, machine: Machine, by: i64) {
+        let mut sky = self.sky.lock();
+        // What expires when is checked against the stores' clocks, so theirs stay within bounds.
+        let most = match machine {
+            Machine::Store(_) => SKEW_MAX_MS,
+            _ => 10 * SKEW_MAX_MS,
+        };
+        let clock = sky.clocks.entry(machine).or_default();
+        clock.skew_ms = (clock.skew_ms + by).clamp(-most, most);
     }
 
     fn take_down(&mut self, machine: Machine, power_loss: bool, down: Duration) {

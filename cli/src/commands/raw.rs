@@ -133,34 +133,11 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
             new,
             absent,
         } => {
-            let old = if absent {
-                None
-            } else {
-                Some(unescape(&old)?.into())
-            };
-            let swap = raw
-                .compare_and_swap(unescape(&key)?, old, unescape(&new)?)
-                .await
-                .context(&key)?;
-            if !swap.swapped {
-                let present = swap
-                    .previous
-                    .map_or("no value".into(), |value| escape(&value));
-                return Err(Failure(format!(
-                    "{key}: not swapped, the key has {present}"
-                )));
-            }
+            let old = if absent { None } else { Some(old) };
+            cas(&raw, &key, old.as_deref(), &new).await?;
         }
         RawCommand::Ttl { key } => {
-            let ttl = raw
-                .ttl(unescape(&key)?)
-                .await
-                .context(&key)?
-                .ok_or_else(|| not_found(&key))?;
-            match ttl {
-                Ttl::Forever => println!("0"),
-                Ttl::Left(left) => println!("{}", left.as_secs()),
-            }
+            println!("{}", ttl_s(&raw, &key).await?);
         }
         RawCommand::DeleteRange { start, end } => {
             raw.delete_range(unescape(&start)?, unescape(&end)?)
@@ -176,6 +153,32 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
         }
     }
     Ok(())
+}
+
+async fn cas(raw: &RawClient, key: &str, old: Option<&str>, new: &str) -> Outcome {
+    let old = old.map(unescape).transpose()?.map(Into::into);
+    let swap = raw
+        .compare_and_swap(unescape(key)?, old, unescape(new)?)
+        .await
+        .context(key)?;
+    if swap.swapped {
+        return Ok(());
+    }
+    let present = swap
+        .previous
+        .map_or("no value".into(), |value| escape(&value));
+    Err(Failure(format!(
+        "{key}: not swapped, the key has {present}"
+    )))
+}
+
+/// Seconds left; 0 without expiry.
+async fn ttl_s(raw: &RawClient, key: &str) -> Outcome<u64> {
+    match raw.ttl(unescape(key)?).await.context(key)? {
+        None => Err(not_found(key)),
+        Some(Ttl::Forever) => Ok(0),
+        Some(Ttl::Left(left)) => Ok(left.as_secs()),
+    }
 }
 
 async fn scan(raw: &RawClient, start: Vec<u8>, end: Vec<u8>, options: ScanOptions) -> Outcome {

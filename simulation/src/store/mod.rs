@@ -36,13 +36,14 @@ use yadkv_engine::memory::Memory;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
+use yadkv_proto::time::Now;
 use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::front::{Front, Next};
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
 use yadkv_storage_core::store::message::Input;
-use yadkv_storage_core::store::{Shard, Shared as Parts, Worker, recover};
+use yadkv_storage_core::store::{Shard, Shared as Parts, StoreError, Worker, recover};
 use yadkv_storage_core::view::Directory;
 
 /// Entries cached by all regions of a store, bytes.
@@ -235,21 +236,13 @@ impl StoreHost {
             log,
             directory: directory.clone(),
         };
-        let mut workers = Vec::new();
-        for number in 0..self.workers {
-            let shard = Shard {
-                number,
-                of: self.workers,
-            };
-            match Worker::open(parts.clone(), shard, now) {
-                Ok(worker) => workers.push(WorkerHost::new(worker, now.moment)),
-                Err(error) => {
-                    return sky
-                        .lock()
-                        .violated(format!("{machine} cannot open its regions: {error}"));
-                }
+        let workers = match open_workers(&parts, self.workers, now) {
+            Ok(workers) => workers,
+            Err(error) => {
+                let story = format!("{machine} cannot open its regions: {error}");
+                return sky.lock().violated(story);
             }
-        }
+        };
         laws.opened(self.number, &workers);
         let (reports, received) = mpsc::channel(REPORTS_MAX);
         let front = Front {
@@ -361,4 +354,12 @@ pub fn schedule(sky: &mut Sky, machine: Machine, life: u64, delay: Duration, eve
     if let Machine::Store(number) = machine {
         sky.after(delay, Event::Store(number, life, event));
     }
+}
+
+fn open_workers(parts: &Parts, of: u64, now: Now) -> Result<Vec<WorkerHost>, StoreError> {
+    let open = |number| {
+        let worker = Worker::open(parts.clone(), Shard { number, of }, now)?;
+        Ok(WorkerHost::new(worker, now.moment))
+    };
+    (0..of).map(open).collect()
 }
