@@ -9,7 +9,7 @@ BENCH_PACKAGES := etcd-server
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-bench bench planted-bugs demo-data clean
+.PHONY: playground test lint setup setup-bench bench figures planted-bugs demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -32,6 +32,10 @@ setup-bench: setup
 bench: setup-bench
 	cargo build --release --package yadkv
 	./target/release/yadkv bench --compare
+
+figures: setup-bench
+	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests
+	./target/release/figures
 
 planted-bugs: setup
 	cargo test --package yadkv-simulation --features planted-bugs --test planted_bugs

@@ -53,6 +53,9 @@ use yadkv_proto::yadkvpb::RaftMessage;
 mod round;
 mod tick;
 
+/// Entries that a peer may lack and still count as keeping up: a few rounds of a busy region.
+pub const FOLLOWS_ENTRIES_MAX: u64 = 256;
+
 /// Members of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
@@ -243,6 +246,19 @@ impl Node {
         self.raw.transfer_leader(to.0);
         self.adjust(now);
         Ok(())
+    }
+
+    /// Whether a peer of this leader keeps up: it takes entries as they come and lacks at most
+    /// [`FOLLOWS_ENTRIES_MAX`] of them. False on any other replica, and for peers that are none.
+    pub fn follows(&self, peer: PeerId) -> bool {
+        let raft = &self.raw.raft;
+        if raft.state != raft::StateRole::Leader {
+            return false;
+        }
+        raft.prs().get(peer.0).is_some_and(|progress| {
+            let lacks = raft.raft_log.last_index().saturating_sub(progress.matched);
+            progress.state == raft::ProgressState::Replicate && lacks <= FOLLOWS_ENTRIES_MAX
+        })
     }
 
     /// A message to `peer` was lost: the leader probes instead of sending ahead.

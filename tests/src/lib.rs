@@ -12,6 +12,8 @@
 //!
 //! *Next stop*: the files in `tests/`.
 
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -49,17 +51,20 @@ pub struct Cluster {
 /// The binary under test, beside the test's own.
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("invariant: a running test has a path");
-    let target = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("invariant: target/PROFILE/deps/TEST");
-    let binary = target.join("yadkv");
-    assert!(
-        binary.exists(),
-        "{} is missing: run `cargo build --workspace` first",
-        binary.display()
-    );
-    binary
+    // target/PROFILE/deps/TEST, or target/PROFILE/PROGRAM.
+    let mut folders = test.ancestors().skip(1).take(2);
+    let binary = folders.find_map(|folder| {
+        let binary = folder.join("yadkv");
+        binary.exists().then_some(binary)
+    });
+    binary.expect("the binary: run `cargo build --workspace` first")
+}
+
+/// A setting that divides keyspace DEFAULT evenly, by the first two bytes of keys, into `regions` regions.
+pub fn borders(regions: u32) -> String {
+    let border = |number: u32| format!("\"hex:72000000{:04x}\"", number * 0x1_0000 / regions);
+    let borders: Vec<String> = (1..regions).map(border).collect();
+    format!("bootstrap.borders=[{}]", borders.join(","))
 }
 
 /// Addresses that were free a moment ago.
@@ -256,6 +261,25 @@ impl Cluster {
             .map(tail)
             .collect::<Vec<_>>()
             .join("\n")
+    }
+
+    /// Waits until every region has a leader and every store leads its share, more or less.
+    pub fn wait_until_leaders_are_spread(&self) {
+        let pd = self.pd();
+        let patience = Duration::from_secs(90);
+        eventually("leaders are spread over the stores", patience, || {
+            let output = self.yadkv(&["ctl", "--pd", &pd, "region", "--json"]);
+            let text = String::from_utf8(output.stdout).ok()?;
+            let mut led: BTreeMap<u64, usize> = BTreeMap::new();
+            for line in text.lines() {
+                let region: Value = serde_json::from_str(line).ok()?;
+                *led.entry(region["leader"]["store_id"].as_u64()?)
+                    .or_default() += 1;
+            }
+            let share = text.lines().count() / NODES;
+            let spread = led.len() == NODES && led.values().all(|count| 4 * count >= 3 * share);
+            spread.then_some(())
+        });
     }
 
     fn wait_until_ready(&self) {

@@ -9,6 +9,7 @@
 //! | `answers` | shows answers of calls made with `later` |
 //! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
 //! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
+//! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -104,6 +105,14 @@ impl Runner for Script {
                 writeln!(out, "{:?}", self.cluster.leader(region))?;
             }
             "same" => writeln!(out, "{}", self.same())?,
+            "reported" => {
+                let region = args.next_pos().unwrap_or("1").parse()?;
+                let report = self.cluster.reported.get(&region).ok_or("no report")?;
+                let leader = report.leader.map_or(0, |peer| peer.store_id);
+                let lag = report.pending_peers.iter().map(|peer| peer.store_id);
+                let lag: Vec<_> = lag.collect();
+                writeln!(out, "store {leader} leads, lagging: {lag:?}")?;
+            }
             "answers" => {
                 for (name, answer) in &self.waiting {
                     let shown = answer.take().map_or("waiting".into(), show);
@@ -387,4 +396,9 @@ fn restart() {
 #[test]
 fn ttl() {
     run("ttl");
+}
+
+#[test]
+fn lagging() {
+    run("lagging");
 }

@@ -187,7 +187,9 @@ impl Member {
             Ok(false) => {}
         }
         let leader = heartbeat.leader.unwrap_or_default();
-        let operator = office.operators.observe(id, epoch_of(region), &leader);
+        let pending = &heartbeat.pending_peers;
+        let operators = &mut office.operators;
+        let operator = operators.observe(id, epoch_of(region), &leader, pending);
         let response = operator
             .map(|operator| ask(operator, leader))
             .unwrap_or_default();

@@ -10,7 +10,7 @@
 //! | from | to | when |
 //! |---|---|---|
 //! | Running | Success | the region reports what the step wants |
-//! | Running | Cancel | the region's epoch changed, or another peer leads |
+//! | Running | Cancel | the region's epoch changed, another peer leads, or the target lags |
 //! | Running | Timeout | `schedule.operator_timeout` is over |
 //!
 //! *Invariants*: one operator a region; at most `schedule.operators_per_store_max` touch a store.
@@ -137,18 +137,23 @@ impl Operators {
         self.ended.iter()
     }
 
-    /// A region reported its epoch and leader: ends its operator or returns it to be sent.
+    /// A region reported its epoch, its leader and the peers that lag: ends its operator or returns it to be
+    /// sent.
     pub fn observe(
         &mut self,
         region: RegionId,
         epoch: RegionEpoch,
         leader: &Peer,
+        pending: &[Peer],
     ) -> Option<&Operator> {
         let operator = self.running.get(&region)?;
         let Step::TransferLeader { from, to } = &operator.step;
         let end = if leader.id == to.id {
             Status::Success
-        } else if epoch != operator.epoch || leader.store_id != from.0 {
+        } else if epoch != operator.epoch
+            || leader.store_id != from.0
+            || pending.iter().any(|peer| peer.id == to.id)
+        {
             Status::Cancel
         } else {
             return self.running.get(&region);
@@ -241,16 +246,42 @@ mod tests {
         assert!(!operators.add(wish(1), &config, start), "one a region");
         assert!(operators.add(wish(2), &config, start) && operators.add(wish(3), &config, start));
         assert!(!operators.add(wish(4), &config, start), "three a store");
-        assert!(operators.observe(RegionId(1), EPOCH, &peer(1)).is_some());
-        assert!(operators.observe(RegionId(1), EPOCH, &peer(2)).is_none());
+        assert!(
+            operators
+                .observe(RegionId(1), EPOCH, &peer(1), &[])
+                .is_some()
+        );
+        assert!(
+            operators
+                .observe(RegionId(1), EPOCH, &peer(2), &[])
+                .is_none()
+        );
         let changed = RegionEpoch {
             version: 2,
             ..EPOCH
         };
-        assert!(operators.observe(RegionId(2), changed, &peer(1)).is_none());
+        assert!(
+            operators
+                .observe(RegionId(2), changed, &peer(1), &[])
+                .is_none()
+        );
+        let lags = operators.observe(RegionId(3), EPOCH, &peer(1), &[peer(2)]);
+        assert!(lags.is_none(), "a target that lags");
+        assert!(
+            operators.add(wish(3), &config, start),
+            "asked again when it has caught up"
+        );
         operators.expire(&config, start.after(Duration::from_secs(181)));
         let ended: Vec<_> = operators.ended().map(|operator| operator.status).collect();
-        assert_eq!(ended, [Status::Success, Status::Cancel, Status::Timeout]);
+        assert_eq!(
+            ended,
+            [
+                Status::Success,
+                Status::Cancel,
+                Status::Cancel,
+                Status::Timeout
+            ]
+        );
         assert_eq!(operators.running().count(), 0);
     }
 }

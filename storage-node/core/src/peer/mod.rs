@@ -113,10 +113,19 @@ impl Peer {
         self.node.campaign(now);
     }
 
-    /// Hands leadership to `to`; refused silently when it cannot be, the placement driver asks again.
+    /// Hands leadership to `to`; refused when it cannot be. A target that lags would stop the region's writes
+    /// until the attempt times out: the placement driver hears of it in a report and asks again later.
     pub fn transfer_leader(&mut self, to: &metapb::Peer, now: Moment) {
         let member = self.view.region().peers.iter().any(|peer| peer.id == to.id);
         if !member || !self.is_leader() || to.id == self.view.peer().id {
+            return;
+        }
+        if !self.node.follows(PeerId(to.id)) {
+            tracing::info!(
+                region = self.id().0,
+                to = to.id,
+                "leader transfer refused: the target lags"
+            );
             return;
         }
         if let Err(error) = self.node.transfer_leader(PeerId(to.id), now) {

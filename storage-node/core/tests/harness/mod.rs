@@ -12,6 +12,7 @@ use yadkv_proto::epoch;
 use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::kvrpcpb::{ApiVersion, Context};
 use yadkv_proto::metapb::{Peer, Region};
+use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::{Applier, ApplyTask};
@@ -45,6 +46,8 @@ pub struct Cluster {
     pub cut: BTreeSet<u64>,
     /// Stores whose apply is held back.
     pub stalled: BTreeSet<u64>,
+    /// The last heartbeat of each region to the placement driver.
+    pub reported: BTreeMap<u64, RegionHeartbeatRequest>,
     held: BTreeMap<u64, Vec<ApplyTask>>,
     network: VecDeque<Envelope>,
 }
@@ -96,6 +99,7 @@ impl Cluster {
             regions,
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
+            reported: BTreeMap::new(),
             held: BTreeMap::new(),
             network: VecDeque::new(),
         };
@@ -175,7 +179,9 @@ impl Cluster {
                     envelope.from.unwrap().store_id,
                     envelope.to.unwrap().store_id,
                 );
-                if self.cut.contains(&from) == self.cut.contains(&to) {
+                if self.stores[&to].running.is_none() {
+                    self.input(from, Input::Unreachable(to));
+                } else if self.cut.contains(&from) == self.cut.contains(&to) {
                     self.input(to, Input::Raft(envelope));
                 }
             }
@@ -209,6 +215,10 @@ impl Cluster {
 
     fn carry_out(&mut self, id: u64, effects: Effects) {
         self.network.extend(effects.send);
+        for report in effects.reports {
+            let region = report.region.as_ref().map_or(0, |region| region.id);
+            self.reported.insert(region, report);
+        }
         let tasks = self.held.entry(id).or_default();
         tasks.extend(effects.apply);
         if !self.stalled.contains(&id) && !tasks.is_empty() {

@@ -1,0 +1,98 @@
+//! `make figures`: what was promised in figures, measured on this machine and printed beside what was asked.
+//!
+//! *Place*: starts the release build of `yadkv` and of `yadkv-simulation`, which must lie beside this program.
+//!
+//! *Life of a figure*: a real cluster → load and faults → [`Figure`]s → one Markdown table. `figures NAME…` takes
+//! only the named ones.
+//!
+//! *Limits and failure*: a figure that is not reached is printed as such and makes the exit code 1; whatever must
+//! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
+//!
+//! *Next stop*: [`ready`], [`idle`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+#![allow(clippy::print_stdout)]
+
+mod idle;
+mod pd_kill;
+mod process;
+mod ready;
+mod simulation;
+mod store_kill;
+mod throughput;
+
+use std::process::ExitCode;
+
+/// One promise.
+pub(crate) struct Figure {
+    what: String,
+    asked: String,
+    reached: String,
+    holds: bool,
+}
+
+impl Figure {
+    /// At most `asked`, both in `unit`.
+    pub(crate) fn at_most(what: impl Into<String>, asked: f64, reached: f64, unit: &str) -> Self {
+        Self {
+            what: what.into(),
+            asked: format!("≤ {asked} {unit}"),
+            reached: format!("{reached:.2} {unit}"),
+            holds: reached <= asked,
+        }
+    }
+
+    /// At least `asked`, both in `unit`.
+    pub(crate) fn at_least(what: impl Into<String>, asked: f64, reached: f64, unit: &str) -> Self {
+        Self {
+            what: what.into(),
+            asked: format!("≥ {asked} {unit}"),
+            reached: format!("{reached:.2} {unit}"),
+            holds: reached >= asked,
+        }
+    }
+}
+
+type Measure = fn() -> Vec<Figure>;
+const MEASURES: [(&str, Measure); 6] = [
+    ("ready", ready::measure),
+    ("idle", idle::measure),
+    ("store-kill", store_kill::measure),
+    ("pd-kill", pd_kill::measure),
+    ("throughput", throughput::measure),
+    ("simulation", simulation::measure),
+];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| MEASURES.iter().all(|(known, _)| known != name))
+    {
+        let known = MEASURES.map(|(name, _)| name).join(", ");
+        eprintln!("{unknown}: no such figure; use any of {known}, or none for all");
+        return ExitCode::FAILURE;
+    }
+    let mut figures = Vec::new();
+    for (name, measure) in MEASURES {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            eprintln!("measuring: {name}");
+            figures.extend(measure());
+        }
+    }
+    println!("| figure | asked | reached | |\n|---|---|---|---|");
+    for figure in &figures {
+        let sign = if figure.holds {
+            "reached"
+        } else {
+            "NOT reached"
+        };
+        println!(
+            "| {} | {} | {} | {sign} |",
+            figure.what, figure.asked, figure.reached
+        );
+    }
+    if figures.iter().all(|figure| figure.holds) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
