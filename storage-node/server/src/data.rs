@@ -86,14 +86,11 @@ impl Data {
         let raft_path = root.join("raft");
         let raft_existed = raft_path.join("CURRENT").exists();
         let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
-        let cache = BlockCache::new(memory / 2);
-        let kv = open_engine(
-            &root.join("kv"),
-            &layout::FAMILIES,
-            &cache,
-            memory / 4,
-            false,
-        )?;
+        let cache = BlockCache::new(memory / 8 * 3);
+        let families = layout::FAMILIES.map(FamilyOptions::new).into();
+        let mut options = Options::new(families, cache.clone());
+        options.write_buffer_bytes = memory / 4;
+        let kv = open_engine(&root.join("kv"), &options)?;
         let record = recover::store_record(&*kv)?;
         if record.is_some() && !raft_existed {
             return Err(OpenError::Log {
@@ -101,13 +98,11 @@ impl Data {
                 reason: "the Raft logs are gone: this store must not vote again. Give it an empty --data-dir".into(),
             });
         }
-        let raft = open_engine(
-            &raft_path,
-            yadkv_consensus::FAMILIES,
-            &cache,
-            memory / 8,
-            true,
-        )?;
+        let families = yadkv_consensus::FAMILIES.iter();
+        let families = families.map(|name| FamilyOptions::log(*name)).collect();
+        let mut options = Options::new(families, cache).strict();
+        options.write_buffer_bytes = memory / 4;
+        let raft = open_engine(&raft_path, &options)?;
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
             path: raft_path.display().to_string(),
             reason: error.to_string(),
@@ -131,19 +126,6 @@ impl Data {
     }
 }
 
-fn open_engine(
-    path: &Path,
-    families: &[&str],
-    cache: &BlockCache,
-    write_buffer_bytes: usize,
-    strict: bool,
-) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
-    let families = families
-        .iter()
-        .map(|name| FamilyOptions::new(*name))
-        .collect();
-    let mut options = Options::new(families, cache.clone());
-    options.write_buffer_bytes = write_buffer_bytes;
-    let options = if strict { options.strict() } else { options };
-    Ok(Arc::new(Rocks::open(path, &options)?))
+fn open_engine(path: &Path, options: &Options) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
+    Ok(Arc::new(Rocks::open(path, options)?))
 }
