@@ -45,6 +45,9 @@ pub(crate) struct BenchArgs {
     /// A setting of that playground.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Regions of that playground that the load spreads over.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=2048))]
+    regions: u32,
     /// Measure put and get of all targets and print a table with ratios.
     #[arg(long)]
     compare: bool,
@@ -106,6 +109,20 @@ impl Running {
     }
 }
 
+/// The setting that divides the keys of the load (`yadkv_benches::values::key`, in keyspace DEFAULT) evenly by
+/// their first hexadecimal digits.
+pub(crate) fn borders(regions: u32) -> String {
+    let border = |number: u32| {
+        let digits = format!("{:04x}", number * 0x1_0000 / regions);
+        // The keyspace and "user" fill one group of the encoding; its marker says that another follows.
+        let border = [&b"r\0\0\0user\xff"[..], digits.as_bytes()].concat();
+        let hex: String = border.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("\"hex:{hex}\"")
+    };
+    let borders: Vec<_> = (1..regions).map(border).collect();
+    format!("bootstrap.borders=[{}]", borders.join(","))
+}
+
 async fn start_playground(set: &[String]) -> Outcome<Playground> {
     let args = PlaygroundArgs {
         pd: 3,
@@ -125,6 +142,10 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
         WorkloadName::Put => Workload::Put,
         WorkloadName::Get => Workload::Get,
     };
+    // Before the given settings, so that they win.
+    let set: Vec<_> = std::iter::once(borders(args.regions))
+        .chain(args.set)
+        .collect();
     let options = Options {
         workload,
         records: args.records,
@@ -133,9 +154,9 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
         time: Duration::from_secs(args.seconds),
     };
     if args.compare {
-        return compare::run(options, &args.set, args.json).await;
+        return compare::run(options, &set, args.json).await;
     }
-    let running = Running::start(args.target, args.pd.as_deref(), &args.set).await?;
+    let running = Running::start(args.target, args.pd.as_deref(), &set).await?;
     let report = yadkv_benches::run(running.target.clone(), options).await;
     running.stop().await;
     print(&report.context("benchmark")?, args.json)
