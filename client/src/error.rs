@@ -34,8 +34,8 @@ pub enum Error {
         /// The last thing that went wrong.
         last: String,
     },
-    /// The command does not fit a log entry: make it smaller.
-    #[error("{call}: too large for one write: {reason}. Make it smaller")]
+    /// The command does not fit a log entry, or its answer a message: ask for less at once.
+    #[error("{call}: too large: {reason}")]
     TooLarge {
         /// The call.
         call: &'static str,

@@ -16,6 +16,8 @@
 pub mod api;
 pub mod codec;
 pub mod epoch;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod id;
 pub mod key;
 pub mod time;

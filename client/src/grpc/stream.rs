@@ -3,9 +3,9 @@
 //! *Types to know*: [`Frames`] (the queue that calls join), [`Pending`] (who waits for which id).
 //!
 //! *Life of a frame*: the sender task waits for one command → takes all others that wait, up to
-//! [`FRAME_COMMANDS_MAX`], without waiting for more → gives them ids, notes them as pending, sends. The receiver
-//! task hands answers to whoever waits for the id. When the stream ends, everything pending has no answer, and
-//! the next command opens a new one.
+//! [`FRAME_COMMANDS_MAX`] and about [`FRAME_BYTES_MAX`], without waiting for more → gives them ids, notes them as
+//! pending, sends. The receiver task hands answers to whoever waits for the id. When the stream ends, everything
+//! pending has no answer, and the next command opens a new one.
 //!
 //! *Invariants*: an id is used once in a stream. A command is noted as pending before it is sent, so its answer
 //! finds it; what is still queued when a stream cannot be opened was never sent.
@@ -35,6 +35,8 @@ use yadkv_proto::tikvpb::{BatchCommandsRequest, BatchCommandsResponse};
 
 /// Commands of one frame. Larger frames delay the first of them, smaller ones cost more per command.
 const FRAME_COMMANDS_MAX: usize = 128;
+/// Bytes of commands after which a frame is sent.
+const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Commands that may wait to be framed.
 const QUEUE_MAX: usize = 4096;
 /// Frames that may wait for the connection; with a slow store commands shall queue, where they can be skipped.
@@ -119,10 +121,13 @@ async fn send_all(link: Arc<Link>, mut calls: mpsc::Receiver<Call>) {
         let Some(open) = &mut stream else {
             continue;
         };
-        if let Err(error) = open.send(&mut batch).await {
-            // Those noted as pending were failed with the stream; these never got that far.
-            fail(batch.drain(..).map(|call| call.reply), &error);
-            stream = None;
+        while !batch.is_empty() {
+            if let Err(error) = open.send(&mut batch).await {
+                // Those noted as pending were failed with the stream; these never got that far.
+                fail(batch.drain(..).map(|call| call.reply), &error);
+                stream = None;
+                break;
+            }
         }
     }
 }
@@ -155,7 +160,7 @@ impl Stream {
         self.frames.is_closed() || self.pending.lock().is_none()
     }
 
-    /// Sends one frame of everything in `batch`. On an error what is left there was not sent.
+    /// Sends one frame of the first commands in `batch`. On an error what is left there was not sent.
     async fn send(&mut self, batch: &mut Vec<Call>) -> Result<(), CallError> {
         if batch.is_empty() {
             return Ok(());
@@ -176,7 +181,14 @@ impl Stream {
             if waiting.len() >= PENDING_MAX {
                 return Err(CallError::NotSent("the store answers too slowly".into()));
             }
-            for call in batch.drain(..) {
+            let mut bytes = 0;
+            let fits = |call: &Call| {
+                let fits = bytes < FRAME_BYTES_MAX;
+                bytes += call.command.encoded_len();
+                fits
+            };
+            let count = batch.iter().map(fits).take_while(|fits| *fits).count();
+            for call in batch.drain(..count) {
                 self.next_id += 1;
                 waiting.insert(self.next_id, call.reply);
                 frame.request_ids.push(self.next_id);

@@ -242,7 +242,7 @@ impl RawClient {
         call: &'static str,
         effect: Effect,
         key: &Bytes,
-        make: impl Fn(kvrpcpb::Context, Bytes) -> StoreRequest,
+        make: impl Fn(Box<kvrpcpb::Context>, Bytes) -> StoreRequest,
     ) -> Result<T> {
         let mut budget = self.router.budget(call, effect);
         let command = self.router.keyspace.command(key);

@@ -89,7 +89,7 @@ impl RawClient {
         &self,
         budget: &mut Budget,
         range: &KeyRange,
-        make: impl Fn(kvrpcpb::Context, KeyRange) -> StoreRequest,
+        make: impl Fn(Box<kvrpcpb::Context>, KeyRange) -> StoreRequest,
         mut done: impl FnMut(&Budget, StoreResponse) -> Result<()>,
     ) -> Result<()> {
         if range.is_empty() {

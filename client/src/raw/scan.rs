@@ -7,14 +7,15 @@
 //! *Invariants*: every key of the range that is there throughout is shown once, in order. Borders may move
 //! between pages: the cursor is a key, never a region.
 //!
-//! *Limits*: a page starts with [`PAGE_FIRST`] pairs and follows the size of the values, about [`PAGE_BYTES`].
+//! *Limits*: a page starts with [`PAGE_FIRST`] pairs and follows the size of the values, about [`PAGE_BYTES`]; one
+//! that the store refuses as too large is asked for again in half.
 //!
 //! *Source*: wire specification section 5; traps 1, 12–14.
 //!
 //! *Next stop*: `routing`.
 
 use super::{Pair, RawClient, expect};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::routing::budget::Effect;
 use crate::routing::cache::Route;
 use crate::routing::{Place, Router};
@@ -137,7 +138,17 @@ impl Scan {
         if self.done || self.remaining == 0 {
             return Ok(None);
         }
-        let limit = self.remaining.min(self.page as usize);
+        loop {
+            let limit = self.remaining.min(self.page as usize);
+            match self.ask(limit).await {
+                Err(Error::TooLarge { .. }) if limit > 1 => self.page = (limit / 2) as u32,
+                page => return page.map(Some),
+            }
+        }
+    }
+
+    /// One page of at most `limit` pairs.
+    async fn ask(&mut self, limit: usize) -> Result<Vec<Pair>> {
         let mut budget = self.router.budget(CALL, Effect::Read);
         let place = if self.options.reverse {
             Place::Below(self.border(&self.left.end))
@@ -166,7 +177,7 @@ impl Scan {
             .await?;
         let response: kvrpcpb::RawScanResponse = expect(&budget, response)?;
         self.advance(&response.kvs, limit, &route);
-        Ok(Some(self.pairs(response.kvs)))
+        Ok(self.pairs(response.kvs))
     }
 
     /// A command key as a border of region space; empty stays infinite.

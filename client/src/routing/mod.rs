@@ -108,7 +108,7 @@ impl Router {
         &self,
         budget: &mut Budget,
         place: &Place,
-        make: impl Fn(kvrpcpb::Context, &Route) -> StoreRequest,
+        make: impl Fn(Box<kvrpcpb::Context>, &Route) -> StoreRequest,
     ) -> Result<(Arc<Route>, StoreResponse)> {
         loop {
             let route = self.route(budget, place).await?;
@@ -122,14 +122,14 @@ impl Router {
     }
 
     /// What a command on this route says about where it believes to go.
-    pub(crate) fn context(&self, route: &Route) -> kvrpcpb::Context {
-        kvrpcpb::Context {
+    pub(crate) fn context(&self, route: &Route) -> Box<kvrpcpb::Context> {
+        Box::new(kvrpcpb::Context {
             region_id: route.region.id,
             region_epoch: route.region.region_epoch,
             peer: Some(*route.leader()),
             api_version: self.keyspace.api_version().into(),
             ..Default::default()
-        }
+        })
     }
 
     /// Sends one command once.
@@ -148,7 +148,7 @@ impl Router {
         match self.runtime.store(&address, request, timeout).await {
             Ok(mut response) => match take_region_error(&mut response) {
                 None => Ok(response),
-                Some(error) => Err(region_error::judge(self, budget, route, error)),
+                Some(error) => Err(region_error::judge(self, budget, route, *error)),
             },
             Err(error) => Err(self.no_answer(budget, route, &address, error)),
         }
@@ -312,7 +312,7 @@ impl Router {
 }
 
 /// Takes the region error out of any response that can have one.
-fn take_region_error(response: &mut StoreResponse) -> Option<errorpb::Error> {
+fn take_region_error(response: &mut StoreResponse) -> Option<Box<errorpb::Error>> {
     macro_rules! take {
         ($($name:ident),*) => {
             match response {

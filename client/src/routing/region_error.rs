@@ -26,10 +26,10 @@ pub(crate) fn judge(
     error: errorpb::Error,
 ) -> Failure {
     let text = format!("store {}: {}", route.leader().store_id, error.message);
-    if let Some(error) = error.raft_entry_too_large {
+    if error.raft_entry_too_large.is_some() {
         return Failure::Final(Error::TooLarge {
             call: budget.call,
-            reason: format!("{} bytes; {text}", error.entry_size),
+            reason: text,
         });
     }
     if error.stale_command.is_some() || error.undetermined_result.is_some() {

@@ -67,7 +67,7 @@ impl Router {
         call: &'static str,
         effect: Effect,
         items: Vec<T>,
-        make: impl Fn(kvrpcpb::Context, Vec<T>) -> StoreRequest + Sync,
+        make: impl Fn(Box<kvrpcpb::Context>, Vec<T>) -> StoreRequest + Sync,
     ) -> Result<Vec<StoreResponse>> {
         let mut budget = self.budget(call, effect);
         let mut placed: Vec<_> = items
@@ -117,7 +117,7 @@ impl Router {
         &self,
         mut budget: Budget,
         shard: Shard<T>,
-        make: &(impl Fn(kvrpcpb::Context, Vec<T>) -> StoreRequest + Sync),
+        make: &(impl Fn(Box<kvrpcpb::Context>, Vec<T>) -> StoreRequest + Sync),
     ) -> (Vec<T>, std::result::Result<StoreResponse, Failure>) {
         let request = make(self.context(&shard.route), shard.items.clone());
         let result = self.attempt(&mut budget, &shard.route, request).await;

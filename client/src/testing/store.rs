@@ -9,8 +9,11 @@ use yadkv_proto::metapb::Peer;
 use yadkv_proto::{codec, errorpb};
 
 /// The error response of any command.
+/// Values in one answer; far below the real limit, so that tests stay small.
+pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
+
 fn refuse(request: &StoreRequest, error: errorpb::Error) -> StoreResponse {
-    let region_error = Some(error);
+    let region_error = Some(Box::new(error));
     macro_rules! each {
         ($($name:ident: $response:ident),*) => {
             match request {
@@ -69,7 +72,7 @@ fn context(request: &StoreRequest) -> Context {
     macro_rules! each {
         ($($name:ident),*) => {
             match request {
-                $(StoreRequest::$name(request) => request.context.clone(),)*
+                $(StoreRequest::$name(request) => request.context.as_deref().cloned(),)*
                 other => panic!("the test store does not know {}", other.name()),
             }
         };
@@ -310,8 +313,18 @@ impl Cluster {
                 };
                 kvrpcpb::KvPair { value, ..pair }
             });
+        let kvs: Vec<_> = kvs.collect();
+        if kvs.iter().map(|pair| pair.value.len()).sum::<usize>() > ANSWER_BYTES_MAX {
+            return StoreResponse::RawScan(kvrpcpb::RawScanResponse {
+                region_error: Some(Box::new(errorpb::Error {
+                    raft_entry_too_large: Some(Default::default()),
+                    ..Default::default()
+                })),
+                ..Default::default()
+            });
+        }
         StoreResponse::RawScan(kvrpcpb::RawScanResponse {
-            kvs: kvs.collect(),
+            kvs,
             ..Default::default()
         })
     }

@@ -106,6 +106,29 @@ fn an_unknown_keyspace_is_said_so() {
 
 /// Raw borders that are no encodings, between V2 keys, and keys that look like encodings: nothing is lost.
 #[test]
+fn a_page_that_the_store_refuses_as_too_large_is_asked_for_in_parts() {
+    let fake = Fake::new(&[b"m"], 3);
+    let raw = fake.client(v1()).raw();
+    let large = vec![b'v'; super::store::ANSWER_BYTES_MAX / 3];
+    let mut expected = BTreeMap::new();
+    for number in 0..40u32 {
+        expected.insert(format!("{number:02}").into_bytes(), large.clone());
+    }
+    ok(fake.run(raw.batch_put(expected.clone())));
+    for reverse in [false, true] {
+        let options = ScanOptions {
+            reverse,
+            ..Default::default()
+        };
+        let mut all = pairs(&expected);
+        if reverse {
+            all.reverse();
+        }
+        assert_eq!(ok(fake.run(raw.scan_all("", "", options))), all);
+    }
+}
+
+#[test]
 fn scans_see_every_key_whatever_the_borders() {
     for (options, seed) in [(v1(), 1), (Options::default(), 2)] {
         let is_v1 = options.api == Api::V1;

@@ -11,6 +11,10 @@ use std::time::Duration;
 
 /// Longest key of a point request, bytes. Range bounds are exempt (clients send longer ones for "no bound").
 pub const KEY_BYTES_MAX: usize = 8 << 10;
+/// Most bytes of keys and values in one answer. A page of a scan is never cut short (clients take a short one for
+/// the region's end), so a larger one is refused. Too small: pages of large values fail; too large: one reader
+/// takes the store's memory.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest time to live, seconds (about 34,000 years): keeps the sum with any clock within 64 bits.
 pub const TTL_S_MAX: u64 = 1 << 40;
 /// What packing adds to a command: entry header, versions, lengths.

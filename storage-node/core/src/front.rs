@@ -21,6 +21,7 @@ use crate::view::Directory;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::errorpb;
 use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::kvrpcpb::{
     Context, GetHealthFeedbackResponse, HealthFeedback, StoreSafeTsResponse,
@@ -57,18 +58,24 @@ pub enum Next {
 
 impl Front {
     /// Takes a request in.
-    pub fn submit(&self, request: StoreRequest, reply: Reply, now: Now) -> Next {
-        let Some((kind, context)) = describe(&request) else {
+    pub fn submit(&self, mut request: StoreRequest, reply: Reply, now: Now) -> Next {
+        let Some((kind, _)) = describe(&request) else {
             reply(self.answer(&request));
             return Next::Answered;
         };
         let responder = Responder::new(kind, reply);
-        if is_write(kind) {
-            let context = context.clone();
-            self.submit_write(request, context, responder, now)
-        } else {
-            self.submit_read(request, responder, now)
+        match write_context(&mut request) {
+            Some(context) => self.submit_write(request, context, responder, now),
+            None => self.submit_read(request, responder, now),
         }
+    }
+
+    /// Refuses a request that there is no room for; those without a region need none.
+    pub fn refuse(&self, request: &StoreRequest, reply: Reply, error: errorpb::Error) {
+        reply(match describe(request) {
+            Some((kind, _)) => kind.refused(error),
+            None => self.answer(request),
+        });
     }
 
     fn submit_read(&self, request: StoreRequest, responder: Responder, now: Now) -> Next {
@@ -93,12 +100,12 @@ impl Front {
     fn submit_write(
         &self,
         request: StoreRequest,
-        context: Context,
+        context: Box<Context>,
         responder: Responder,
         now: Now,
     ) -> Next {
         let kind = responder.kind();
-        let operation = match write::operation(request) {
+        let operation = match write::operation(request, &context) {
             Ok(Some(operation)) => operation,
             Ok(None) => {
                 responder.done(Outcome::Done);
@@ -170,7 +177,7 @@ pub fn describe(request: &StoreRequest) -> Option<(Kind, &Context)> {
     macro_rules! routed {
         ($($name:ident),*) => {
             match request {
-                $(StoreRequest::$name(request) => (Kind::$name, request.context.as_ref()),)*
+                $(StoreRequest::$name(request) => (Kind::$name, request.context.as_deref()),)*
                 StoreRequest::UnsafeDestroyRange(_)
                 | StoreRequest::GetStoreSafeTs(_)
                 | StoreRequest::GetHealthFeedback(_) => return None,
@@ -195,14 +202,23 @@ pub fn describe(request: &StoreRequest) -> Option<(Kind, &Context)> {
     Some((kind, context.unwrap_or(&NO_CONTEXT)))
 }
 
-fn is_write(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::RawPut
-            | Kind::RawBatchPut
-            | Kind::RawDelete
-            | Kind::RawBatchDelete
-            | Kind::RawDeleteRange
-            | Kind::RawCompareAndSwap
-    )
+/// Takes the context out of a write; `None` for everything else.
+fn write_context(request: &mut StoreRequest) -> Option<Box<Context>> {
+    macro_rules! take {
+        ($($name:ident),*) => {
+            match request {
+                $(StoreRequest::$name(request) => request.context.take(),)*
+                _ => return None,
+            }
+        };
+    }
+    let context = take!(
+        RawPut,
+        RawBatchPut,
+        RawDelete,
+        RawBatchDelete,
+        RawDeleteRange,
+        RawCompareAndSwap
+    );
+    Some(context.unwrap_or_default())
 }

@@ -142,6 +142,7 @@ fn evaluate(
 fn failed(kind: Kind, error: ReadError) -> StoreResponse {
     match error {
         ReadError::Region(error) => kind.refused(error),
+        ReadError::TooLarge => kind.refused(refusal::answer_too_large(error.to_string())),
         other => kind.invalid(other.to_string()),
     }
 }

@@ -136,6 +136,16 @@ pub fn entry_too_large(region: u64, bytes: u64, bytes_max: u64) -> Error {
     }
 }
 
+/// The answer is larger than one may be. There is no field for it; this one is the only "too large" that every
+/// client takes as final.
+pub fn answer_too_large(message: String) -> Error {
+    Error {
+        message,
+        raft_entry_too_large: Some(RaftEntryTooLarge::default()),
+        ..Default::default()
+    }
+}
+
 /// A follower could not confirm how far it must have applied.
 pub fn read_index_not_ready(region: RegionId) -> Error {
     Error {

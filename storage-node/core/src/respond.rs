@@ -57,7 +57,7 @@ pub enum Outcome {
 impl Kind {
     /// The response that carries a region error.
     pub fn refused(self, error: errorpb::Error) -> StoreResponse {
-        let region_error = Some(error);
+        let region_error = Some(Box::new(error));
         macro_rules! with {
             ($variant:ident, $message:ident) => {
                 StoreResponse::$variant($message {

@@ -201,7 +201,7 @@ impl Script {
         let peer = context.peer.as_mut().unwrap();
         peer.id = take(args, "peer")?.unwrap_or(peer.id);
         peer.store_id = take(args, "store")?.unwrap_or(peer.store_id);
-        let context = Some(context);
+        let context = Some(Box::new(context));
         let (limit, reverse) = (
             take(args, "limit")?.unwrap_or(100),
             take(args, "reverse")?.unwrap_or(false),
@@ -299,7 +299,7 @@ impl Script {
     }
 }
 
-fn region_error(error: errorpb::Error) -> String {
+fn region_error(error: Box<errorpb::Error>) -> String {
     error.message
 }
 

@@ -19,6 +19,7 @@ use crate::pd::register::{self, RegisterError};
 use crate::pd::{Pd, StoreAddresses, regions};
 use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
+use crate::service::admission::Admission;
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
 use crate::threads::reads::ReadThread;
@@ -163,6 +164,7 @@ impl Node {
         let (reports, received) = mpsc::channel(regions::QUEUE);
         let (reads, read_jobs) = channel::bounded(reads::QUEUE);
         let (apply, tasks) = channel::bounded(apply::QUEUE);
+        let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
         let front = Front {
             store: StoreId(record.store_id),
             directory: Arc::new(Directory::default()),
@@ -176,6 +178,7 @@ impl Node {
             reads,
             calls: metrics.calls(),
             metrics,
+            admission: Admission::new(memory / 8),
             stop: failure.stop.clone(),
         };
         let mut node = Self {

@@ -8,7 +8,7 @@
 //! *Invariants*: the clock was read before the snapshot was taken, so a value that was live at that clock is
 //! never reported gone; pages are cut by `limit` alone (clients take a short page for the region's end).
 //!
-//! *Limits and failure*: a damaged value or key ends the read with an error that says where; nothing partial
+//! *Limits and failure*: an answer above [`ANSWER_BYTES_MAX`] is refused; a damaged value or key ends the read with an error that says where; nothing partial
 //! is returned.
 //!
 //! *Source*: wire specification section 5; checksum: CRC-64/XZ.
@@ -16,6 +16,7 @@
 //! *Next stop*: `engine`.
 
 use super::keys::{Invalid, KeySpace};
+use crate::config::ANSWER_BYTES_MAX;
 use crate::layout::RawValue;
 use crate::refusal;
 use crate::view::RegionView;
@@ -40,9 +41,34 @@ pub enum ReadError {
     /// A point key outside the region: the caller refreshes its route.
     #[error("{}", .0.message)]
     Region(yadkv_proto::errorpb::Error),
+    /// The answer would be larger than [`ANSWER_BYTES_MAX`]: the caller asks for less.
+    #[error("the answer is larger than {ANSWER_BYTES_MAX} bytes: ask for fewer pairs at once")]
+    TooLarge,
     /// The engine failed or holds damaged data: tell the caller, and the operator.
     #[error(transparent)]
     Engine(#[from] yadkv_engine::Error),
+}
+
+/// Pairs on their way into an answer, and their bytes.
+#[derive(Default)]
+struct Answer {
+    pairs: Vec<KvPair>,
+    bytes: usize,
+}
+
+impl Answer {
+    fn push(&mut self, key: Bytes, value: Bytes) -> Result<(), ReadError> {
+        self.bytes += key.len() + value.len();
+        if self.bytes > ANSWER_BYTES_MAX {
+            return Err(ReadError::TooLarge);
+        }
+        self.pairs.push(KvPair {
+            key,
+            value,
+            ..Default::default()
+        });
+        Ok(())
+    }
 }
 
 /// What a read is evaluated on.
@@ -74,7 +100,7 @@ pub fn get_cached(
     request: &kvrpcpb::RawGetRequest,
     clock_ms: u64,
 ) -> Result<Option<RawGetResponse>, ReadError> {
-    let keys = key_space(request.context.as_ref(), &request.cf)?;
+    let keys = key_space(request.context.as_deref(), &request.cf)?;
     let key = keys.stored(&request.key)?;
     inside(region, &key)?;
     let found = match engine.get_cached(keys.family(), &key)? {
@@ -124,7 +150,7 @@ impl View<'_> {
 
     /// RawGet.
     pub fn get(&self, request: &kvrpcpb::RawGetRequest) -> Result<RawGetResponse, ReadError> {
-        let keys = key_space(request.context.as_ref(), &request.cf)?;
+        let keys = key_space(request.context.as_deref(), &request.cf)?;
         Ok(get_response(self.point(keys, &request.key)?))
     }
 
@@ -133,19 +159,15 @@ impl View<'_> {
         &self,
         request: &kvrpcpb::RawBatchGetRequest,
     ) -> Result<RawBatchGetResponse, ReadError> {
-        let keys = key_space(request.context.as_ref(), &request.cf)?;
-        let mut pairs = Vec::new();
+        let keys = key_space(request.context.as_deref(), &request.cf)?;
+        let mut answer = Answer::default();
         for key in &request.keys {
             if let Some(found) = self.point(keys, key)? {
-                pairs.push(KvPair {
-                    key: key.clone(),
-                    value: found.value,
-                    ..Default::default()
-                });
+                answer.push(key.clone(), found.value)?;
             }
         }
         Ok(RawBatchGetResponse {
-            pairs,
+            pairs: answer.pairs,
             ..Default::default()
         })
     }
@@ -155,7 +177,7 @@ impl View<'_> {
         &self,
         request: &kvrpcpb::RawGetKeyTtlRequest,
     ) -> Result<RawGetKeyTtlResponse, ReadError> {
-        let keys = key_space(request.context.as_ref(), &request.cf)?;
+        let keys = key_space(request.context.as_deref(), &request.cf)?;
         Ok(match self.point(keys, &request.key)? {
             None => RawGetKeyTtlResponse {
                 not_found: true,
@@ -175,7 +197,7 @@ impl View<'_> {
 
     /// RawScan: `start <= key < end` ascending; reversed, `start` is the exclusive upper bound.
     pub fn scan(&self, request: &RawScanRequest) -> Result<RawScanResponse, ReadError> {
-        let keys = key_space(request.context.as_ref(), &request.cf)?;
+        let keys = key_space(request.context.as_deref(), &request.cf)?;
         let (direction, range) = if request.reverse {
             (
                 Direction::Backward,
@@ -187,17 +209,17 @@ impl View<'_> {
                 keys.stored_range(&request.start_key, &request.end_key),
             )
         };
-        let mut kvs = Vec::new();
+        let mut answer = Answer::default();
         self.collect(
             keys,
             &range,
             direction,
             request.limit,
             request.key_only,
-            &mut kvs,
+            &mut answer,
         )?;
         Ok(RawScanResponse {
-            kvs,
+            kvs: answer.pairs,
             ..Default::default()
         })
     }
@@ -207,8 +229,8 @@ impl View<'_> {
         &self,
         request: &RawBatchScanRequest,
     ) -> Result<RawBatchScanResponse, ReadError> {
-        let keys = key_space(request.context.as_ref(), &request.cf)?;
-        let mut kvs = Vec::new();
+        let keys = key_space(request.context.as_deref(), &request.cf)?;
+        let mut answer = Answer::default();
         for (position, range) in request.ranges.iter().enumerate() {
             let open_end = request
                 .ranges
@@ -241,11 +263,11 @@ impl View<'_> {
                 direction,
                 request.each_limit,
                 request.key_only,
-                &mut kvs,
+                &mut answer,
             )?;
         }
         Ok(RawBatchScanResponse {
-            kvs,
+            kvs: answer.pairs,
             ..Default::default()
         })
     }
@@ -259,7 +281,7 @@ impl View<'_> {
             ))
             .into());
         }
-        let keys = key_space(request.context.as_ref(), "")?;
+        let keys = key_space(request.context.as_deref(), "")?;
         let mut response = RawChecksumResponse::default();
         for range in &request.ranges {
             let stored = keys.stored_range(&range.start_key, &range.end_key);
@@ -283,26 +305,24 @@ impl View<'_> {
         direction: Direction,
         limit: u32,
         key_only: bool,
-        kvs: &mut Vec<KvPair>,
+        answer: &mut Answer,
     ) -> Result<(), ReadError> {
         let mut left = limit;
         if left == 0 {
             return Ok(());
         }
+        let mut pushed = Ok(());
         self.walk(keys, range, direction, &mut |key, value| {
             let value = if key_only { Bytes::new() } else { value };
-            kvs.push(KvPair {
-                key,
-                value,
-                ..Default::default()
-            });
+            pushed = answer.push(key, value);
             left -= 1;
-            if left == 0 {
+            if left == 0 || pushed.is_err() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
-        })
+        })?;
+        pushed
     }
 
     /// Visits the live pairs of a range inside the region, keys in the caller's form.

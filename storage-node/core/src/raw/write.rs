@@ -1,6 +1,6 @@
 //! From a raw write request to the command that goes into the log.
 //!
-//! *Place*: [`crate::front`] calls [`command`]; the worker checks the keys against its region and packs the
+//! *Place*: [`crate::front`] calls [`operation`]; the worker checks the keys against its region and packs the
 //! command into an entry.
 //!
 //! *Invariants*: what is refused here never reaches the log; the command alone determines what apply does.
@@ -13,31 +13,26 @@ use super::keys::{Invalid, KeySpace};
 use crate::config::TTL_S_MAX;
 use bytes::Bytes;
 use yadkv_proto::api::StoreRequest;
-use yadkv_proto::kvrpcpb::{RawBatchPutRequest, RawCasRequest};
+use yadkv_proto::kvrpcpb::{Context, RawBatchPutRequest, RawCasRequest};
 use yadkv_proto::yadkvpb::command::Operation;
 use yadkv_proto::yadkvpb::{CompareAndSwap, DeleteRange, Mutation, Write};
 
-/// The log operation of a raw write; `Ok(None)` if the request writes nothing and may be answered at once.
-pub fn operation(request: StoreRequest) -> Result<Option<Operation>, Invalid> {
+/// The log operation of a raw write under its context; `Ok(None)` if the request writes nothing and may be
+/// answered at once.
+pub fn operation(request: StoreRequest, context: &Context) -> Result<Option<Operation>, Invalid> {
     match request {
         StoreRequest::RawPut(put) => {
-            let keys = KeySpace::of(put.context.as_ref().unwrap_or(&Default::default()), &put.cf)?;
+            let keys = KeySpace::of(context, &put.cf)?;
             let mutation = put_mutation(keys, &put.key, put.value, put.ttl)?;
             Ok(Some(write(keys, vec![mutation])))
         }
-        StoreRequest::RawBatchPut(batch) => batch_put(batch),
+        StoreRequest::RawBatchPut(batch) => batch_put(batch, context),
         StoreRequest::RawDelete(delete) => {
-            let keys = KeySpace::of(
-                delete.context.as_ref().unwrap_or(&Default::default()),
-                &delete.cf,
-            )?;
+            let keys = KeySpace::of(context, &delete.cf)?;
             Ok(Some(write(keys, vec![delete_mutation(keys, &delete.key)?])))
         }
         StoreRequest::RawBatchDelete(batch) => {
-            let keys = KeySpace::of(
-                batch.context.as_ref().unwrap_or(&Default::default()),
-                &batch.cf,
-            )?;
+            let keys = KeySpace::of(context, &batch.cf)?;
             let mutations = batch
                 .keys
                 .iter()
@@ -46,10 +41,7 @@ pub fn operation(request: StoreRequest) -> Result<Option<Operation>, Invalid> {
             Ok((!mutations.is_empty()).then(|| write(keys, mutations)))
         }
         StoreRequest::RawDeleteRange(delete) => {
-            let keys = KeySpace::of(
-                delete.context.as_ref().unwrap_or(&Default::default()),
-                &delete.cf,
-            )?;
+            let keys = KeySpace::of(context, &delete.cf)?;
             let range = keys.stored_range(&delete.start_key, &delete.end_key);
             if range.is_empty() {
                 return Err(Invalid(
@@ -63,16 +55,13 @@ pub fn operation(request: StoreRequest) -> Result<Option<Operation>, Invalid> {
                 end: range.end,
             })))
         }
-        StoreRequest::RawCompareAndSwap(cas) => compare_and_swap(cas).map(Some),
+        StoreRequest::RawCompareAndSwap(cas) => compare_and_swap(cas, context).map(Some),
         other => Err(Invalid(format!("{} is no raw write", other.name()))),
     }
 }
 
-fn batch_put(batch: RawBatchPutRequest) -> Result<Option<Operation>, Invalid> {
-    let keys = KeySpace::of(
-        batch.context.as_ref().unwrap_or(&Default::default()),
-        &batch.cf,
-    )?;
+fn batch_put(batch: RawBatchPutRequest, context: &Context) -> Result<Option<Operation>, Invalid> {
+    let keys = KeySpace::of(context, &batch.cf)?;
     let (pairs, ttls) = (batch.pairs.len(), batch.ttls.len());
     if ttls > 1 && ttls != pairs {
         return Err(Invalid(format!(
@@ -95,8 +84,8 @@ fn batch_put(batch: RawBatchPutRequest) -> Result<Option<Operation>, Invalid> {
     Ok((!mutations.is_empty()).then(|| write(keys, mutations)))
 }
 
-fn compare_and_swap(cas: RawCasRequest) -> Result<Operation, Invalid> {
-    let keys = KeySpace::of(cas.context.as_ref().unwrap_or(&Default::default()), &cas.cf)?;
+fn compare_and_swap(cas: RawCasRequest, context: &Context) -> Result<Operation, Invalid> {
+    let keys = KeySpace::of(context, &cas.cf)?;
     Ok(Operation::CompareAndSwap(CompareAndSwap {
         space: keys.space().into(),
         key: keys.stored(&cas.key)?,

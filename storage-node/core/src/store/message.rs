@@ -26,7 +26,7 @@ use yadkv_proto::yadkvpb::command::Operation;
 #[derive(Debug)]
 pub struct WriteTask {
     /// Where the caller sent it and what it believes of the region.
-    pub context: Context,
+    pub context: Box<Context>,
     /// What to do.
     pub operation: Operation,
     /// Its size in an entry, about.

@@ -5,13 +5,15 @@
 //!
 //! *Invariants*: each id is answered once; a slow command delays no other; an unknown one is answered `Empty`.
 //!
-//! *Limits and failure*: [`IN_FLIGHT_MAX`] commands of one stream may be under way, then its frames wait in
+//! *Limits and failure*: a frame ends after [`FRAME_BYTES_MAX`], whatever waits. [`IN_FLIGHT_MAX`] commands of one stream may be under way, then its frames wait in
 //! the connection. When the stream ends, answers are thrown away.
 //!
 //! *Next stop*: [`super::Door`].
 
 use super::Door;
 use futures::stream::{self, BoxStream};
+use prost::Message;
+use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
@@ -26,32 +28,53 @@ use yadkv_proto::tikvpb::{
 const IN_FLIGHT_MAX: usize = 16_384;
 /// Answers in one frame.
 const FRAME_MAX: usize = 256;
+/// Bytes of answers after which a frame is sent: some clients refuse messages above 4 MiB.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// An answer and the id of its command.
+type Answer = (u64, Option<ResponseCmd>);
 
 /// Serves one stream.
 pub fn serve(
     door: Door,
     requests: Streaming<BatchCommandsRequest>,
 ) -> BoxStream<'static, Result<BatchCommandsResponse, Status>> {
-    let (answers, receiver) = mpsc::channel::<(u64, Option<ResponseCmd>)>(IN_FLIGHT_MAX);
+    let (answers, receiver) = mpsc::channel::<Answer>(IN_FLIGHT_MAX);
     tokio::spawn(take_frames(door, requests, answers));
-    Box::pin(stream::unfold(receiver, |mut receiver| async move {
-        let mut answers = Vec::with_capacity(FRAME_MAX);
-        if receiver.recv_many(&mut answers, FRAME_MAX).await == 0 {
-            return None;
-        }
-        let mut frame = BatchCommandsResponse::default();
-        for (id, cmd) in answers {
-            frame.request_ids.push(id);
-            frame.responses.push(Response { cmd });
-        }
-        Some((Ok(frame), receiver))
-    }))
+    Box::pin(stream::unfold(
+        (receiver, VecDeque::new()),
+        |(mut receiver, mut waiting)| async move {
+            if waiting.is_empty() {
+                let mut answers = Vec::with_capacity(FRAME_MAX);
+                if receiver.recv_many(&mut answers, FRAME_MAX).await == 0 {
+                    return None;
+                }
+                waiting = answers.into();
+            }
+            Some((Ok(frame(&mut waiting)), (receiver, waiting)))
+        },
+    ))
+}
+
+/// One frame of the first answers that wait.
+fn frame(waiting: &mut VecDeque<Answer>) -> BatchCommandsResponse {
+    let mut frame = BatchCommandsResponse::default();
+    let mut bytes = 0;
+    while bytes < FRAME_BYTES_MAX
+        && let Some((id, cmd)) = waiting.pop_front()
+    {
+        let response = Response { cmd };
+        bytes += response.encoded_len();
+        frame.request_ids.push(id);
+        frame.responses.push(response);
+    }
+    frame
 }
 
 async fn take_frames(
     door: Door,
     mut requests: Streaming<BatchCommandsRequest>,
-    answers: mpsc::Sender<(u64, Option<ResponseCmd>)>,
+    answers: mpsc::Sender<Answer>,
 ) {
     loop {
         let received = tokio::select! {
@@ -65,12 +88,10 @@ async fn take_frames(
                 return;
             };
             match request.cmd.map(decode) {
-                Some(Ok(request)) => door.take(
-                    request,
-                    Box::new(move |response| {
-                        place.send((id, Some(encode(response))));
-                    }),
-                ),
+                Some(Ok(request)) => {
+                    let reply = move |response| drop(place.send((id, Some(encode(response)))));
+                    door.take(request, Box::new(reply)).await;
+                }
                 Some(Err(test_id)) => {
                     place.send((
                         id,

@@ -7,10 +7,11 @@
 //!
 //! *Invariants*: every request is answered exactly once, also while the node stops.
 //!
-//! *Limits and failure*: a full read queue or inbox answers ServerIsBusy.
+//! *Limits and failure*: a full read queue or inbox, or too many bytes under way, answers ServerIsBusy.
 //!
 //! *Next stop*: `yadkv_storage_core::front`.
 
+pub mod admission;
 pub mod batch;
 pub mod tikv;
 
@@ -18,6 +19,7 @@ use crate::clock;
 use crate::metrics::{Calls, Metrics};
 use crate::router::Router;
 use crate::threads::reads::ReadJob;
+use admission::{Admission, Admitted};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::time::Instant;
@@ -45,14 +47,20 @@ pub struct Door {
     pub metrics: Metrics,
     /// Timers by call.
     pub calls: Calls,
+    /// Bytes of requests under way.
+    pub admission: Admission,
     /// Ends the streams when the node stops.
     pub stop: CancellationToken,
 }
 
 impl Door {
-    /// Takes a request in; `reply` gets the answer, now or later, on any thread.
-    pub fn take(&self, request: StoreRequest, reply: Reply) {
-        let reply = self.timed(&request, reply);
+    /// Takes a request in as soon as there is room for it; `reply` gets the answer, now or later, on any thread.
+    pub async fn take(&self, request: StoreRequest, reply: Reply) {
+        let Some(admitted) = self.admission.admit(&request).await else {
+            let reason = "too many bytes of requests are under way";
+            return self.front.refuse(&request, reply, refusal::busy(reason));
+        };
+        let reply = self.timed(&request, reply, admitted);
         match self.front.submit(request, reply, clock::now()) {
             Next::Answered => {}
             Next::Send(region, input) => {
@@ -80,12 +88,13 @@ impl Door {
         }
     }
 
-    fn timed(&self, request: &StoreRequest, reply: Reply) -> Reply {
+    fn timed(&self, request: &StoreRequest, reply: Reply, admitted: Admitted) -> Reply {
         let Some(call) = self.calls.get(request.name()).cloned() else {
             return reply;
         };
         let begun = Instant::now();
         Box::new(move |response| {
+            drop(admitted);
             call.seconds.observe(begun.elapsed().as_secs_f64());
             if region_error(&response) {
                 call.region_errors.inc();
@@ -104,7 +113,8 @@ impl Door {
         self.take(
             request,
             Box::new(move |response| drop(sender.send(response))),
-        );
+        )
+        .await;
         let response = receiver
             .await
             .map_err(|_| Status::unavailable("the store is stopping: try another"))?;
