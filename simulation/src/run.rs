@@ -127,10 +127,10 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 fn phases(world: &mut World, undecided: &mut usize) -> Result<(), String> {
     start(world)?;
     for client in 0..4 {
-        for _ in 0..2 {
-            let work = world.work(client).operations();
-            world.spawn(client, work);
-        }
+        let mut work = world.work(client);
+        world.spawn(client, work.clone().operations());
+        work.reads_only = world.sky.lock().random.chance(300);
+        world.spawn(client, work.operations());
         let stamps = world.work(client).timestamps();
         world.spawn(client, stamps);
     }

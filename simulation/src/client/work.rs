@@ -35,6 +35,8 @@ pub struct Work {
     pub client: usize,
     /// Whether it speaks API V2.
     pub v2: bool,
+    /// Whether it only reads: nothing but a failed read then sends it to another store.
+    pub reads_only: bool,
 }
 
 impl Work {
@@ -117,7 +119,7 @@ impl Work {
         };
         let key = sky.random.pick(keys);
         let mut history = self.history.lock();
-        let kind = match sky.random.below(100) {
+        let kind = match sky.random.below(if self.reads_only { 45 } else { 100 }) {
             0..=39 => Kind::Get,
             40..=44 => Kind::Exists,
             45..=69 => Kind::Put(history.value(), 0),

@@ -39,7 +39,7 @@ use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
 use yadkv_proto::time::Now;
 use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::config::Config;
-use yadkv_storage_core::front::{Front, Next};
+use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
 use yadkv_storage_core::store::message::Input;
@@ -195,7 +195,6 @@ impl StoreHost {
             StoreEvent::ApplyWritten => self.write_data(sky),
             StoreEvent::ApplyFinished => self.finish(sky),
             StoreEvent::Read(job) => self.read_on(sky, job),
-            StoreEvent::Serve(job) => self.serve(job),
             StoreEvent::Create(regions) => self.broadcast(sky, || Input::Create(regions.clone())),
             StoreEvent::ReportAll => self.broadcast(sky, || Input::ReportAll),
             StoreEvent::Transfer(region, to) => {
@@ -318,15 +317,7 @@ impl StoreHost {
                 sky.answer(machine, call, Answer::Store(Box::new(response)));
             }
         });
-        let now = sky.lock().clock(machine);
-        let Some(running) = self.running() else {
-            return;
-        };
-        match running.front.submit(request, reply, now) {
-            Next::Answered => {}
-            Next::Send(region, input) => self.input(sky, region, input),
-            Next::Read(read, task) => self.begin_read(sky, read, task),
-        }
+        self.admit(sky, request, reply);
     }
 
     /// The loops' possessions, once the regions are open.
