@@ -271,6 +271,7 @@ impl World {
             client,
             v2: client % 2 == 1,
             reads_only: false,
+            repeats: client == 1 || client == 2,
         }
     }
 

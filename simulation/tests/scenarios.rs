@@ -55,13 +55,9 @@ fn answered(world: &World) -> usize {
 fn put(world: &mut World, key: &'static str, value: &'static str, limit: Duration) -> bool {
     let work = world.work(0);
     let put = async move {
-        let raw = work.connect().await.raw();
-        work.perform(
-            &raw,
-            key,
-            Kind::Put(Bytes::from_static(value.as_bytes()), 0),
-        )
-        .await;
+        let session = work.session().await;
+        let value = Bytes::from_static(value.as_bytes());
+        session.perform(key, Kind::Put(value, 0)).await;
     };
     world.finish(limit, put).is_some()
 }
@@ -102,7 +98,7 @@ fn a_store_cut_off_from_its_peers_loses_leadership_and_catches_up() {
 #[test]
 fn a_full_restart_keeps_everything() {
     let mut world = at_work(1);
-    assert!(put(&mut world, "z", "kept", 5 * SECOND));
+    assert!(put(&mut world, "p", "kept", 5 * SECOND));
     for machine in world.servers() {
         world.kill(machine, false);
     }

@@ -4,16 +4,19 @@
 //!
 //! *Invariants*: a call that found no process is NotSent; one that lost its connection or time is Lost.
 //!
-//! *Next stop*: [`super::work`].
+//! *Next stop*: [`crate::check::linearizable`].
 
+use super::session::Copies;
 use crate::calls::{Question, call};
 use crate::sky::{Answer, Machine, Shared};
 use crate::tasks::sleep;
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::time::Duration;
 use yadkv_client::runtime::{CallError, Runtime};
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
+use yadkv_proto::errorpb;
 use yadkv_proto::time::Moment;
 
 /// The runtime of one client machine.
@@ -22,6 +25,8 @@ pub struct SimulatedRuntime {
     pub sky: Shared,
     /// Whose clock and links it uses.
     pub machine: Machine,
+    /// Whoever wants to know which writes may have been executed.
+    pub copies: Option<Copies>,
 }
 
 impl Runtime for SimulatedRuntime {
@@ -70,22 +75,50 @@ impl Runtime for SimulatedRuntime {
         let Some(to @ Machine::Store(_)) = Machine::at(address) else {
             return futures::future::ready(Err(unknown(address))).boxed();
         };
-        let asked = call(
-            &self.sky,
-            self.machine,
-            to,
-            Question::Store(request),
-            timeout,
-        );
+        let keys = written(&request);
+        let (copies, sent) = (self.copies.clone(), self.sky.lock().now);
+        let question = Question::Store(request);
+        let asked = call(&self.sky, self.machine, to, question, timeout);
         async move {
-            match asked.await {
+            let answer = match asked.await {
                 Answer::Store(response) => Ok(*response),
                 Answer::Failed(error) => Err(error),
                 Answer::Pd(_) => Err(CallError::Lost("a placement driver answered".into())),
+            };
+            if let Some(copies) = copies.filter(|_| may_be_done(&answer)) {
+                keys.iter().for_each(|key| copies.at_large(key, sent));
             }
+            answer
         }
         .boxed()
     }
+}
+
+/// The keys that a request writes, if sending it twice is thinkable.
+fn written(request: &StoreRequest) -> Vec<Bytes> {
+    match request {
+        StoreRequest::RawPut(put) => vec![put.key.clone()],
+        StoreRequest::RawBatchPut(put) => put.pairs.iter().map(|pair| pair.key.clone()).collect(),
+        StoreRequest::RawDelete(delete) => vec![delete.key.clone()],
+        StoreRequest::RawBatchDelete(delete) => delete.keys.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a write without a good answer may take effect, at any time.
+fn may_be_done(answer: &Result<StoreResponse, CallError>) -> bool {
+    let error = match answer {
+        Err(error) => return matches!(error, CallError::Lost(_)),
+        Ok(StoreResponse::RawPut(response)) => &response.region_error,
+        Ok(StoreResponse::RawBatchPut(response)) => &response.region_error,
+        Ok(StoreResponse::RawDelete(response)) => &response.region_error,
+        Ok(StoreResponse::RawBatchDelete(response)) => &response.region_error,
+        Ok(_) => return false,
+    };
+    let unknown = |error: &errorpb::Error| {
+        error.stale_command.is_some() || error.undetermined_result.is_some()
+    };
+    error.as_ref().is_some_and(unknown)
 }
 
 fn unknown(address: &str) -> CallError {
