@@ -57,10 +57,10 @@ pub enum Action {
     SlowDisk(Machine, Duration, Duration),
     /// They are quick again.
     QuickDisk(Machine),
-    /// Read threads of a machine hang now and then, for a time.
-    SlowReaders(Machine, Duration),
-    /// They are quick again.
-    QuickReaders(Machine),
+    /// The data engine of a machine hangs now and then, for readers and apply, for a time.
+    SlowData(Machine, Duration),
+    /// It is quick again.
+    QuickData(Machine),
     /// Orders of a leader transfer are held back, of a thousand.
     HoldTransfers(u64),
     /// A region's leader is told to hand over to the replica on another store.
@@ -128,12 +128,12 @@ impl World {
             Action::QuickDisk(machine) => {
                 self.sky.lock().slow_disks.remove(&machine);
             }
-            Action::SlowReaders(machine, time) => {
-                self.sky.lock().slow_readers.insert(machine);
-                self.later(time, Action::QuickReaders(machine));
+            Action::SlowData(machine, time) => {
+                self.sky.lock().slow_data.insert(machine);
+                self.later(time, Action::QuickData(machine));
             }
-            Action::QuickReaders(machine) => {
-                self.sky.lock().slow_readers.remove(&machine);
+            Action::QuickData(machine) => {
+                self.sky.lock().slow_data.remove(&machine);
             }
             Action::HoldTransfers(permille) => {
                 self.sky.lock().network.straggle_transfers = permille
@@ -219,7 +219,7 @@ impl World {
             crate::note!(sky, "-- all is well");
             sky.network.heal();
             sky.slow_disks.clear();
-            sky.slow_readers.clear();
+            sky.slow_data.clear();
             sky.paused.clear();
         }
         self.stores.iter_mut().for_each(|store| store.trap = None);
@@ -419,20 +419,25 @@ impl World {
             self.act(Action::SlowDisk(Machine::Store(store), stall, time));
         }
         if self.chance(300) {
-            self.act(Action::SlowReaders(Machine::Store(store), time));
+            self.act(Action::SlowData(Machine::Store(store), time));
         }
         let start = self.millis(0, 200);
         self.later(start, Action::Isolate(Machine::Store(store), time));
     }
 
-    /// A store is gone; those who ask the others ask before they know whether they lead, and readers hang.
+    /// A store is gone; clients ask the others before those know whether they lead, and whoever leads next is
+    /// behind with applying.
     fn ambush_new_leader(&mut self) {
-        let [gone, others @ ..] = self.three();
+        let regions = self.regions();
+        let region = self.below(regions.len() as u64) as usize;
+        let Some(gone) = regions.get(region).and_then(|region| self.leader(*region)) else {
+            return;
+        };
         let time = self.millis(1800, 3500);
-        for other in others {
-            self.act(Action::SlowReaders(Machine::Store(other), time));
+        for other in (0..self.stores.len()).filter(|other| *other != gone) {
+            self.act(Action::SlowData(Machine::Store(other), time));
         }
-        let delay = self.millis(0, 300);
+        let delay = self.millis(100, 1000);
         let kind = self.below(2);
         self.later(
             delay,

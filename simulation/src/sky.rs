@@ -203,8 +203,8 @@ pub struct Sky {
     pub paused: BTreeMap<Machine, u64>,
     /// Machines whose syncs take longer.
     pub slow_disks: BTreeMap<Machine, Duration>,
-    /// Machines whose read threads hang now and then.
-    pub slow_readers: BTreeSet<Machine>,
+    /// Machines whose data engine hangs now and then, for readers and apply.
+    pub slow_data: BTreeSet<Machine>,
     /// The life that a machine is in; replies of earlier ones are lost.
     pub lives: BTreeMap<Machine, u64>,
     /// Machine number of a store id.
@@ -237,7 +237,7 @@ impl Sky {
             clocks: BTreeMap::new(),
             paused: BTreeMap::new(),
             slow_disks: BTreeMap::new(),
-            slow_readers: BTreeSet::new(),
+            slow_data: BTreeSet::new(),
             lives: BTreeMap::new(),
             stores: BTreeMap::new(),
             calls: Calls::default(),
