@@ -6,7 +6,7 @@
 //!
 //! *Next stop*: [`crate::check::linearizable`].
 
-use super::session::Copies;
+use super::session::{Copies, Fate};
 use crate::calls::{Question, call};
 use crate::sky::{Answer, Machine, Shared};
 use crate::tasks::sleep;
@@ -16,7 +16,6 @@ use futures::future::BoxFuture;
 use std::time::Duration;
 use yadkv_client::runtime::{CallError, Runtime};
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
-use yadkv_proto::errorpb;
 use yadkv_proto::time::Moment;
 
 /// The runtime of one client machine.
@@ -76,7 +75,8 @@ impl Runtime for SimulatedRuntime {
             return futures::future::ready(Err(unknown(address))).boxed();
         };
         let keys = written(&request);
-        let (copies, sent) = (self.copies.clone(), self.sky.lock().now);
+        let (copies, sky) = (self.copies.clone(), self.sky.clone());
+        let sent = sky.lock().now;
         let question = Question::Store(request);
         let asked = call(&self.sky, self.machine, to, question, timeout);
         async move {
@@ -85,8 +85,10 @@ impl Runtime for SimulatedRuntime {
                 Answer::Failed(error) => Err(error),
                 Answer::Pd(_) => Err(CallError::Lost("a placement driver answered".into())),
             };
-            if let Some(copies) = copies.filter(|_| may_be_done(&answer)) {
-                keys.iter().for_each(|key| copies.at_large(key, sent));
+            if let Some(copies) = copies {
+                let (fate, times) = (fate(&answer), (sent, sky.lock().now));
+                keys.iter()
+                    .for_each(|key| copies.answered(key, times, fate));
             }
             answer
         }
@@ -105,20 +107,23 @@ fn written(request: &StoreRequest) -> Vec<Bytes> {
     }
 }
 
-/// Whether a write without a good answer may take effect, at any time.
-fn may_be_done(answer: &Result<StoreResponse, CallError>) -> bool {
+/// What became of a copy of a write.
+fn fate(answer: &Result<StoreResponse, CallError>) -> Fate {
     let error = match answer {
-        Err(error) => return matches!(error, CallError::Lost(_)),
+        Err(CallError::Lost(_)) => return Fate::Unknown,
+        Err(_) => return Fate::NotDone,
         Ok(StoreResponse::RawPut(response)) => &response.region_error,
         Ok(StoreResponse::RawBatchPut(response)) => &response.region_error,
         Ok(StoreResponse::RawDelete(response)) => &response.region_error,
         Ok(StoreResponse::RawBatchDelete(response)) => &response.region_error,
-        Ok(_) => return false,
+        Ok(_) => return Fate::NotDone,
     };
-    let unknown = |error: &errorpb::Error| {
-        error.stale_command.is_some() || error.undetermined_result.is_some()
-    };
-    error.as_ref().is_some_and(unknown)
+    match error {
+        None => Fate::Done,
+        Some(error) if error.stale_command.is_some() => Fate::Unknown,
+        Some(error) if error.undetermined_result.is_some() => Fate::Unknown,
+        Some(_) => Fate::NotDone,
+    }
 }
 
 fn unknown(address: &str) -> CallError {

@@ -10,7 +10,7 @@
 //! be absent, up to where its limit ended it.
 //!
 //! *Copies*: a client that repeats lost writes may have several copies of one write under way; [`Copies`] notes
-//! those that may still take effect. The network never makes copies of its own: a call is a frame of an HTTP/2
+//! those that did or may still take effect. The network never makes copies of its own: a call is a frame of an HTTP/2
 //! stream over TCP, which delivers once or breaks, and nothing between the SDK and the store sends again.
 //!
 //! *Next stop*: [`super::runtime`].
@@ -24,10 +24,22 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_client::{Error, RawClient, ScanOptions};
 
-/// Writes under way, by what their key ends in as commands carry it.
+/// What became of a copy of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It took effect.
+    Done,
+    /// It never will.
+    NotDone,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Writes under way.
 #[derive(Clone)]
 pub struct Copies {
     history: Arc<Mutex<History>>,
+    /// Their numbers in the history.
     open: Arc<Mutex<Vec<usize>>>,
 }
 
@@ -40,14 +52,19 @@ impl Copies {
         }
     }
 
-    /// A copy of the write of `command` (a key as commands carry it) was sent at `sent`, and nobody knows
-    /// whether it took or will take effect.
-    pub fn at_large(&self, command: &[u8], sent: u64) {
+    /// The fate of a copy sent at `sent`, for the key that ends `command` (a key as commands carry it). A batch
+    /// may be done for this key although its call goes on, and ends unknown.
+    pub fn answered(&self, command: &[u8], (sent, now): (u64, u64), fate: Fate) {
         let mut history = self.history.lock();
         for number in self.open.lock().iter() {
             let operation = &mut history.operations[*number];
-            if command.ends_with(&operation.key.1) {
-                operation.copies.push(sent);
+            if !command.ends_with(&operation.key.1) {
+                continue;
+            }
+            match fate {
+                Fate::Done => (operation.ended, operation.outcome) = (now, Outcome::Done),
+                Fate::NotDone => {}
+                Fate::Unknown => operation.copies.push(sent),
             }
         }
     }
@@ -233,13 +250,13 @@ impl Session {
                     operation.kind = Kind::Get
                 }
                 Ok(outcomes) => {
-                    operation.ended = sky.now;
+                    operation.ended = operation.ended.min(sky.now);
                     operation.outcome = outcomes[position].clone();
                 }
                 Err(Error::OutcomeUnknown { .. }) => {}
                 Err(error @ Error::Unavailable { .. }) => {
-                    if !operation.copies.is_empty() {
-                        let law = format!("{error}, but a copy of the write is at large");
+                    if !operation.copies.is_empty() || operation.outcome == Outcome::Done {
+                        let law = format!("{error}, but a copy of the write is done or at large");
                         sky.violated(law);
                     }
                     // Not done: as if it had never been called.
