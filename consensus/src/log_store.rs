@@ -42,7 +42,11 @@ pub struct LogStore {
 impl LogStore {
     /// Takes an engine opened with [`crate::FAMILIES`]. Entries of all groups in memory stay below
     /// `cache_bytes_max`. Checks the format, and writes it into an empty store.
+    ///
+    /// A killed process leaves what it wrote and never synced. Raft will count on all of it, as acknowledged entries
+    /// and given votes, so it becomes durable before anybody reads it.
     pub fn open(engine: Arc<dyn Engine>, cache_bytes_max: usize) -> Result<Self, OpenError> {
+        engine.sync()?;
         match engine.get(layout::STATE, layout::FORMAT_KEY)?.as_deref() {
             None => {
                 let mut batch = WriteBatch::new();

@@ -60,6 +60,18 @@ fn open(disk: &Memory, peer: u64, applied: u64, cache_bytes: usize) -> Result<No
 }
 
 #[test]
+fn what_a_killed_process_wrote_is_durable_before_it_is_counted_on() {
+    let disk = used_disk();
+    let mut batch = WriteBatch::new();
+    batch.put(LOG, entry_key(11), vec![1]);
+    disk.write(batch, Durability::Buffered).unwrap();
+    disk.restart();
+    LogStore::open(Arc::new(disk.clone()), 0).unwrap();
+    disk.power_loss(0);
+    assert!(disk.get(LOG, &entry_key(11)).unwrap().is_some());
+}
+
+#[test]
 fn state_is_created_once_and_listed() {
     let disk = Memory::new(FAMILIES.len());
     let store = LogStore::open(Arc::new(disk.clone()), 0).unwrap();

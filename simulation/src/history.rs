@@ -1,9 +1,10 @@
 //! What clients did and saw, with real times, and the check of timestamps as they come.
 //!
-//! *Place*: the clients' work writes it, [`crate::check::linearizable`] reads it.
+//! *Place*: the clients' sessions write it, [`crate::check::linearizable`] reads it.
 //!
 //! *Invariants*: an operation without a known outcome has no end: it may take effect at any later time, once,
-//! or never. An operation that certainly was not done is left out.
+//! or never. An operation that certainly was not done is left out. A write that was sent again may take effect
+//! once more for each copy without an answer.
 //!
 //! *Next stop*: [`crate::check::linearizable`].
 
@@ -59,6 +60,8 @@ pub struct Operation {
     pub ended: u64,
     /// The answer.
     pub outcome: Outcome,
+    /// When copies were sent of which nobody knows whether they took, or will take, effect.
+    pub copies: Vec<u64>,
 }
 
 /// Everything that clients did.

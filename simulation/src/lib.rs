@@ -27,6 +27,7 @@ pub mod calls;
 pub mod check;
 pub mod client;
 pub mod history;
+pub mod life;
 pub mod nemesis;
 pub mod network;
 pub mod pd;

@@ -57,6 +57,10 @@ pub enum Action {
     SlowDisk(Machine, Duration, Duration),
     /// They are quick again.
     QuickDisk(Machine),
+    /// The data engine of a machine hangs now and then, for readers and apply, for a time.
+    SlowData(Machine, Duration),
+    /// It is quick again.
+    QuickData(Machine),
     /// Orders of a leader transfer are held back, of a thousand.
     HoldTransfers(u64),
     /// A region's leader is told to hand over to the replica on another store.
@@ -123,6 +127,13 @@ impl World {
             }
             Action::QuickDisk(machine) => {
                 self.sky.lock().slow_disks.remove(&machine);
+            }
+            Action::SlowData(machine, time) => {
+                self.sky.lock().slow_data.insert(machine);
+                self.later(time, Action::QuickData(machine));
+            }
+            Action::QuickData(machine) => {
+                self.sky.lock().slow_data.remove(&machine);
             }
             Action::HoldTransfers(permille) => {
                 self.sky.lock().network.straggle_transfers = permille
@@ -208,6 +219,7 @@ impl World {
             crate::note!(sky, "-- all is well");
             sky.network.heal();
             sky.slow_disks.clear();
+            sky.slow_data.clear();
             sky.paused.clear();
         }
         self.stores.iter_mut().for_each(|store| store.trap = None);
@@ -228,13 +240,14 @@ impl World {
         match choice {
             0..=11 => self.strike_process(),
             12..=15 => self.strike_power_of_all(),
-            16..=27 => self.strike_links(),
-            28..=37 => self.strike_noise(),
-            38..=45 => self.strike_time(),
-            46..=59 => self.ambush_restarted_voter(),
-            60..=67 => self.ambush_vote(),
-            68..=75 => self.ambush_transfer(),
-            76..=89 => self.ambush_reader(),
+            16..=25 => self.strike_links(),
+            26..=33 => self.strike_noise(),
+            34..=40 => self.strike_time(),
+            41..=54 => self.ambush_restarted_voter(),
+            55..=62 => self.ambush_vote(),
+            63..=70 => self.ambush_transfer(),
+            71..=82 => self.ambush_reader(),
+            83..=91 => self.ambush_new_leader(),
             _ => self.ambush_timestamps(),
         }
     }
@@ -397,16 +410,42 @@ impl World {
         self.later(start, Action::Isolate(Machine::Store(from), time));
     }
 
-    /// A store's disk stalls and it loses its peers, so that others lead what its readers still see.
+    /// A store's log disk hangs and it loses its peers: its worker stands still, others lead what its readers
+    /// still show to clients.
     fn ambush_reader(&mut self) {
         let [store, ..] = self.three();
         let (stall, time) = (self.millis(1500, 4000), self.millis(2500, 4500));
         if self.chance(850) {
-            let slow = Action::SlowDisk(Machine::Store(store), stall, time);
-            self.act(slow);
+            self.act(Action::SlowDisk(Machine::Store(store), stall, time));
+        }
+        if self.chance(300) {
+            self.act(Action::SlowData(Machine::Store(store), time));
         }
         let start = self.millis(0, 200);
         self.later(start, Action::Isolate(Machine::Store(store), time));
+    }
+
+    /// A store is gone; clients ask the others before those know whether they lead, and whoever leads next is
+    /// behind with applying.
+    fn ambush_new_leader(&mut self) {
+        let regions = self.regions();
+        let region = self.below(regions.len() as u64) as usize;
+        let Some(gone) = regions.get(region).and_then(|region| self.leader(*region)) else {
+            return;
+        };
+        let time = self.millis(1800, 3500);
+        for other in (0..self.stores.len()).filter(|other| *other != gone) {
+            self.act(Action::SlowData(Machine::Store(other), time));
+        }
+        let delay = self.millis(100, 1000);
+        let kind = self.below(2);
+        self.later(
+            delay,
+            match kind {
+                0 => Action::Crash(Machine::Store(gone), time),
+                _ => Action::IsolateFully(Machine::Store(gone), time),
+            },
+        );
     }
 
     /// The clock of the leading placement driver jumps ahead; soon after it is gone.

@@ -13,6 +13,7 @@
 //! *Next stop*: [`crate::world`].
 
 use crate::check::laws::Laws;
+use crate::life;
 use crate::sky::{Answer, Event, Machine, Message, PdEvent, Shared, Sky};
 use crate::store::companion::MEMBERS;
 use crate::store::worker::fsync;
@@ -84,14 +85,10 @@ impl PdHost {
 
     /// Starts a process.
     pub fn boot(&mut self, sky: &Shared) {
-        self.kv.restart();
-        self.raft.restart();
         self.powered = true;
         let machine = self.machine();
+        let life = life::begin(sky, machine, [&self.kv, &self.raft]);
         let mut sky = sky.lock();
-        let life = sky.life(machine) + 1;
-        sky.lives.insert(machine, life);
-        crate::note!(sky, "{machine} boots, life {life}");
         let members = (0..MEMBERS).map(|number| MemberAddress {
             id: PeerId(number as u64 + 1),
             name: Machine::Pd(number).to_string(),
@@ -127,33 +124,8 @@ impl PdHost {
 
     /// Ends the process; with a power loss the disks lose what chance decides.
     pub fn kill(&mut self, sky: &Shared, power_loss: bool) {
-        let machine = self.machine();
-        {
-            let mut sky = sky.lock();
-            let life = sky.life(machine) + 1;
-            sky.lives.insert(machine, life);
-            let open = sky.calls.at(machine);
-            for call in open.into_iter().filter(|_| !power_loss) {
-                sky.answer(
-                    machine,
-                    call,
-                    Answer::Failed(CallError::Lost("connection reset".into())),
-                );
-            }
-            if power_loss {
-                for disk in [&self.kv, &self.raft] {
-                    let keep = sky.random.below(disk.unsynced() as u64 + 1) as usize;
-                    crate::note!(
-                        sky,
-                        "{machine} loses power: {keep} of {} unsynced batches survive",
-                        disk.unsynced()
-                    );
-                    disk.power_loss(keep);
-                }
-            } else {
-                crate::note!(sky, "{machine} crashes");
-            }
-        }
+        let disks = [&self.kv, &self.raft];
+        life::end(sky, self.machine(), disks, power_loss);
         self.powered = !power_loss;
         drop(self.process.take());
     }

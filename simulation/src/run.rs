@@ -49,6 +49,8 @@ pub struct Report {
     pub operations: usize,
     /// Operations whose outcome is unknown.
     pub unknown: usize,
+    /// Copies of writes that nobody answered.
+    pub copies: usize,
     /// Timestamps given.
     pub timestamps: u64,
     /// Faults.
@@ -72,12 +74,13 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "seed {}: {} s, {} events, {} operations ({} unknown), {} timestamps, {} faults, trace {:016x}",
+            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, trace {:016x}",
             self.seed,
             self.virtual_ms / 1000,
             self.events,
             self.operations,
             self.unknown,
+            self.copies,
             self.timestamps,
             self.faults,
             self.trace.0
@@ -109,6 +112,7 @@ pub fn run(seed: u64) -> Report {
         events: world.events,
         operations: done,
         unknown: history.operations.len() - done,
+        copies: history.operations.iter().map(|one| one.copies.len()).sum(),
         timestamps: history.timestamps,
         faults: world.faults,
         undecided,
@@ -127,10 +131,10 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 fn phases(world: &mut World, undecided: &mut usize) -> Result<(), String> {
     start(world)?;
     for client in 0..4 {
-        for _ in 0..2 {
-            let work = world.work(client).operations();
-            world.spawn(client, work);
-        }
+        let mut work = world.work(client);
+        world.spawn(client, work.clone().operations());
+        work.reads_only = world.sky.lock().random.chance(300);
+        world.spawn(client, work.operations());
         let stamps = world.work(client).timestamps();
         world.spawn(client, stamps);
     }
@@ -187,9 +191,9 @@ pub fn settle(world: &mut World) -> Result<(), String> {
     for client in [0, 1] {
         let work = world.work(client);
         let reads = async move {
-            let raw = work.connect().await.raw();
+            let session = work.session().await;
             for key in KEYS {
-                work.perform(&raw, key, Kind::Get).await;
+                session.perform(key, Kind::Get).await;
             }
         };
         let done = world.finish(Duration::from_secs(30), reads);

@@ -18,7 +18,7 @@ use crate::random::Random;
 use crate::tasks::Timer;
 use crate::trace::Trace;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,10 +119,8 @@ pub enum StoreEvent {
     ApplyWritten,
     /// Its answers leave.
     ApplyFinished,
-    /// A lease read goes on.
+    /// A read goes on.
     Read(u64),
-    /// A confirmed read is served.
-    Serve(u64),
     /// First regions came from the placement driver.
     Create(Vec<Region>),
     /// Report every region to a new placement driver leader.
@@ -205,6 +203,8 @@ pub struct Sky {
     pub paused: BTreeMap<Machine, u64>,
     /// Machines whose syncs take longer.
     pub slow_disks: BTreeMap<Machine, Duration>,
+    /// Machines whose data engine hangs now and then, for readers and apply.
+    pub slow_data: BTreeSet<Machine>,
     /// The life that a machine is in; replies of earlier ones are lost.
     pub lives: BTreeMap<Machine, u64>,
     /// Machine number of a store id.
@@ -237,6 +237,7 @@ impl Sky {
             clocks: BTreeMap::new(),
             paused: BTreeMap::new(),
             slow_disks: BTreeMap::new(),
+            slow_data: BTreeSet::new(),
             lives: BTreeMap::new(),
             stores: BTreeMap::new(),
             calls: Calls::default(),

@@ -270,6 +270,8 @@ impl World {
             history: self.history.clone(),
             client,
             v2: client % 2 == 1,
+            reads_only: false,
+            repeats: client == 1 || client == 2,
         }
     }
 

@@ -51,6 +51,11 @@ fn a_clock_read_before_the_engine() {
 }
 
 #[test]
+fn an_engine_read_before_the_delegate() {
+    found(Planted::EngineBeforeDelegate, &["not linearizable"]);
+}
+
+#[test]
 fn a_restarted_voter_that_votes() {
     found(
         Planted::RestartedVoterVotes,

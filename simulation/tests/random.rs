@@ -16,7 +16,7 @@ fn number(name: &str) -> Option<u64> {
 fn seeds_keep_every_law() {
     let first = number("SEED").unwrap_or(0);
     let count = number("SEEDS").unwrap_or(if number("SEED").is_some() { 1 } else { 50 });
-    let mut undecided = 0;
+    let (mut undecided, mut copies) = (0, 0);
     for seed in first..first + count {
         let report = run(seed);
         println!("{report}");
@@ -28,7 +28,9 @@ fn seeds_keep_every_law() {
         );
         assert!(report.faults >= 5, "seed {seed} has too few faults");
         undecided += report.undecided;
+        copies += report.copies;
     }
+    assert!(count < 10 || copies > 0, "no write was sent again");
     assert!(
         undecided as u64 <= count / 10,
         "the search gives up on too many keys: {undecided}"

@@ -6,10 +6,12 @@
 //! - at most one store whose readers may use a region's lease, by its own clock, at any real moment;
 //! - an index of a log is applied with the same entry everywhere, over all lives;
 //! - applied positions and epochs never go back within a life;
+//! - placement drivers hold the same at the same applied position, over all lives;
 //! - the map of every placement driver tiles the key space.
 //!
 //! *Next stop*: [`super::linearizable`].
 
+use super::replicas::placement_state;
 use crate::pd::PdHost;
 use crate::sky::{Machine, Shared};
 use crate::store::StoreHost;
@@ -37,6 +39,8 @@ pub struct Laws {
     epochs: BTreeMap<(usize, u64, u64), (u64, u64)>,
     /// Applied position of each placement driver when its map was checked last.
     maps: BTreeMap<usize, u64>,
+    /// Hash of what a placement driver holds, by applied position.
+    states: BTreeMap<u64, u64>,
 }
 
 impl Laws {
@@ -153,7 +157,11 @@ impl Laws {
         }
         let cluster = member.cluster();
         let applied = cluster.applied().0.0;
-        if self.maps.insert(host.number, applied) == Some(applied) || !cluster.is_bootstrapped() {
+        if self.maps.insert(host.number, applied) == Some(applied) {
+            return;
+        }
+        self.same_state(sky, host, applied);
+        if !cluster.is_bootstrapped() {
             return;
         }
         let life = sky.lock().life(host.machine());
@@ -171,6 +179,22 @@ impl Laws {
         if end.is_some() {
             sky.lock()
                 .violated(format!("the map of pd{} has no last region", host.number));
+        }
+    }
+
+    fn same_state(&mut self, sky: &Shared, host: &PdHost, applied: u64) {
+        let pairs = placement_state(host);
+        let words = pairs.iter().flat_map(|(family, key, value)| {
+            let lengths = [u64::from(*family), key.len() as u64, value.len() as u64];
+            lengths.into_iter().chain([hash(key), hash(value)])
+        });
+        let bytes: Vec<u8> = words.flat_map(u64::to_be_bytes).collect();
+        let state = hash(&bytes);
+        if *self.states.entry(applied).or_insert(state) != state {
+            sky.lock().violated(format!(
+                "pd{} holds something else at index {applied} than another member",
+                host.number
+            ));
         }
     }
 

@@ -6,6 +6,13 @@
 //! unplaced one ended, place it next if its answer fits the value, go on; never look twice at the same (placed
 //! operations, value). Operations without outcome may be placed anywhere after their begin, or never.
 //!
+//! *Copies*: a write that was sent several times may take effect several times: once between its begin and its
+//! end, as always, and once more, at any time, for each copy that nobody answered.
+//!
+//! *Shortcuts*, which lose no order: a look whose answer fits and that changes nothing is placed at once. A write
+//! without outcome is placed only where the next operation looks and agrees: anywhere else the next one
+//! overwrites what nobody saw, and the same order without it is as good.
+//!
 //! *Expiry*: judged by the region's clock, which may be ahead or behind by the skew of the stores' clocks; so
 //! from `begun + ttl − 2 × skew` on, a value with a time to live may be gone, for good.
 //!
@@ -58,26 +65,16 @@ pub fn check(operations: &[Operation]) -> Verdict {
 }
 
 /// True: an order exists; false: given up; error: none exists.
-fn check_key(mut operations: Vec<&Operation>) -> Result<bool, String> {
-    let seen: BTreeSet<&Bytes> = operations
-        .iter()
-        .filter_map(|operation| observed(operation))
-        .collect();
-    // A write for ever without outcome whose value nobody ever saw explains nothing: if it was done, it was
-    // replaced before anybody looked.
-    let sighted = operations
-        .iter()
-        .filter(|operation| operation.outcome == Outcome::Exists(true));
-    let sighted = sighted.map(|operation| operation.ended).max().unwrap_or(0);
-    operations.retain(|operation| match (&operation.kind, &operation.outcome) {
-        // It may have been done and have expired unseen: then the value before it is gone.
-        (Kind::Put(_, 1..), Outcome::Unknown) => true,
-        (Kind::Put(value, _) | Kind::Swap(_, Some(value)), Outcome::Unknown) => {
-            seen.contains(value) || operation.begun < sighted
-        }
-        (Kind::Get | Kind::Exists, Outcome::Unknown) => false,
-        _ => true,
+fn check_key(all: Vec<&Operation>) -> Result<bool, String> {
+    let mut operations = all;
+    operations.retain(|operation| {
+        !matches!(
+            (&operation.kind, &operation.outcome),
+            (Kind::Get | Kind::Exists, Outcome::Unknown)
+        )
     });
+    let copies: Vec<Operation> = operations.iter().flat_map(|one| copies(one)).collect();
+    operations.extend(&copies);
     operations.sort_by_key(|operation| operation.begun);
     let mut search = Search {
         placed: vec![0; operations.len().div_ceil(64)],
@@ -90,18 +87,23 @@ fn check_key(mut operations: Vec<&Operation>) -> Result<bool, String> {
         steps: 0,
         best: (usize::MAX, Vec::new()),
     };
-    match search.go(None) {
+    match search.go(None, false) {
         true => Ok(true),
         false if search.steps >= STEPS_MAX => Ok(false),
         false => Err(search.story()),
     }
 }
 
-fn observed(operation: &Operation) -> Option<&Bytes> {
-    match &operation.outcome {
-        Outcome::Value(Some(value)) | Outcome::Swapped(_, Some(value)) => Some(value),
-        _ => None,
-    }
+/// What the copies of a write may do besides its one effect; without outcome that one is the first copy's.
+fn copies(operation: &Operation) -> impl Iterator<Item = Operation> {
+    let own = usize::from(operation.outcome == Outcome::Unknown);
+    operation.copies.iter().skip(own).map(|sent| Operation {
+        begun: *sent,
+        ended: u64::MAX,
+        outcome: Outcome::Unknown,
+        copies: Vec::new(),
+        ..operation.clone()
+    })
 }
 
 struct Search<'a> {
@@ -117,32 +119,49 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Places the rest; `value` is the operation that wrote the present value.
-    fn go(&mut self, value: Option<usize>) -> bool {
+    /// Places the rest; `value` is the operation that wrote the present value. If `unseen`, that one has no
+    /// outcome and the next operation has to look at it.
+    fn go(&mut self, value: Option<usize>, unseen: bool) -> bool {
         if self.left == 0 {
             return true;
         }
         if self.left < self.best.0 {
             self.best = (self.left, self.placed.clone());
         }
-        if self.steps >= STEPS_MAX || !self.visited.insert((self.placed.clone(), value)) {
+        let stop = self.steps >= STEPS_MAX;
+        if stop || (!unseen && !self.visited.insert((self.placed.clone(), value))) {
             return false;
         }
-        for number in self.candidates() {
-            self.steps += 1;
-            let Some(next) = self.place(number, value) else {
-                continue;
-            };
-            let known = usize::from(self.operations[number].outcome != Outcome::Unknown);
-            self.placed[number / 64] |= 1 << (number % 64);
-            self.left -= known;
-            if self.go(next) {
-                return true;
-            }
-            self.placed[number / 64] &= !(1 << (number % 64));
-            self.left += known;
+        let candidates = self.candidates();
+        let plain = |number: &&usize| {
+            let known = self.operations[**number].outcome != Outcome::Unknown;
+            known && self.looks(**number) && self.place(**number, value) == Some(value)
+        };
+        if let Some(number) = candidates.iter().find(plain) {
+            return self.go_on(*number, value);
         }
-        false
+        candidates.into_iter().any(|number| {
+            let next = (!unseen || self.looks(number)).then(|| self.place(number, value));
+            next.flatten().is_some_and(|next| self.go_on(number, next))
+        })
+    }
+
+    /// Places an operation and then the rest, or takes it back.
+    fn go_on(&mut self, number: usize, next: Option<usize>) -> bool {
+        self.steps += 1;
+        let known = usize::from(self.operations[number].outcome != Outcome::Unknown);
+        self.placed[number / 64] |= 1 << (number % 64);
+        self.left -= known;
+        let found = self.go(next, known == 0);
+        self.placed[number / 64] &= !(1 << (number % 64));
+        self.left += known;
+        found
+    }
+
+    /// Whether an operation's answer or effect depends on the value before.
+    fn looks(&self, number: usize) -> bool {
+        let kind = &self.operations[number].kind;
+        !matches!(kind, Kind::Put(..) | Kind::Delete)
     }
 
     /// Operations that may come next: those that began before any unplaced one ended.
@@ -251,6 +270,7 @@ mod tests {
             begun,
             ended,
             outcome,
+            copies: Vec::new(),
         }
     }
 
@@ -388,5 +408,123 @@ mod tests {
         };
         assert_eq!(check(&lost(4)), Verdict::Linearizable);
         assert!(matches!(check(&lost(0)), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn a_copy_may_undo_a_newer_write_once() {
+        let mut repeated = put(1, 20, "a");
+        repeated.copies = vec![2];
+        let story = |repeated: Operation, last| {
+            [
+                repeated,
+                put(21, 22, "b"),
+                get(23, 24, Some("b")),
+                get(25, 26, Some("a")),
+                put(27, 28, "c"),
+                get(29, 30, Some(last)),
+            ]
+        };
+        assert_eq!(check(&story(repeated.clone(), "c")), Verdict::Linearizable);
+        // Another time needs another copy.
+        assert!(matches!(
+            check(&story(repeated.clone(), "a")),
+            Verdict::Broken(_)
+        ));
+        repeated.copies.push(10);
+        assert_eq!(check(&story(repeated.clone(), "a")), Verdict::Linearizable);
+        repeated.copies.clear();
+        assert!(matches!(check(&story(repeated, "c")), Verdict::Broken(_)));
+    }
+
+    #[test]
+    fn a_repeated_write_without_outcome_has_as_many_effects_as_copies() {
+        let mut repeated = unknown(put(1, 2, "a"));
+        let story = |repeated: Operation| {
+            [
+                repeated,
+                get(3, 4, Some("a")),
+                put(5, 6, "b"),
+                get(7, 8, Some("a")),
+            ]
+        };
+        repeated.copies = vec![1];
+        assert!(matches!(
+            check(&story(repeated.clone())),
+            Verdict::Broken(_)
+        ));
+        repeated.copies = vec![1, 2];
+        assert_eq!(check(&story(repeated)), Verdict::Linearizable);
+    }
+
+    /// Every history of a few operations is judged as a search through all orders judges it.
+    #[test]
+    fn shortcuts_lose_no_order() {
+        let mut random = crate::random::Random::new(1);
+        let mut verdicts = [0, 0];
+        for _ in 0..30_000 {
+            let operations = random_history(&mut random);
+            let expected = any_order(&operations, &mut vec![false; operations.len()], None);
+            let found = check(&operations) == Verdict::Linearizable;
+            assert_eq!(found, expected, "{operations:#?}");
+            verdicts[usize::from(found)] += 1;
+        }
+        assert!(verdicts.iter().all(|count| *count > 3000), "{verdicts:?}");
+    }
+
+    fn random_history(random: &mut crate::random::Random) -> Vec<Operation> {
+        const VALUES: [&str; 3] = ["a", "b", "c"];
+        let bytes = |value: &'static str| Bytes::from_static(value.as_bytes());
+        let one = |random: &mut crate::random::Random| {
+            let begun = random.below(12);
+            let ended = begun + 1 + random.below(5);
+            let some = |random: &mut crate::random::Random| {
+                random.chance(700).then(|| bytes(random.pick(&VALUES)))
+            };
+            let (kind, outcome) = match random.below(6) {
+                0..=1 => (Kind::Get, Outcome::Value(some(random))),
+                2..=3 => (Kind::Put(bytes(random.pick(&VALUES)), 0), Outcome::Done),
+                4 => (Kind::Delete, Outcome::Done),
+                _ => {
+                    let (expected, new) = (some(random), some(random));
+                    let outcome = Outcome::Swapped(true, expected.clone());
+                    (Kind::Swap(expected, new), outcome)
+                }
+            };
+            let lost = kind != Kind::Get && random.chance(400);
+            let operation = operation(begun, ended, kind, outcome);
+            if lost { unknown(operation) } else { operation }
+        };
+        let count = random.between(3, 8);
+        (0..count).map(|_| one(random)).collect()
+    }
+
+    /// Without any cleverness: whether the operations not yet `done` can follow `value`.
+    fn any_order(operations: &[Operation], done: &mut Vec<bool>, value: Option<Bytes>) -> bool {
+        let open = |number: usize| operations[number].outcome != Outcome::Unknown;
+        let left: Vec<_> = (0..done.len()).filter(|number| !done[*number]).collect();
+        if !left.iter().any(|number| open(*number)) {
+            return true;
+        }
+        left.iter().any(|number| {
+            let operation = &operations[*number];
+            if left
+                .iter()
+                .any(|other| operations[*other].ended < operation.begun)
+            {
+                return false;
+            }
+            let next = match (&operation.kind, &operation.outcome) {
+                (Kind::Get, Outcome::Value(found)) if *found != value => return false,
+                (Kind::Swap(expected, _), _) if *expected != value => return false,
+                (Kind::Put(new, _), _) => Some(new.clone()),
+                (Kind::Swap(_, new), _) => new.clone(),
+                (Kind::Delete, _) => None,
+                _ => value.clone(),
+            };
+            done[*number] = true;
+            let found = any_order(operations, done, next);
+            done[*number] = false;
+            found
+        })
     }
 }

@@ -1,19 +1,24 @@
-//! After the quiet phase all replicas of a region hold the same.
+//! After the quiet phase all replicas of a region hold the same, and so do all placement drivers.
 //!
-//! *Place*: [`crate::run`] waits for [`differences`] to vanish, and fails the seed if they do not.
+//! *Place*: [`crate::run`] waits for [`differences`] to vanish, and fails the seed if they do not. [`super::laws`]
+//! compares placement drivers at every position that they apply.
 //!
 //! *Next stop*: [`crate::run`].
 
+use crate::pd::PdHost;
 use crate::world::World;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use yadkv_engine::{Direction, Engine};
+use yadkv_engine::{Direction, Engine, Family};
+use yadkv_placement_core::FAMILIES;
 use yadkv_proto::key::KeyRange;
 use yadkv_storage_core::apply::Applied;
 use yadkv_storage_core::layout::{RAW, RAW2};
 
 /// What a replica holds.
-type Content = (Applied, Vec<(bool, Vec<u8>, Vec<u8>)>);
+type Content = (Applied, Vec<Pair>);
+/// A family, a key, a value.
+type Pair = (u8, Vec<u8>, Vec<u8>);
 
 /// The regions whose replicas differ, lag, or have no leader, in words; none when all agree.
 pub fn differences(world: &World) -> Vec<String> {
@@ -58,24 +63,47 @@ pub fn differences(world: &World) -> Vec<String> {
             ));
         }
     }
+    complaints.extend(placement_differences(world));
     complaints
 }
 
-fn content(kv: &dyn Engine, range: &KeyRange) -> Vec<(bool, Vec<u8>, Vec<u8>)> {
-    let snapshot = kv.snapshot();
+/// Placement drivers that differ from the first one; the applied position is part of what they hold.
+fn placement_differences(world: &World) -> Vec<String> {
+    let Some((first, rest)) = world.pds.split_first() else {
+        return Vec::new();
+    };
+    let held = placement_state(first);
+    let other = |host: &&PdHost| placement_state(host) != held;
+    rest.iter()
+        .filter(other)
+        .map(|host| format!("pd{} and pd{} differ", first.number, host.number))
+        .collect()
+}
+
+/// Everything that a placement driver replicates: all of its engine.
+pub fn placement_state(host: &PdHost) -> Vec<Pair> {
     let mut pairs = Vec::new();
-    for (second, family) in [(false, RAW), (true, RAW2)] {
-        let scanned = snapshot.scan(
-            family,
-            &range.start,
-            &range.end,
-            Direction::Forward,
-            &mut |key, value| {
-                pairs.push((second, key.to_vec(), value.to_vec()));
-                ControlFlow::Continue(())
-            },
-        );
-        scanned.expect("memory engines fail only when told to");
+    for family in 0..FAMILIES.len() as u8 {
+        scan(&host.kv, Family(family), (&[], &[]), &mut pairs);
     }
     pairs
+}
+
+fn content(kv: &dyn Engine, range: &KeyRange) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for family in [RAW, RAW2] {
+        scan(kv, family, (&range.start, &range.end), &mut pairs);
+    }
+    pairs
+}
+
+fn scan(kv: &dyn Engine, family: Family, (start, end): (&[u8], &[u8]), pairs: &mut Vec<Pair>) {
+    let mut visit = |key: &[u8], value: &[u8]| {
+        pairs.push((family.0, key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    };
+    let scanned = kv
+        .snapshot()
+        .scan(family, start, end, Direction::Forward, &mut visit);
+    scanned.expect("memory engines fail only when told to");
 }

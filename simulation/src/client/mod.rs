@@ -1,6 +1,7 @@
 //! SDK clients in the simulation: their runtime, and the work they do.
 //!
-//! *Next stop*: [`runtime`], then [`work`].
+//! *Next stop*: [`work`].
 
 pub mod runtime;
+pub mod session;
 pub mod work;

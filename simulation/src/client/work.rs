@@ -1,16 +1,18 @@
-//! What simulated clients do: random operations on few keys, and timestamps, all written into the history.
+//! What simulated clients do: random operations on few keys, and timestamps.
 //!
-//! *Place*: [`crate::run`] and the scenarios start it; it calls the SDK.
+//! *Place*: [`crate::run`] and the scenarios start it; it calls [`super::session`].
 //!
-//! *Life of an operation*: chosen → noted with its begin → the SDK answers → noted with its end; "unavailable"
-//! means that it was not done and is left out; an unknown outcome stays open for ever.
+//! *Kinds of clients*: by number, V1 or V2, quick to ask elsewhere or patient, repeating lost writes or not; some
+//! workers only read.
 //!
 //! *Invariants*: every written value is new; a compare-and-swap expects only what was read before.
 //!
-//! *Next stop*: [`crate::check::linearizable`].
+//! *Next stop*: [`super::session`].
 
 use super::runtime::SimulatedRuntime;
-use crate::history::{History, Key, Kind, Operation, Outcome};
+use super::session::{Scan, Session};
+use crate::history::{History, Kind};
+use crate::random::Random;
 use crate::sky::{Machine, Shared};
 use crate::store::companion::MEMBERS;
 use crate::tasks::sleep;
@@ -19,10 +21,13 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use yadkv_client::{Api, Client, Error, Options, RawClient};
+use yadkv_client::{Api, Client, Error, Options, ScanOptions};
 
 /// Keys of each space: few, so that clients meet.
 pub const KEYS: [&str; 6] = ["b", "q", "a", "h", "i", "p"];
+
+/// Borders of scans; empty is infinity.
+const BORDERS: [&str; 5] = ["", "b", "h", "m", "p"];
 
 /// A worker of a client.
 #[derive(Clone)]
@@ -35,6 +40,19 @@ pub struct Work {
     pub client: usize,
     /// Whether it speaks API V2.
     pub v2: bool,
+    /// Whether it only reads: nothing but a failed read then sends it to another store.
+    pub reads_only: bool,
+    /// Whether it sends a put or delete again that got no answer.
+    pub repeats: bool,
+}
+
+/// What to do next.
+enum Call {
+    One(&'static str, Kind),
+    BatchGet(Vec<&'static str>),
+    BatchPut(Vec<&'static str>),
+    BatchDelete(Vec<&'static str>),
+    Scan(Scan),
 }
 
 impl Work {
@@ -42,24 +60,28 @@ impl Work {
         Machine::Client(self.client)
     }
 
-    /// Connects, as often as it takes.
-    pub async fn connect(&self) -> Client {
+    pub(super) fn runtime(&self) -> SimulatedRuntime {
+        SimulatedRuntime {
+            sky: self.sky.clone(),
+            machine: self.machine(),
+            copies: None,
+        }
+    }
+
+    pub(super) async fn connect(&self, runtime: impl Fn() -> SimulatedRuntime) -> Client {
         let options = Options {
             api: if self.v2 { Api::default() } else { Api::V1 },
             timeout: Duration::from_secs(6),
             // Some wait for a slow answer, some have long gone to the next leader.
             attempt_timeout: Duration::from_millis(if self.client < 2 { 500 } else { 3000 }),
-            // A lost copy of a repeated write may undo a newer one, which no single operation explains.
-            repeat_lost_writes: false,
+            repeat_lost_writes: self.repeats,
             ..Options::default()
         };
         loop {
-            let runtime = Arc::new(SimulatedRuntime {
-                sky: self.sky.clone(),
-                machine: self.machine(),
-            });
             let endpoints = (0..MEMBERS).map(|number| Machine::Pd(number).address());
-            match Client::connect_with(runtime, endpoints, options.clone()).await {
+            let connected =
+                Client::connect_with(Arc::new(runtime()), endpoints, options.clone()).await;
+            match connected {
                 Ok(client) => return client,
                 Err(_) => self.sleep(100).await,
             }
@@ -72,12 +94,17 @@ impl Work {
 
     /// Random operations until the history says stop.
     pub async fn operations(self) {
-        let raw = self.connect().await.raw();
+        let session = self.session().await;
         let mut known: BTreeMap<&str, Option<Bytes>> = BTreeMap::new();
         while !self.history.lock().stop {
-            let (key, kind, pause) = self.choose(&known);
-            if let Some(found) = self.perform(&raw, key, kind).await {
-                known.insert(key, found);
+            let (call, pause) = self.choose(&known);
+            match call {
+                Call::One(key, kind) => {
+                    if let Some(found) = session.perform(key, kind).await {
+                        known.insert(key, found);
+                    }
+                }
+                call => many(&session, call).await,
             }
             self.sleep(pause).await;
         }
@@ -86,7 +113,7 @@ impl Work {
 
     /// Timestamps until the history says stop.
     pub async fn timestamps(self) {
-        let client = self.connect().await;
+        let client = self.connect(|| self.runtime()).await;
         while !self.history.lock().stop {
             let floor = self.history.lock().floor();
             match client.timestamp().await {
@@ -107,7 +134,7 @@ impl Work {
         self.history.lock().working -= 1;
     }
 
-    fn choose(&self, known: &BTreeMap<&str, Option<Bytes>>) -> (&'static str, Kind, u64) {
+    fn choose(&self, known: &BTreeMap<&str, Option<Bytes>>) -> (Call, u64) {
         let mut sky = self.sky.lock();
         // Half of the work meets on two keys.
         let keys = if sky.random.chance(500) {
@@ -116,108 +143,50 @@ impl Work {
             &KEYS[..]
         };
         let key = sky.random.pick(keys);
-        let mut history = self.history.lock();
-        let kind = match sky.random.below(100) {
-            0..=39 => Kind::Get,
-            40..=44 => Kind::Exists,
-            45..=69 => Kind::Put(history.value(), 0),
-            70..=74 => {
+        let several = |random: &mut Random| -> Vec<&'static str> {
+            KEYS.into_iter().filter(|_| random.chance(400)).collect()
+        };
+        let value = || self.history.lock().value();
+        let found = || known.get(key).cloned().flatten();
+        let call = match sky.random.below(if self.reads_only { 46 } else { 100 }) {
+            0..=31 => Call::One(key, Kind::Get),
+            32..=36 => Call::One(key, Kind::Exists),
+            37..=40 => Call::BatchGet(several(&mut sky.random)),
+            41..=45 => Call::Scan(scan(&mut sky.random)),
+            46..=67 => Call::One(key, Kind::Put(value(), 0)),
+            68..=71 => {
                 let ttl = sky.random.pick(&[1, 4, 8, 12]);
-                Kind::Put(history.value(), ttl)
+                Call::One(key, Kind::Put(value(), ttl))
             }
-            75..=82 => Kind::Delete,
-            83..=86 => Kind::Swap(
-                Some(known.get(key).cloned().flatten().unwrap_or_default()),
-                None,
-            ),
-            _ => Kind::Swap(known.get(key).cloned().flatten(), Some(history.value())),
+            72..=77 => Call::One(key, Kind::Delete),
+            78..=81 => Call::BatchPut(several(&mut sky.random)),
+            82 => Call::BatchDelete(several(&mut sky.random)),
+            83..=86 => Call::One(key, Kind::Swap(Some(found().unwrap_or_default()), None)),
+            _ => Call::One(key, Kind::Swap(found(), Some(value()))),
         };
-        (key, kind, sky.random.between(1, 60))
+        (call, sky.random.between(1, 60))
     }
+}
 
-    /// One operation; what it found at the key, if it looked.
-    pub async fn perform(
-        &self,
-        raw: &RawClient,
-        key: &'static str,
-        kind: Kind,
-    ) -> Option<Option<Bytes>> {
-        let number = self.begin((self.v2, Bytes::from_static(key.as_bytes())), kind.clone());
-        let outcome = match kind {
-            Kind::Get => raw.get(key).await.map(Outcome::Value),
-            Kind::Exists => raw.ttl(key).await.map(|ttl| Outcome::Exists(ttl.is_some())),
-            Kind::Put(value, 0) => raw.put(key, value).await.map(|()| Outcome::Done),
-            Kind::Put(value, ttl) => {
-                let ttl = Duration::from_secs(ttl);
-                raw.put_with_ttl(key, value, ttl)
-                    .await
-                    .map(|()| Outcome::Done)
-            }
-            Kind::Delete => raw.delete(key).await.map(|()| Outcome::Done),
-            Kind::Swap(expected, Some(new)) => {
-                let swap = raw.compare_and_swap(key, expected, new).await;
-                swap.map(|swap| Outcome::Swapped(swap.swapped, swap.previous))
-            }
-            Kind::Swap(expected, None) => {
-                let swap = raw
-                    .compare_and_delete(key, expected.unwrap_or_default())
-                    .await;
-                swap.map(|swap| Outcome::Swapped(swap.swapped, swap.previous))
-            }
-        };
-        self.end(number, outcome)
+async fn many(session: &Session, call: Call) {
+    match call {
+        Call::One(key, kind) => drop(session.perform(key, kind).await),
+        Call::BatchGet(keys) => session.batch_get(&keys).await,
+        Call::BatchPut(keys) => session.batch_put(&keys).await,
+        Call::BatchDelete(keys) => session.batch_delete(&keys).await,
+        Call::Scan(scan) => session.scan(scan).await,
     }
+}
 
-    fn begin(&self, key: Key, kind: Kind) -> usize {
-        let mut sky = self.sky.lock();
-        let now = sky.now;
-        crate::note!(sky, "client{} {key:?} {kind:?}", self.client);
-        let operation = Operation {
-            client: self.client,
-            key,
-            kind,
-            begun: now,
-            ended: u64::MAX,
-            outcome: Outcome::Unknown,
-        };
-        let mut history = self.history.lock();
-        history.operations.push(operation);
-        history.operations.len() - 1
-    }
-
-    fn end(&self, number: usize, outcome: Result<Outcome, Error>) -> Option<Option<Bytes>> {
-        let mut sky = self.sky.lock();
-        let now = sky.now;
-        let mut history = self.history.lock();
-        let operation = &mut history.operations[number];
-        crate::note!(
-            sky,
-            "client{} {:?} {:?} = {outcome:?}",
-            self.client,
-            operation.key,
-            operation.kind
-        );
-        match outcome {
-            Ok(outcome) => {
-                operation.ended = now;
-                operation.outcome = outcome;
-                match &operation.outcome {
-                    Outcome::Value(found) | Outcome::Swapped(_, found) => Some(found.clone()),
-                    _ => None,
-                }
-            }
-            Err(Error::OutcomeUnknown { .. }) => None,
-            Err(Error::Unavailable { .. }) => {
-                // Not done: as if it had never been called.
-                operation.kind = Kind::Get;
-                operation.outcome = Outcome::Unknown;
-                history.failed += 1;
-                None
-            }
-            Err(error) => {
-                sky.violated(format!("client{}: {error}", self.client));
-                None
-            }
-        }
+fn scan(random: &mut Random) -> Scan {
+    let limit = random.chance(500).then(|| random.between(1, 4) as usize);
+    Scan {
+        start: random.pick(&BORDERS),
+        end: random.pick(&BORDERS),
+        options: ScanOptions {
+            limit,
+            reverse: random.chance(400),
+            keys_only: random.chance(200),
+        },
     }
 }

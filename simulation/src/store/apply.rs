@@ -44,10 +44,11 @@ impl StoreHost {
     fn apply_soon(&self, sky: &Shared, event: StoreEvent) {
         let mut sky = sky.lock();
         // Now and then apply falls behind: readers must notice.
-        let delay = if sky.random.chance(5) {
-            sky.random.millis(20, 400)
-        } else {
-            sky.random.micros(10, 150)
+        let slow = sky.slow_data.contains(&self.machine());
+        let delay = match sky.random.below(1000) {
+            0..100 if slow => sky.random.millis(500, 2500),
+            0..5 => sky.random.millis(20, 400),
+            _ => sky.random.micros(10, 150),
         };
         self.later(&mut sky, delay, event);
     }

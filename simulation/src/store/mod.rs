@@ -22,6 +22,7 @@ pub mod read;
 pub mod worker;
 
 use crate::check::laws::Laws;
+use crate::life;
 use crate::sky::{Answer, Event, Machine, Message, Shared, Sky, StoreEvent};
 use futures::channel::mpsc;
 use read::Job;
@@ -39,7 +40,7 @@ use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
 use yadkv_proto::time::Now;
 use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::config::Config;
-use yadkv_storage_core::front::{Front, Next};
+use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
 use yadkv_storage_core::store::message::Input;
@@ -123,17 +124,9 @@ impl StoreHost {
 
     /// Starts a process.
     pub fn boot(&mut self, sky: &Shared) {
-        self.kv.restart();
-        self.raft.restart();
         self.powered = true;
         let machine = self.machine();
-        let life = {
-            let mut sky = sky.lock();
-            let life = sky.life(machine) + 1;
-            sky.lives.insert(machine, life);
-            crate::note!(sky, "{machine} boots, life {life}");
-            life
-        };
+        let life = life::begin(sky, machine, [&self.kv, &self.raft]);
         self.process = Some(Process {
             life,
             running: None,
@@ -144,33 +137,8 @@ impl StoreHost {
 
     /// Ends the process; with a power loss the disks lose what chance decides.
     pub fn kill(&mut self, sky: &Shared, power_loss: bool) {
-        let machine = self.machine();
-        {
-            let mut sky = sky.lock();
-            let life = sky.life(machine) + 1;
-            sky.lives.insert(machine, life);
-            let open = sky.calls.at(machine);
-            for call in open.into_iter().filter(|_| !power_loss) {
-                sky.answer(
-                    machine,
-                    call,
-                    Answer::Failed(CallError::Lost("connection reset".into())),
-                );
-            }
-            if power_loss {
-                for disk in [&self.kv, &self.raft] {
-                    let keep = sky.random.below(disk.unsynced() as u64 + 1) as usize;
-                    crate::note!(
-                        sky,
-                        "{machine} loses power: {keep} of {} unsynced batches survive",
-                        disk.unsynced()
-                    );
-                    disk.power_loss(keep);
-                }
-            } else {
-                crate::note!(sky, "{machine} crashes");
-            }
-        }
+        let disks = [&self.kv, &self.raft];
+        life::end(sky, self.machine(), disks, power_loss);
         self.powered = !power_loss;
         // Dropped without the lock: replies of this life look at it.
         drop(self.process.take());
@@ -195,7 +163,6 @@ impl StoreHost {
             StoreEvent::ApplyWritten => self.write_data(sky),
             StoreEvent::ApplyFinished => self.finish(sky),
             StoreEvent::Read(job) => self.read_on(sky, job),
-            StoreEvent::Serve(job) => self.serve(job),
             StoreEvent::Create(regions) => self.broadcast(sky, || Input::Create(regions.clone())),
             StoreEvent::ReportAll => self.broadcast(sky, || Input::ReportAll),
             StoreEvent::Transfer(region, to) => {
@@ -318,15 +285,7 @@ impl StoreHost {
                 sky.answer(machine, call, Answer::Store(Box::new(response)));
             }
         });
-        let now = sky.lock().clock(machine);
-        let Some(running) = self.running() else {
-            return;
-        };
-        match running.front.submit(request, reply, now) {
-            Next::Answered => {}
-            Next::Send(region, input) => self.input(sky, region, input),
-            Next::Read(read, task) => self.begin_read(sky, read, task),
-        }
+        self.admit(sky, request, reply);
     }
 
     /// The loops' possessions, once the regions are open.

@@ -11,13 +11,19 @@
 use super::StoreHost;
 use crate::planted::{self, Planted};
 use crate::sky::{Machine, Shared, Sky, StoreEvent};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
-use yadkv_proto::api::StoreResponse;
+use yadkv_engine::Engine;
+use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
 use yadkv_storage_core::front;
+use yadkv_storage_core::front::Next;
 use yadkv_storage_core::read::{ConfirmedRead, LeaseRead};
+use yadkv_storage_core::respond::{Reply, Responder};
 use yadkv_storage_core::store::message::{Input, ReadTask};
+use yadkv_storage_core::view::RegionView;
 
 /// A read under way.
 #[allow(clippy::large_enum_variant, reason = "few at a time")]
@@ -26,6 +32,10 @@ pub enum Job {
     Lease(Box<Lease>),
     /// Through ReadIndex.
     Confirmed(ConfirmedRead),
+    /// Planted: the engine comes first, whatever will be decided.
+    Early(StoreRequest, Reply),
+    /// Likewise, with what the engine held.
+    Decide(StoreRequest, Reply, Option<StoreResponse>),
 }
 
 /// A lease read between two steps.
@@ -37,14 +47,46 @@ pub struct Lease {
 }
 
 impl StoreHost {
-    pub(super) fn begin_read(&mut self, sky: &Shared, read: LeaseRead, task: ReadTask) {
-        let job = Job::Lease(Box::new(Lease {
-            read,
-            task,
-            response: None,
-            clock: None,
-        }));
-        self.keep(sky, job);
+    /// Takes a request in; with a planted mistake reads go their own way.
+    pub(super) fn admit(&mut self, sky: &Shared, request: StoreRequest, reply: Reply) {
+        let read = matches!(
+            request,
+            StoreRequest::RawGet(_)
+                | StoreRequest::RawBatchGet(_)
+                | StoreRequest::RawGetKeyTtl(_)
+                | StoreRequest::RawScan(_)
+        );
+        if read && planted::is(Planted::EngineBeforeDelegate) {
+            self.keep(sky, Job::Early(request, reply));
+        } else {
+            self.decide(sky, request, reply, None);
+        }
+    }
+
+    fn decide(
+        &mut self,
+        sky: &Shared,
+        request: StoreRequest,
+        reply: Reply,
+        response: Option<StoreResponse>,
+    ) {
+        let now = sky.lock().clock(self.machine());
+        let Some(running) = self.running() else {
+            return;
+        };
+        match running.front.submit(request, reply, now) {
+            Next::Answered => {}
+            Next::Send(region, input) => self.input(sky, region, input),
+            Next::Read(read, task) => {
+                let lease = Lease {
+                    read,
+                    task,
+                    response,
+                    clock: None,
+                };
+                self.keep(sky, Job::Lease(Box::new(lease)));
+            }
+        }
     }
 
     pub(super) fn serve_later(&mut self, sky: &Shared, read: ConfirmedRead) {
@@ -56,75 +98,87 @@ impl StoreHost {
             let mut sky = sky.lock();
             (sky.id(), pause(&mut sky, self.machine()))
         };
-        let event = match &job {
-            Job::Lease(_) => StoreEvent::Read(id),
-            Job::Confirmed(_) => StoreEvent::Serve(id),
-        };
         if let Some(running) = self.running() {
             running.jobs.insert(id, job);
-            self.later(&mut sky.lock(), delay, event);
+            self.later(&mut sky.lock(), delay, StoreEvent::Read(id));
         }
     }
 
-    /// The next step of a lease read.
+    /// The next step of a read.
     pub(super) fn read_on(&mut self, sky: &Shared, id: u64) {
-        let (now, delay) = {
-            let mut sky = sky.lock();
-            (sky.moment(self.machine()), pause(&mut sky, self.machine()))
-        };
         let disk = self.kv.clone();
         let Some(running) = self.running() else {
             return;
         };
-        let Some(Job::Lease(mut job)) = running.jobs.remove(&id) else {
-            return;
-        };
-        let clock_first = planted::is(Planted::ClockBeforeEngine);
-        let clock_due = job.clock.is_none() && (clock_first || job.response.is_some());
-        if clock_due {
-            job.clock = Some(now);
-        } else if job.response.is_none() {
-            let kind = job.task.responder.kind();
-            job.response = Some(job.read.evaluate(&disk, kind, &job.task.request));
+        match running.jobs.remove(&id) {
+            Some(Job::Lease(lease)) => self.lease_on(sky, lease),
+            Some(Job::Confirmed(read)) => read.serve(&disk),
+            Some(Job::Early(request, reply)) => {
+                let view = running.directory.get(region_of(&request));
+                let response = view.and_then(|view| look(view, &disk, &request));
+                self.keep(sky, Job::Decide(request, reply, response));
+            }
+            Some(Job::Decide(request, reply, response)) => {
+                self.decide(sky, request, reply, response);
+            }
+            None => {}
         }
-        let Lease {
-            response: Some(_),
-            clock: Some(clock),
-            ..
-        } = &*job
-        else {
-            running.jobs.insert(id, Job::Lease(job));
-            return self.later(&mut sky.lock(), delay, StoreEvent::Read(id));
+    }
+
+    fn lease_on(&mut self, sky: &Shared, mut lease: Box<Lease>) {
+        let region = region_of(&lease.task.request);
+        let Some(clock) = lease.clock else {
+            if lease.response.is_none() {
+                let kind = lease.task.responder.kind();
+                let response = lease.read.evaluate(&self.kv, kind, &lease.task.request);
+                lease.response = Some(response);
+            } else if planted::is(Planted::ClockBeforeEngine) {
+                lease.clock = self.last_round(region);
+            } else {
+                lease.clock = Some(sky.lock().moment(self.machine()));
+            }
+            return self.keep(sky, Job::Lease(lease));
         };
-        // The clock was read in an event of its own: whatever came in between is judged by `confirm`.
-        let confirmed = job.read.confirm(*clock);
-        let Lease { task, response, .. } = *job;
+        let confirmed = lease.read.confirm(clock);
+        let Lease { task, response, .. } = *lease;
         match response {
             Some(response) if confirmed => task.responder.answer(response),
-            _ => {
-                let region =
-                    front::describe(&task.request).map_or(0, |(_, context)| context.region_id);
-                self.input(sky, RegionId(region), Input::Read(task));
-            }
-        }
-    }
-
-    pub(super) fn serve(&mut self, id: u64) {
-        let disk = self.kv.clone();
-        let Some(running) = self.running() else {
-            return;
-        };
-        if let Some(Job::Confirmed(read)) = running.jobs.remove(&id) {
-            read.serve(&disk);
+            _ => self.input(sky, region, Input::Read(task)),
         }
     }
 }
 
+fn region_of(request: &StoreRequest) -> RegionId {
+    RegionId(front::describe(request).map_or(0, |(_, context)| context.region_id))
+}
+
+/// What the engine holds now, asked without any right to answer it.
+fn look(
+    view: Arc<RegionView>,
+    engine: &dyn Engine,
+    request: &StoreRequest,
+) -> Option<StoreResponse> {
+    let (kind, _) = front::describe(request)?;
+    let slot = Arc::new(Mutex::new(None));
+    let fill = slot.clone();
+    let read = ConfirmedRead {
+        view,
+        office: None,
+        request: request.clone(),
+        responder: Responder::new(
+            kind,
+            Box::new(move |response| *fill.lock() = Some(response)),
+        ),
+    };
+    read.serve(engine);
+    slot.lock().take()
+}
+
 /// Time between two steps of a read: a thread may lose the processor, or wait for a slow disk.
 fn pause(sky: &mut Sky, machine: Machine) -> Duration {
-    let stalls = sky.slow_disks.contains_key(&machine) && sky.random.chance(600);
+    let hangs = sky.slow_data.contains(&machine) && sky.random.chance(500);
     match sky.random.below(100) {
-        _ if stalls => sky.random.millis(700, 2700),
+        _ if hangs => sky.random.millis(50, 2500),
         0..=1 => sky.random.millis(200, 1500),
         2..=5 => sky.random.millis(1, 50),
         _ => sky.random.micros(5, 100),

@@ -38,6 +38,8 @@ pub struct WorkerHost {
     mailbox: BTreeMap<RegionId, Applied>,
     doing: Doing,
     next_tick: Moment,
+    /// When the last round began.
+    last_round: Moment,
 }
 
 enum Doing {
@@ -59,6 +61,7 @@ impl WorkerHost {
             mailbox: BTreeMap::new(),
             doing: Doing::Nothing,
             next_tick: now.after(TICK),
+            last_round: now,
         }
     }
 }
@@ -75,6 +78,12 @@ impl StoreHost {
             worker.inbox.push_back(input);
             self.wake(sky, number);
         }
+    }
+
+    /// When the worker that owns a region began its last round: what a cached clock would say.
+    pub(super) fn last_round(&mut self, region: RegionId) -> Option<Moment> {
+        let number = Shard::owner(region, self.workers) as usize;
+        Some(self.worker(number)?.last_round)
     }
 
     /// Gives an input to every worker.
@@ -123,6 +132,7 @@ impl StoreHost {
         let Some(host) = self.worker(number) else {
             return;
         };
+        host.last_round = now.moment;
         let failed = "memory engines fail only when told to";
         for input in host.inbox.drain(..host.inbox.len().min(DRAIN_MAX)) {
             host.worker.handle(input, now).expect(failed);

@@ -27,7 +27,7 @@ use crate::view::{Delegate, RegionView, check_store};
 use std::sync::Arc;
 use yadkv_engine::Engine;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
-use yadkv_proto::id::StoreId;
+use yadkv_proto::id::{StoreId, Term};
 use yadkv_proto::kvrpcpb::{Context, ScanLockResponse};
 use yadkv_proto::time::Moment;
 
@@ -91,6 +91,8 @@ impl LeaseRead {
 pub struct ConfirmedRead {
     /// The replica that serves it.
     pub view: Arc<RegionView>,
+    /// Term in which this replica has to lead still when it was read; `None` for a read of any replica.
+    pub office: Option<Term>,
     /// What to read.
     pub request: StoreRequest,
     /// Who waits.
@@ -98,7 +100,10 @@ pub struct ConfirmedRead {
 }
 
 impl ConfirmedRead {
-    /// Reads and answers.
+    /// Reads and answers, or refuses if another replica may lead by now.
+    ///
+    /// A deposed leader may apply what the next one has committed but not applied. Shown here, it would be missing
+    /// from a lease read there, later.
     pub fn serve(self, engine: &dyn Engine) {
         let clock_ms = self.view.clock_ms();
         let response = evaluate(
@@ -108,6 +113,10 @@ impl ConfirmedRead {
             self.responder.kind(),
             &self.request,
         );
+        if self.office.is_some_and(|term| !self.view.leads(term)) {
+            let refused = refusal::not_leader(self.view.id(), self.view.leader());
+            return self.responder.refuse(refused);
+        }
         self.responder.answer(response);
     }
 }
@@ -175,4 +184,50 @@ pub fn policy(
         return Ok(Policy::ReadIndex);
     }
     Ok(LeaseRead::begin(view).map_or(Policy::ReadIndex, Policy::Lease))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use yadkv_engine::memory::Memory;
+    use yadkv_proto::kvrpcpb::RawGetRequest;
+    use yadkv_proto::metapb::{Peer, Region};
+
+    /// What a read confirmed in term 7 answers when it is served.
+    fn served(view: &Arc<RegionView>, office: Option<Term>) -> StoreResponse {
+        let slot = Arc::new(Mutex::new(None));
+        let fill = slot.clone();
+        let read = ConfirmedRead {
+            view: view.clone(),
+            office,
+            request: RawGetRequest::default().into(),
+            responder: Responder::new(
+                Kind::RawGet,
+                Box::new(move |response| *fill.lock().unwrap() = Some(response)),
+            ),
+        };
+        read.serve(&Memory::new(crate::layout::FAMILIES.len()));
+        slot.lock().unwrap().take().unwrap()
+    }
+
+    fn is_not_leader(response: &StoreResponse) -> bool {
+        let StoreResponse::RawGet(response) = response else {
+            return false;
+        };
+        let error = response.region_error.as_ref();
+        error.is_some_and(|error| error.not_leader.is_some())
+    }
+
+    #[test]
+    fn a_confirmed_read_is_served_in_its_term_of_office_only() {
+        let view = Arc::new(RegionView::new(Region::default(), Peer::default(), 0));
+        view.set_office(Term(7));
+        assert!(!is_not_leader(&served(&view, Some(Term(7)))));
+        assert!(is_not_leader(&served(&view, Some(Term(6)))));
+        view.set_office(Term(0));
+        assert!(is_not_leader(&served(&view, Some(Term(7)))));
+        assert!(!is_not_leader(&served(&view, None)));
+    }
 }

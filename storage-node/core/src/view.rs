@@ -5,7 +5,7 @@
 //! *Types to know*: [`Directory`] finds a [`RegionView`] by region id; a published [`Delegate`] is the right
 //! to read under the leader's lease.
 //!
-//! *Invariants*: a view is immutable but for its leader hint, clock and delegate; a changed descriptor is a
+//! *Invariants*: a view is immutable but for its leader hint, office, clock and delegate; a changed descriptor is a
 //! new view. A delegate is published only after an entry of its term was applied, and withdrawn before its
 //! peer lets go of the lease. The clock moves on only after the write that it describes.
 //!
@@ -62,6 +62,8 @@ pub struct RegionView {
     range: KeyRange,
     peer: Peer,
     leader: AtomicU64,
+    /// Term in which this replica leads; 0 while it does not.
+    office: AtomicU64,
     clock_ms: AtomicU64,
     delegate: ArcSwapOption<Delegate>,
 }
@@ -75,6 +77,7 @@ impl RegionView {
             range,
             peer,
             leader: AtomicU64::new(0),
+            office: AtomicU64::new(0),
             clock_ms: AtomicU64::new(clock_ms),
             delegate: ArcSwapOption::empty(),
         }
@@ -127,6 +130,17 @@ impl RegionView {
     /// Notes the leader; 0 is unknown.
     pub fn set_leader(&self, peer_id: u64) {
         self.leader.store(peer_id, Ordering::Relaxed);
+    }
+
+    /// Whether this replica leads in `term`, and has applied nothing of a later one.
+    pub fn leads(&self, term: Term) -> bool {
+        self.office.load(Ordering::SeqCst) == term.0
+    }
+
+    /// Notes the term in which this replica leads, or (0) that it does not: before an entry of another leader is
+    /// handed over to apply.
+    pub fn set_office(&self, term: Term) {
+        self.office.store(term.0, Ordering::SeqCst);
     }
 
     /// The published delegate.

@@ -2,9 +2,14 @@
 //!
 //! *Life of a read*: `read` → waits for the round → all reads of one round share one ReadIndex token → the
 //! token comes back with an index → that index is applied here → served. A lost token (leadership moved)
-//! sends its reads round again.
+//! sends its reads round again. When this replica stops leading, reads that did not ask for any replica are taken
+//! in anew: refused, or parked.
 //!
 //! *Invariants*: the token is taken after the read came in, so the index covers every write answered before.
+//! Without `replica_read` a read is served by the leader alone, also if it lost office meanwhile.
+//!
+//! A read with `replica_read` may show what the leader has committed and not applied yet; a later read of the leader
+//! under its lease may then not show it. Reads of one kind never go back.
 //!
 //! *Limits*: reads wait at most [`READ_WAIT`]; at most `parked_max` of them, beyond ServerIsBusy.
 //!
@@ -112,9 +117,27 @@ impl Peer {
         for task in served.into_iter().flat_map(|(_, tasks)| tasks) {
             effects.reads.push(ConfirmedRead {
                 view: self.view.clone(),
+                office: (!of_any_replica(&task)).then(|| self.node.term()),
                 request: task.request,
                 responder: task.responder,
             });
+        }
+    }
+
+    /// This replica does not lead any more: only reads of any replica stay.
+    pub(super) fn return_reads(&mut self, store: StoreId, config: &Config) {
+        let mut returned = Vec::new();
+        let mut take = |tasks: &mut Vec<ReadTask>| {
+            returned.extend(tasks.extract_if(.., |task| !of_any_replica(task)));
+        };
+        take(&mut self.reads.fresh);
+        self.reads.asked.values_mut().for_each(&mut take);
+        self.reads
+            .confirmed
+            .iter_mut()
+            .for_each(|(_, tasks)| take(tasks));
+        for task in returned {
+            self.read(task, store, config);
         }
     }
 
@@ -137,4 +160,8 @@ impl Peer {
         self.reads.asked.retain(|_, tasks| !tasks.is_empty());
         self.reads.confirmed.retain(|(_, tasks)| !tasks.is_empty());
     }
+}
+
+fn of_any_replica(task: &ReadTask) -> bool {
+    front::describe(&task.request).is_some_and(|(_, context)| context.replica_read)
 }

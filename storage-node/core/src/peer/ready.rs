@@ -14,7 +14,7 @@ use crate::apply::{Applied, ApplyTask};
 use crate::config::Config;
 use crate::store::message::{Effects, Round};
 use yadkv_consensus::{Ready, Role, RoleChange};
-use yadkv_proto::id::StoreId;
+use yadkv_proto::id::{StoreId, Term};
 use yadkv_proto::time::Now;
 use yadkv_proto::yadkvpb::LogEntry;
 
@@ -91,10 +91,13 @@ impl Peer {
         );
         self.view.set_leader(leader);
         if change.role == Role::Leader {
+            self.view.set_office(change.term);
             self.report(effects);
         } else {
             self.view.withdraw();
+            self.view.set_office(Term(0));
             self.proposals.abandon();
+            self.return_reads(store, config);
         }
         if leader != 0 {
             self.unpark(store, config);

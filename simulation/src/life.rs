@@ -1,0 +1,48 @@
+//! How processes begin and end, whatever runs in them.
+//!
+//! *Place*: [`crate::pd::PdHost`] and [`crate::store::StoreHost`] call it when they boot and are killed. What lies
+//! in between is each host's own: their loops look alike, but a store's has several workers, traps and effects,
+//! and a placement driver's makes round after round; one loop for both would be made of exceptions.
+//!
+//! *Invariants*: a life has a number that no other life of the machine has; events and replies of an ended one
+//! reach nobody. Without power nobody resets connections: callers wait until their time is up.
+//!
+//! *Next stop*: [`crate::pd`].
+
+use crate::sky::{Answer, Machine, Shared};
+use yadkv_client::runtime::CallError;
+use yadkv_engine::memory::Memory;
+
+/// A process starts over the disks of its machine; the number of its life.
+pub fn begin(sky: &Shared, machine: Machine, disks: [&Memory; 2]) -> u64 {
+    disks.into_iter().for_each(Memory::restart);
+    let mut sky = sky.lock();
+    let life = sky.life(machine) + 1;
+    sky.lives.insert(machine, life);
+    crate::note!(sky, "{machine} boots, life {life}");
+    life
+}
+
+/// A process ends; with a power loss each disk loses what chance decides of what was not synced.
+pub fn end(sky: &Shared, machine: Machine, disks: [&Memory; 2], power_loss: bool) {
+    let mut sky = sky.lock();
+    let life = sky.life(machine) + 1;
+    sky.lives.insert(machine, life);
+    if !power_loss {
+        crate::note!(sky, "{machine} crashes");
+        for call in sky.calls.at(machine) {
+            let reset = CallError::Lost("connection reset".into());
+            sky.answer(machine, call, Answer::Failed(reset));
+        }
+        return;
+    }
+    for disk in disks {
+        let unsynced = disk.unsynced();
+        let keep = sky.random.below(unsynced as u64 + 1) as usize;
+        crate::note!(
+            sky,
+            "{machine} loses power: {keep} of {unsynced} unsynced batches survive"
+        );
+        disk.power_loss(keep);
+    }
+}
