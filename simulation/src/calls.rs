@@ -61,6 +61,7 @@ impl Calls {
 }
 
 /// What is asked.
+#[allow(clippy::large_enum_variant, reason = "few at a time")]
 pub enum Question {
     /// A store.
     Store(StoreRequest),

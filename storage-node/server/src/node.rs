@@ -19,7 +19,7 @@ use crate::pd::register::{self, RegisterError};
 use crate::pd::{Pd, StoreAddresses, regions};
 use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
-use crate::service::admission::Admission;
+use crate::service::admission::{self, Admission};
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
 use crate::threads::reads::ReadThread;
@@ -178,7 +178,7 @@ impl Node {
             reads,
             calls: metrics.calls(),
             metrics,
-            admission: Admission::new(memory / 8),
+            admission: Admission::new(memory / 8, admission::WAIT_MAX),
             stop: failure.stop.clone(),
         };
         let mut node = Self {

@@ -16,13 +16,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use yadkv_proto::api::StoreRequest;
 
 /// How long a request waits for others to end: below the 2 s after which clients give up.
-const WAIT_MAX: Duration = Duration::from_secs(1);
+pub const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The bytes that are left. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admission {
     left: Arc<Semaphore>,
     bytes_max: u32,
+    wait_max: Duration,
 }
 
 /// A request's share; given back when dropped.
@@ -32,12 +33,13 @@ pub struct Admitted {
 }
 
 impl Admission {
-    /// Admits up to `bytes_max` bytes, at least 1.
-    pub fn new(bytes_max: usize) -> Self {
+    /// Admits up to `bytes_max` bytes, at least 1; others wait up to `wait_max`, usually [`WAIT_MAX`].
+    pub fn new(bytes_max: usize, wait_max: Duration) -> Self {
         let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX).max(1);
         Self {
             left: Arc::new(Semaphore::new(bytes_max as usize)),
             bytes_max,
+            wait_max,
         }
     }
 
@@ -49,7 +51,10 @@ impl Admission {
             return Some(Admitted { _share: share });
         }
         let waiting = self.left.clone().acquire_many_owned(bytes);
-        let share = tokio::time::timeout(WAIT_MAX, waiting).await.ok()?.ok()?;
+        let share = tokio::time::timeout(self.wait_max, waiting)
+            .await
+            .ok()?
+            .ok()?;
         Some(Admitted { _share: share })
     }
 }
@@ -92,19 +97,25 @@ mod tests {
         })
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn requests_beyond_the_limit_wait_and_then_are_refused() {
-        let admission = Admission::new(1000);
+        let admission = Admission::new(1000, Duration::from_millis(1));
         let first = admission.admit(&put(600)).await;
         assert!(first.is_some());
         assert!(admission.admit(&put(600)).await.is_none(), "waited in vain");
         assert!(admission.admit(&put(300)).await.is_some(), "fits beside it");
-        let waiting = tokio::spawn({
-            let admission = admission.clone();
-            async move { admission.admit(&put(5000)).await.is_some() }
-        });
-        tokio::task::yield_now().await;
         drop(first);
-        assert!(waiting.await.expect("no panic"), "larger than all: alone");
+        assert!(admission.admit(&put(5000)).await.is_some(), "alone");
+    }
+
+    #[tokio::test]
+    async fn a_request_that_waits_gets_in_when_another_ends() {
+        let admission = Admission::new(1000, WAIT_MAX);
+        let first = admission.admit(&put(600)).await;
+        let second = put(600);
+        let mut waiting = std::pin::pin!(admission.admit(&second));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(first);
+        assert!(waiting.await.is_some());
     }
 }
