@@ -28,11 +28,11 @@ use prometheus::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use yadkv_placement_core::{Config as CoreConfig, ConfigError, Fatal, Member, MemberAddress};
 use yadkv_proto::etcdserverpb::cluster_server::ClusterServer;
 use yadkv_proto::etcdserverpb::kv_server::KvServer;
@@ -231,10 +231,9 @@ async fn serve(
         .fallback(http::unknown);
     let serving = Server::builder()
         .accept_http1(true)
-        .tcp_nodelay(true)
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
     let mut serving = std::pin::pin!(serving);

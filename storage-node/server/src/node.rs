@@ -37,9 +37,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -320,7 +320,6 @@ impl Node {
             stop: self.failure.stop.clone(),
         };
         let server = Server::builder()
-            .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .add_service(health_service)
@@ -334,7 +333,7 @@ impl Node {
             );
         let stop = self.failure.stop.clone();
         let served = server.serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
         if let Some(listener) = status_listener {
