@@ -1,7 +1,18 @@
 //! Compiles `proto/*.proto` with protox, so that no installed `protoc` is needed.
 
+use prost_types::field_descriptor_proto::Label;
 use std::error::Error;
 use std::path::PathBuf;
+
+/// Large messages: one is in every request, the others in hardly any answer. Behind a pointer, what holds them moves
+/// through queues and futures at a tenth of the size.
+const BOXED: [&str; 5] = [
+    ".kvrpcpb.Context",
+    ".errorpb.Error",
+    ".kvrpcpb.KeyError",
+    ".kvrpcpb.ExecDetails",
+    ".kvrpcpb.ExecDetailsV2",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("proto");
@@ -19,13 +30,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={}", root.display());
     let descriptors = protox::compile(&files, [&root])?;
     let services = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
-    // Both are large, one is in every request, the other in hardly any answer: behind a pointer, messages move
-    // through queues and futures at a tenth of the size.
-    let mut builder = tonic_prost_build::configure().boxed("region_error");
+    let mut builder = tonic_prost_build::configure();
     for file in &descriptors.file {
         for message in &file.message_type {
-            for field in &message.field {
-                if field.type_name() == ".kvrpcpb.Context" {
+            let fields = message.field.iter();
+            for field in fields.filter(|field| BOXED.contains(&field.type_name())) {
+                if field.label() != Label::Repeated {
                     let path = format!(".{}.{}.{}", file.package(), message.name(), field.name());
                     builder = builder.boxed(path);
                 }

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -71,11 +72,17 @@ impl Frames {
     ) -> Result<StoreResponse, CallError> {
         let (reply, answer) = oneshot::channel();
         let deadline = tokio::time::Instant::now() + timeout;
-        let queued = self.queue.send(Call { command, reply });
-        match tokio::time::timeout_at(deadline, queued).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(CallError::NotSent("the client is shutting down".into())),
-            Err(_) => return Err(CallError::NotSent("too many commands wait".into())),
+        let queued = match self.queue.try_send(Call { command, reply }) {
+            Err(TrySendError::Full(call)) => {
+                tokio::time::timeout_at(deadline, self.queue.send(call))
+                    .await
+                    .map_err(|_| CallError::NotSent("too many commands wait".into()))?
+                    .is_ok()
+            }
+            sent => sent.is_ok(),
+        };
+        if !queued {
+            return Err(CallError::NotSent("the client is shutting down".into()));
         }
         match tokio::time::timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,

@@ -135,7 +135,7 @@ impl Budget {
             attempts: 0,
             maybe_done: false,
             partly_done: false,
-            last: "the call has not started".to_owned(),
+            last: String::new(),
         }
     }
 
@@ -212,18 +212,22 @@ impl Budget {
     }
 
     fn give_up(&self) -> Error {
+        let last = match self.last.as_str() {
+            "" => "no attempt has ended".to_owned(),
+            last => last.to_owned(),
+        };
         if (self.maybe_done || self.partly_done) && self.effect != Effect::Read {
             return Error::OutcomeUnknown {
                 call: self.call,
                 attempts: self.attempts,
-                last: self.last.clone(),
+                last,
             };
         }
         Error::Unavailable {
             call: self.call,
             waited: self.runtime.now().since(self.started),
             attempts: self.attempts,
-            last: self.last.clone(),
+            last,
         }
     }
 

@@ -77,7 +77,7 @@ pub(crate) struct Router {
     pub(crate) options: Options,
     regions: Mutex<RegionCache>,
     /// Addresses of stores by id.
-    stores: Mutex<BTreeMap<u64, String>>,
+    stores: Mutex<BTreeMap<u64, Arc<str>>>,
     gates: Vec<futures::lock::Mutex<()>>,
 }
 
@@ -189,10 +189,15 @@ impl Router {
 
     /// The route of a place, from the cache or else from the placement driver.
     pub(crate) async fn route(&self, budget: &mut Budget, place: &Place) -> Result<Arc<Route>> {
+        match self.cached(place) {
+            Some(route) => Ok(route),
+            // Boxed, so that the futures of all other calls stay small.
+            None => Box::pin(self.find_route(budget, place)).await,
+        }
+    }
+
+    async fn find_route(&self, budget: &mut Budget, place: &Place) -> Result<Arc<Route>> {
         loop {
-            if let Some(route) = self.cached(place) {
-                return Ok(route);
-            }
             let gate = budget.wait_for(self.gate(place).lock()).await?;
             if let Some(route) = self.cached(place) {
                 return Ok(route);
@@ -290,11 +295,17 @@ impl Router {
     }
 
     /// Where the leader of a route listens; `None` if the placement driver does not know its store.
-    async fn address(&self, budget: &mut Budget, route: &Route) -> Result<Option<String>> {
+    async fn address(&self, budget: &mut Budget, route: &Route) -> Result<Option<Arc<str>>> {
         let store_id = route.leader().store_id;
-        if let Some(address) = self.stores.lock().get(&store_id) {
-            return Ok(Some(address.clone()));
+        let known = self.stores.lock().get(&store_id).cloned();
+        match known {
+            Some(address) => Ok(Some(address)),
+            // Boxed, so that the futures of all other calls stay small.
+            None => Box::pin(self.find_store(budget, store_id)).await,
         }
+    }
+
+    async fn find_store(&self, budget: &mut Budget, store_id: u64) -> Result<Option<Arc<str>>> {
         let answer: pd::Answer<pdpb::GetStoreResponse> = self
             .pd
             .call(budget, |header| {
@@ -305,7 +316,7 @@ impl Router {
         let Some(store) = store.filter(|store| !store.address.is_empty()) else {
             return Ok(None);
         };
-        let address = pd::address(&store.address);
+        let address: Arc<str> = pd::address(&store.address).into();
         self.stores.lock().insert(store_id, address.clone());
         Ok(Some(address))
     }
