@@ -123,6 +123,12 @@ impl Process {
         }
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> &str {
+        // KIND --addr ADDRESS …
+        &self.args[2]
+    }
+
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb;
 
 /// Raw key-value access. Cheap to clone; clones share everything.
@@ -266,6 +267,18 @@ fn expect<T: TryFrom<StoreResponse, Error = StoreResponse>>(
         .map_err(|other| budget.refused(format!("the store answered with {}", other.name())))
 }
 
+/// A range, refused if its end is below its start: silence would look like an empty range.
+fn range(call: &'static str, start: impl Into<Bytes>, end: impl Into<Bytes>) -> Result<KeyRange> {
+    let range = KeyRange::new(start, end);
+    if !range.end.is_empty() && range.start > range.end {
+        return Err(Error::Refused {
+            call,
+            reason: "the range is reversed: give the lower key first".to_owned(),
+        });
+    }
+    Ok(range)
+}
+
 /// The string error of raw responses: empty is none.
 fn no_error(call: &'static str, error: &str) -> Result<()> {
     if error.is_empty() {
@@ -279,5 +292,6 @@ fn no_error(call: &'static str, error: &str) -> Result<()> {
 
 /// Whole seconds, rounded up: a short life is not an eternal one.
 fn seconds(ttl: Duration) -> u64 {
-    ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)
+    ttl.as_secs()
+        .saturating_add(u64::from(ttl.subsec_nanos() > 0))
 }

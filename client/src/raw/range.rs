@@ -7,7 +7,7 @@
 //!
 //! *Next stop*: `routing`.
 
-use super::{RawClient, expect, no_error};
+use super::{RawClient, expect, no_error, range};
 use crate::error::Result;
 use crate::routing::Place;
 use crate::routing::budget::{Budget, Effect};
@@ -42,7 +42,7 @@ impl RawClient {
             }
             .into()
         };
-        let range = KeyRange::new(start, end);
+        let range = range(call, start, end)?;
         let mut budget = self.router.budget(call, Effect::Repeatable);
         let done = |budget: &Budget, response| {
             let response: kvrpcpb::RawDeleteRangeResponse = expect(budget, response)?;
@@ -69,7 +69,7 @@ impl RawClient {
             }
             .into()
         };
-        let range = KeyRange::new(start, end);
+        let range = range(call, start, end)?;
         let mut budget = self.router.budget(call, Effect::Read);
         let mut sum = Checksum::default();
         let done = |budget: &Budget, response| {

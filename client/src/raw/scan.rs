@@ -14,7 +14,7 @@
 //!
 //! *Next stop*: `routing`.
 
-use super::{Pair, RawClient, expect};
+use super::{Pair, RawClient, expect, range};
 use crate::error::{Error, Result};
 use crate::routing::budget::Effect;
 use crate::routing::cache::Route;
@@ -80,7 +80,10 @@ impl RawClient {
         end: impl Into<Bytes>,
         options: ScanOptions,
     ) -> BoxStream<'static, Result<Pair>> {
-        let range = KeyRange::new(start, end);
+        let range = match range(CALL, start, end) {
+            Ok(range) => range,
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
         let scan = Scan {
             left: self.router.keyspace.command_range(&range),
             router: self.router.clone(),

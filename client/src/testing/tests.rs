@@ -180,7 +180,9 @@ fn scans_see_every_key_whatever_the_borders() {
         };
         let keys = ok(fake.run(raw.scan_all("c", "n", keys_only)));
         assert!(keys.iter().all(|pair| pair.value.is_empty()) && keys.len() == 7);
-        let ranges = [("a", "b"), ("x", "a"), ("", "")];
+        let reversed = fake.run(raw.scan_all("x", "a", ScanOptions::default()));
+        assert!(matches!(reversed, Err(Error::Refused { .. })));
+        let ranges = [("a", "b"), ("x", "x"), ("", "")];
         let found = ok(fake.run(raw.batch_scan(ranges, 3, ScanOptions::default())));
         let lengths: Vec<_> = found.iter().map(Vec::len).collect();
         assert_eq!(lengths[1..], [0, 3], "v1: {is_v1}");

@@ -180,9 +180,15 @@ async fn many(session: &Session, call: Call) {
 
 fn scan(random: &mut Random) -> Scan {
     let limit = random.chance(500).then(|| random.between(1, 4) as usize);
+    let (one, other) = (random.pick(&BORDERS), random.pick(&BORDERS));
+    let (start, end) = if other.is_empty() || one <= other {
+        (one, other)
+    } else {
+        (other, one)
+    };
     Scan {
-        start: random.pick(&BORDERS),
-        end: random.pick(&BORDERS),
+        start,
+        end,
         options: ScanOptions {
             limit,
             reverse: random.chance(400),
