@@ -290,3 +290,44 @@ fn compaction_drops_what_it_may() {
     assert!(engine.get(Family(1), key(49).as_bytes()).unwrap().is_some());
     assert!(engine.statistics().disk_bytes > 0);
 }
+
+/// Many small keys make one table with a large index and a large filter. Both are to be read in parts: what a
+/// look-up brings in must not grow with the table.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_look_up_reads_a_few_blocks_of_a_large_table() {
+    const KEYS: usize = 400_000;
+    const LOOK_UPS: usize = 200;
+    const BYTES_PER_LOOK_UP_MAX: usize = 64 * 1024;
+
+    let directory = tempfile::tempdir().unwrap();
+    let small_cache = Options {
+        block_cache: BlockCache::new(128 * 1024),
+        ..options()
+    };
+    let engine = Rocks::open(directory.path(), &small_cache).unwrap();
+    // Two tables that overlap, so that compaction writes a new one.
+    for first in [0, 1] {
+        let mut batch = WriteBatch::new();
+        for number in (first..KEYS).step_by(2) {
+            batch.put(A, key(number), "small");
+        }
+        engine.write(batch, Durability::Buffered).unwrap();
+        engine.flush().unwrap();
+    }
+    engine.compact();
+    let before = bytes_read_by_this_thread();
+    for number in 0..LOOK_UPS {
+        let key = key(number * 7919 % KEYS);
+        assert_eq!(engine.get(A, key.as_bytes()).unwrap().unwrap(), "small");
+    }
+    let each = (bytes_read_by_this_thread() - before) / LOOK_UPS;
+    assert!(each <= BYTES_PER_LOOK_UP_MAX, "{each} bytes a look-up");
+}
+
+#[cfg(target_os = "linux")]
+fn bytes_read_by_this_thread() -> usize {
+    let text = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+    line.unwrap().parse().unwrap()
+}

@@ -5,8 +5,8 @@
 //! *Next stop*: [`super::Rocks`].
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    SliceTransform, compaction_filter::Decision,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
+    DBRecoveryMode, LogLevel, SliceTransform, compaction_filter::Decision,
 };
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -17,6 +17,11 @@ const INFO_LOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Memtables a family may have before writes to it wait: one filling, the others being flushed.
 const MEMTABLES_PER_FAMILY_MAX: c_int = 4;
+
+/// Index and filter of a table are cut into blocks of this size, so that a look-up brings in only the two it needs.
+/// Whole, those of a table with a million small keys are megabytes: larger than a shard of the block cache, and then
+/// read from the file again by every look-up.
+const METADATA_BLOCK_BYTES: usize = 4 * 1024;
 
 /// Smallest memtable; below, flushes make tables too small to be worth a file.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
@@ -197,6 +202,10 @@ impl Options {
         table.set_block_size(family.block_bytes);
         table.set_cache_index_and_filter_blocks(true);
         table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        table.set_partition_filters(true);
+        table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+        table.set_pin_top_level_index_and_filter(true);
         table.set_format_version(5);
         if family.bloom_bits_per_key > 0.0 {
             table.set_bloom_filter(family.bloom_bits_per_key, false);
