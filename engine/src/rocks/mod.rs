@@ -19,6 +19,7 @@
 //!
 //! *Next stop*: `wal`; the end of the tour.
 
+mod direct;
 mod options;
 mod place;
 
@@ -71,7 +72,8 @@ impl Rocks {
         if options.recovery == Recovery::TolerateTornTail {
             wal::verify(&directory)?;
         }
-        let db = DB::open_cf_descriptors(&options.database(), &directory, options.descriptors())
+        let database = options.database(direct::is_possible(&directory));
+        let db = DB::open_cf_descriptors(&database, &directory, options.descriptors())
             .map_err(|error| open_error(&directory, &error))?;
         let mut synced = WriteOptions::default();
         synced.set_sync(true);

@@ -159,7 +159,8 @@ impl Options {
         self
     }
 
-    pub(super) fn database(&self) -> rocksdb::Options {
+    /// `direct`: whether tables can be written past the page cache.
+    pub(super) fn database(&self, direct: bool) -> rocksdb::Options {
         let mut options = rocksdb::Options::default();
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -175,6 +176,7 @@ impl Options {
         options.set_max_total_wal_size(self.wal_bytes_max);
         options.set_db_write_buffer_size(self.write_buffer_bytes);
         options.set_max_background_jobs(c_int::from(self.background_jobs.max(2)));
+        options.set_use_direct_io_for_flush_and_compaction(direct);
         options.set_bytes_per_sync(1024 * 1024);
         options.set_keep_log_file_num(INFO_LOGS_MAX);
         options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
