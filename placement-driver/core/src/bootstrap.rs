@@ -27,7 +27,7 @@ use yadkv_proto::codec::encode;
 use yadkv_proto::epoch;
 use yadkv_proto::id::StoreId;
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::placementpb::{Bootstrap, LeaderHint};
+use yadkv_proto::placementpb::Bootstrap;
 
 /// Length of the key above all user keys whose encoding is the sentinel border: clients that scan raw V1
 /// keys to an end would restart from the beginning if the last region could hold that end.
@@ -60,7 +60,6 @@ pub fn ids_needed(borders: usize, stores: usize) -> u64 {
 }
 
 /// The first regions between `borders`, with a peer on each of `stores` and ids from `first_id` on.
-/// Suggested leaders go round robin.
 pub fn first_regions(
     borders: &[Bytes],
     stores: &[StoreId],
@@ -89,12 +88,6 @@ pub fn first_regions(
                 ..Peer::default()
             })
             .collect();
-        let leader = peers[at % peers.len()];
-        bootstrap.leaders.push(LeaderHint {
-            region_id: id,
-            peer: Some(leader),
-            term: 0,
-        });
         bootstrap.regions.push(Region {
             id,
             start_key: start,
@@ -126,11 +119,5 @@ mod tests {
             .collect();
         assert_eq!(ids.len() as u64, ids_needed(borders.len(), stores.len()));
         assert_eq!(ids.first().copied(), Some(10));
-        let leads: Vec<_> = first
-            .leaders
-            .iter()
-            .filter_map(|hint| hint.peer.map(|peer| peer.store_id))
-            .collect();
-        assert_eq!(leads, [1, 2, 3, 1, 2, 3, 1]);
     }
 }

@@ -297,7 +297,6 @@ impl Cluster {
         for region in first.regions {
             put_region(region, batch);
         }
-        self.note(first.leaders, batch);
         let keyspace = KeyspaceRecord {
             format: FORMAT,
             id: 0,

@@ -119,14 +119,8 @@ fn a_store_needs_its_own_id_and_address() {
 #[test]
 fn regions_are_written_once_and_replaced_by_what_tiles() {
     let mut rig = Rig::new();
-    let hint = LeaderHint {
-        region_id: 1,
-        peer: Some(Peer::default()),
-        term: 0,
-    };
     let bootstrap = Bootstrap {
         regions: vec![region(1, "", "m", 1), region(2, "m", "", 1)],
-        leaders: vec![hint],
         now_ms: 9,
     };
     let gap = Bootstrap {

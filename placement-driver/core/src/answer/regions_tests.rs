@@ -7,7 +7,7 @@ use crate::reports::Reports;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::codec::encode;
 use yadkv_proto::metapb::RegionEpoch;
-use yadkv_proto::placementpb::{Bootstrap, Command, LeaderHint, command::Operation};
+use yadkv_proto::placementpb::{Bootstrap, Command, LeaderHint, NoteLeaders, command::Operation};
 use yadkv_proto::time::Moment;
 
 /// Regions 1 to 6: `-inf, enc(b), enc(b) 1, enc(b) 1 2 (not a key), enc(d), +inf` and a leader of region 2.
@@ -43,17 +43,18 @@ fn cluster() -> Cluster {
     let leaders = vec![LeaderHint {
         region_id: 2,
         peer: Some(regions[1].peers[0]),
-        term: 0,
+        term: 6,
     }];
-    let operation = Some(Operation::Bootstrap(Bootstrap {
-        regions,
-        leaders,
-        now_ms: 1,
-    }));
     let mut cluster = Cluster::default();
-    cluster
-        .apply(Command { operation }, &mut WriteBatch::new())
-        .unwrap();
+    for operation in [
+        Operation::Bootstrap(Bootstrap { regions, now_ms: 1 }),
+        Operation::NoteLeaders(NoteLeaders { leaders }),
+    ] {
+        let operation = Some(operation);
+        cluster
+            .apply(Command { operation }, &mut WriteBatch::new())
+            .unwrap();
+    }
     cluster
 }
 
