@@ -7,11 +7,9 @@
 //!
 //! *Next stop*: [`server`] for what runs, [`commands`] for what asks.
 
-// Results belong on standard output.
-#![allow(clippy::print_stdout)]
-
 mod commands;
 mod failure;
+mod output;
 mod server;
 mod settings;
 mod text;

@@ -7,6 +7,7 @@
 
 use super::compare;
 use crate::failure::{Context, Outcome};
+use crate::output::say;
 use crate::server::playground::{Playground, PlaygroundArgs};
 use clap::{Args, ValueEnum};
 use std::sync::Arc;
@@ -165,10 +166,9 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
 /// Prints one report.
 pub(crate) fn print(report: &Report, json: bool) -> Outcome {
     if json {
-        println!("{}", serde_json::to_string(report).context("report")?);
-        return Ok(());
+        return say(serde_json::to_string(report).context("report")?);
     }
-    println!(
+    say(format_args!(
         "{:<12} {:<4} {:>5} clients  {:>10.0} ops/s  p50 {:>7} µs  p95 {:>7} µs  p99 {:>7} µs  p99.9 {:>7} µs  {} errors{}",
         report.target,
         report.workload,
@@ -184,6 +184,5 @@ pub(crate) fn print(report: &Report, json: bool) -> Outcome {
             .as_ref()
             .map(|error| format!(" ({error})"))
             .unwrap_or_default(),
-    );
-    Ok(())
+    ))
 }

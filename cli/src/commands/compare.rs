@@ -7,6 +7,7 @@
 
 use super::bench::{Running, TargetName, print};
 use crate::failure::{Context, Outcome};
+use crate::output::say;
 use std::collections::BTreeMap;
 use yadkv_benches::{Options, Workload};
 
@@ -40,13 +41,16 @@ pub(crate) async fn run(options: Options, set: &[String], json: bool) -> Outcome
     if json {
         return Ok(());
     }
-    println!("\n| workload | target | ops/s | × etcd |\n|---|---|---|---|");
+    say("\n| workload | target | ops/s | × etcd |\n|---|---|---|---|")?;
     for ((workload, target), rate) in &rates {
         let etcd = rates
             .get(&(*workload, "etcd".to_string()))
             .copied()
             .unwrap_or(f64::NAN);
-        println!("| {workload} | {target} | {rate:.0} | {:.2} |", rate / etcd);
+        say(format_args!(
+            "| {workload} | {target} | {rate:.0} | {:.2} |",
+            rate / etcd
+        ))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 use super::connect;
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::text::{escape, unescape};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -56,9 +57,9 @@ pub(crate) async fn run(args: CtlArgs) -> Outcome {
     };
     for row in &rows {
         if args.json {
-            println!("{row}");
+            say(row)?;
         } else {
-            println!("{}", line(row));
+            say(line(row))?;
         }
     }
     Ok(())

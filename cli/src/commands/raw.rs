@@ -7,6 +7,7 @@
 
 use super::connect;
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::text::{escape, unescape};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
@@ -99,7 +100,7 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
                 .await
                 .context(&key)?
                 .ok_or_else(|| not_found(&key))?;
-            println!("{}", escape(&value));
+            say(escape(&value))?;
         }
         RawCommand::Put { key, value, ttl: 0 } => {
             raw.put(unescape(&key)?, unescape(&value)?)
@@ -137,7 +138,7 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
             cas(&raw, &key, old.as_deref(), &new).await?;
         }
         RawCommand::Ttl { key } => {
-            println!("{}", ttl_s(&raw, &key).await?);
+            say(ttl_s(&raw, &key).await?)?;
         }
         RawCommand::DeleteRange { start, end } => {
             raw.delete_range(unescape(&start)?, unescape(&end)?)
@@ -146,10 +147,10 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
         }
         RawCommand::Checksum => {
             let sum = raw.checksum("", "").await.context("checksum")?;
-            println!(
+            say(format_args!(
                 "{:016x}\t{}\t{}",
                 sum.checksum, sum.total_kvs, sum.total_bytes
-            );
+            ))?;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 
 use super::{ServerArgs, bind, shutdown};
 use crate::failure::{Context, Outcome};
+use crate::output::say;
 use crate::settings;
 use yadkv_placement_driver::config::Config;
 use yadkv_placement_driver::node;
@@ -11,11 +12,8 @@ use yadkv_placement_driver::node;
 /// Runs a placement driver.
 pub(crate) async fn run(args: ServerArgs) -> Outcome {
     if args.print_default_config {
-        print!(
-            "{}",
-            toml::to_string_pretty(&Config::default()).context("default settings")?
-        );
-        return Ok(());
+        let settings = toml::to_string_pretty(&Config::default()).context("default settings")?;
+        return say(settings.trim_end());
     }
     let config = config(&args)?;
     config.validate().context("settings")?;

@@ -6,7 +6,8 @@
 //!
 //! *Invariants*: children stay in this process group and stop when it is gone (their standard input ends).
 //!
-//! *Limits and failure*: without --data-dir everything lives in a temporary folder that is removed at the end.
+//! *Limits and failure*: without --data-dir everything lives in a temporary folder that is removed at the end,
+//! unless the cluster does not become ready.
 //!
 //! *Next stop*: [`super::pd`], [`super::store`].
 
@@ -14,6 +15,7 @@ use super::ports::Ports;
 use super::shutdown;
 use crate::commands::connect;
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::settings;
 use clap::Args;
 use std::fs::{self, File};
@@ -58,7 +60,8 @@ pub(crate) struct Playground {
     /// Addresses of the placement drivers, comma separated.
     pub(crate) pd: String,
     stores: u16,
-    _temporary: Option<TempDir>,
+    root: PathBuf,
+    temporary: Option<TempDir>,
 }
 
 /// Runs a cluster until Ctrl-C.
@@ -66,13 +69,16 @@ pub(crate) async fn run(args: PlaygroundArgs) -> Outcome {
     let token = shutdown(false)?;
     let mut playground = Playground::start(&args)?;
     tokio::select! {
-        ready = playground.wait_until_ready() => ready?,
+        ready = playground.wait_until_ready() => if let Err(failure) = ready {
+            playground.stop().await;
+            return Err(failure);
+        },
         () = token.cancelled() => {
             playground.stop().await;
             return Ok(());
         }
     }
-    println!("ready: pd={}", playground.pd);
+    say(format_args!("ready: pd={}", playground.pd))?;
     loop {
         tokio::select! {
             () = token.cancelled() => break,
@@ -102,7 +108,8 @@ impl Playground {
             children: Vec::new(),
             pd: pd.clone(),
             stores: args.stores,
-            _temporary: temporary,
+            root: root.clone(),
+            temporary,
         };
         for (number, address) in ports.pds.iter().enumerate() {
             let name = format!("pd-{number}");
@@ -159,14 +166,20 @@ impl Playground {
         Ok(())
     }
 
-    /// Waits until every region has a leader and a read succeeds.
+    /// Waits until every region has a leader and a read succeeds. On failure the logs stay, and are named.
     pub(crate) async fn wait_until_ready(&mut self) -> Outcome {
+        let ready = self.poll_until_ready().await;
+        ready.map_err(|failure| {
+            self.temporary.take().map(TempDir::keep);
+            Failure(format!("{failure}; logs: {}/*.log", self.root.display()))
+        })
+    }
+
+    async fn poll_until_ready(&mut self) -> Outcome {
         let deadline = Instant::now() + READY_MAX;
         loop {
             if let Some((name, status)) = self.first_ended() {
-                return Err(Failure(format!(
-                    "{name} ended ({status}); its log is beside its data"
-                )));
+                return Err(Failure(format!("{name} ended ({status})")));
             }
             match tokio::time::timeout(READY_MAX, self.is_ready()).await {
                 Ok(Ok(true)) => return Ok(()),

@@ -238,6 +238,7 @@ impl Node {
             self.failure.stop.clone(),
         );
         let of = config.store.workers as u64;
+        let mut threads = Vec::new();
         for (number, (inbox, mailbox)) in inboxes.into_iter().enumerate() {
             let shard = Shard {
                 number: number as u64,
@@ -256,6 +257,10 @@ impl Node {
                 metrics: self.door.metrics.clone(),
                 failure: self.failure.clone(),
             };
+            threads.push(thread);
+        }
+        // All are open, or none runs.
+        for (number, thread) in threads.into_iter().enumerate() {
             self.threads
                 .push(spawn(&format!("worker-{number}"), move || thread.run())?);
         }
