@@ -1,21 +1,23 @@
 # Two commands matter: `make playground` runs a cluster, `make test` checks everything. Each sets up what it
 # needs on Debian; without root it prints the line to run and stops.
 
-PACKAGES := build-essential ccache clang libclang-dev pkg-config
+PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
 TEST_PACKAGES := strace
 BENCH_PACKAGES := etcd-server
 
+# Where rustup puts Rust.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
 # One compiler cache for RocksDB in every profile and checkout.
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-bench bench figures planted-bugs demo-data clean
+.PHONY: playground test lint setup setup-test setup-bench bench figures planted-bugs demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
 	./target/release/yadkv playground
 
-test: setup
+test: setup-test
 	cargo build --workspace
 	cargo test --workspace --no-fail-fast
 	cargo xtask tidy
@@ -25,6 +27,9 @@ lint:
 
 setup:
 	@scripts/install-packages $(PACKAGES) $(TEST_PACKAGES)
+
+setup-test: setup
+	@scripts/package-lists
 
 setup-bench: setup
 	@scripts/install-packages $(BENCH_PACKAGES)
@@ -40,7 +45,7 @@ figures: setup-bench
 planted-bugs: setup
 	cargo test --package yadkv-simulation --features planted-bugs --test planted_bugs
 
-demo-data: setup
+demo-data: setup-test
 	cargo build --package yadkv
 	cargo test --package yadkv-tests --test demo_data -- --nocapture
 
