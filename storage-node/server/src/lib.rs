@@ -23,6 +23,7 @@
 pub mod clock;
 pub mod config;
 pub mod data;
+pub mod disk;
 pub mod metrics;
 pub mod node;
 pub mod pd;

@@ -12,6 +12,7 @@
 
 use crate::config::Config;
 use crate::data::{Data, OpenError};
+use crate::disk::DiskWatch;
 use crate::metrics::Metrics;
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
@@ -349,8 +350,16 @@ impl Node {
             ));
         }
         tracing::info!(store = self.record.store_id, address, "serving");
+        let disk = DiskWatch {
+            front: self.door.front.clone(),
+            raft: self.data.log.engine().clone(),
+            data_dir: config.store.data_dir.clone(),
+        };
+        // Before the first request; the watch goes on without a placement driver.
+        disk.look();
         let companions = self.accompany(config, address);
         tokio::select! {
+            () = disk.run() => Ok(()),
             served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
             ended = companions => ended.map_err(NodeError::from),
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),

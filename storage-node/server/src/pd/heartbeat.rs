@@ -8,15 +8,11 @@ use super::{Pd, header};
 use crate::metrics::Metrics;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{StoreHeartbeatRequest, StoreStats};
 use yadkv_storage_core::front::Front;
-
-/// Writes are refused while less than this is free: hard states, applied entries and flushes still need room.
-const DISK_RESERVE_BYTES: u64 = 256 << 20;
 
 /// What a heartbeat looks at.
 pub struct Heartbeat {
@@ -78,14 +74,10 @@ impl Heartbeat {
             .leaders
             .set(i64::try_from(leaders).unwrap_or(i64::MAX));
         let log_bytes = self.raft.statistics().disk_bytes;
-        // An unreadable file system counts as full.
-        let available = fs4::available_space(&self.data_dir).unwrap_or(0);
-        let full = log_bytes > self.front.config.log_bytes_max || available < DISK_RESERVE_BYTES;
-        self.front.log_full.store(full, Ordering::Relaxed);
         StoreStats {
             store_id: self.store.0,
             capacity: fs4::total_space(&self.data_dir).unwrap_or(0),
-            available,
+            available: fs4::available_space(&self.data_dir).unwrap_or(0),
             used_size: log_bytes + self.kv.statistics().disk_bytes,
             region_count: u32::try_from(views.len()).unwrap_or(u32::MAX),
             start_time: self.start_time,
