@@ -16,9 +16,14 @@ pub(crate) fn say(line: impl Display) -> Outcome {
 }
 
 fn say_to(out: &mut dyn Write, line: &dyn Display) -> Outcome {
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("standard output"),
+    still_read(writeln!(out, "{line}").and_then(|()| out.flush())).map(|_| ())
+}
+
+/// Judges a write to standard output: false if whoever reads has seen enough.
+pub(crate) fn still_read(written: std::io::Result<()>) -> Outcome<bool> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        written => written.context("standard output").map(|()| true),
     }
 }
 

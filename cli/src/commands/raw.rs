@@ -7,7 +7,7 @@
 
 use super::connect;
 use crate::failure::{Context, Failure, Outcome};
-use crate::output::say;
+use crate::output::{say, still_read};
 use crate::text::{escape, unescape};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
@@ -193,13 +193,11 @@ async fn scan(raw: &RawClient, start: Vec<u8>, end: Vec<u8>, options: ScanOption
         } else {
             writeln!(out, "{}\t{}", escape(&pair.key), escape(&pair.value))
         };
-        match written {
-            // Whoever reads has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
-            other => other.context("standard output")?,
+        if !still_read(written)? {
+            return Ok(());
         }
     }
-    out.flush().context("standard output")
+    still_read(out.flush()).map(|_| ())
 }
 
 fn not_found(key: &str) -> Failure {

@@ -8,10 +8,10 @@ use yadkv_proto::kvrpcpb::{self, ApiVersion, Context};
 use yadkv_proto::metapb::Peer;
 use yadkv_proto::{codec, errorpb};
 
-/// The error response of any command.
 /// Values in one answer; far below the real limit, so that tests stay small.
 pub(super) const ANSWER_BYTES_MAX: usize = 64 << 10;
 
+/// The error response of any command.
 fn refuse(request: &StoreRequest, error: errorpb::Error) -> StoreResponse {
     let region_error = Some(Box::new(error));
     macro_rules! each {

@@ -104,7 +104,6 @@ fn an_unknown_keyspace_is_said_so() {
     assert_eq!(result.err(), Some(Error::UnknownKeyspace("nobody".into())));
 }
 
-/// Raw borders that are no encodings, between V2 keys, and keys that look like encodings: nothing is lost.
 #[test]
 fn a_page_that_the_store_refuses_as_too_large_is_asked_for_in_parts() {
     let fake = Fake::new(&[b"m"], 3);
@@ -128,6 +127,7 @@ fn a_page_that_the_store_refuses_as_too_large_is_asked_for_in_parts() {
     }
 }
 
+/// Raw borders that are no encodings, between V2 keys, and keys that look like encodings: nothing is lost.
 #[test]
 fn scans_see_every_key_whatever_the_borders() {
     for (options, seed) in [(v1(), 1), (Options::default(), 2)] {

@@ -1,6 +1,6 @@
 //! Stops writes before the disk is full.
 //!
-//! *Place*: beside the servers, whether or not a placement driver answers; `Front::take` looks at the result.
+//! *Place*: beside the servers, whether or not a placement driver answers; `Front::submit` looks at the result.
 //!
 //! *Invariants*: the first look comes before the first request.
 //!
@@ -45,11 +45,22 @@ impl DiskWatch {
     /// Refuses or allows writes from now on.
     pub fn look(&self) {
         let log_bytes = self.raft.statistics().disk_bytes;
-        let available = fs4::available_space(&self.data_dir).unwrap_or(0);
-        let full = log_bytes > self.front.config.log_bytes_max || available < RESERVE_BYTES;
+        let available = fs4::available_space(&self.data_dir);
+        let free = *available.as_ref().unwrap_or(&0);
+        let full = log_bytes > self.front.config.log_bytes_max || free < RESERVE_BYTES;
         let was = self.front.log_full.swap(full, Ordering::Relaxed);
-        if full != was {
-            tracing::warn!(full, log_bytes, available, "whether writes are refused");
+        let data_dir = self.data_dir.display();
+        if full && !was {
+            tracing::warn!(
+                %data_dir,
+                ?available,
+                needed = RESERVE_BYTES,
+                log_bytes,
+                log_bytes_max = self.front.config.log_bytes_max,
+                "writes are refused: free space on this disk, or raise store.log_size"
+            );
+        } else if was && !full {
+            tracing::info!(%data_dir, ?available, log_bytes, "writes are taken again");
         }
     }
 }

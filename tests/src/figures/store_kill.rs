@@ -95,7 +95,7 @@ pub(crate) fn measure() -> Vec<Figure> {
 /// The regions divide the first two bytes evenly; consecutive writes of a writer go to different regions.
 fn key(writer: u32, number: u64) -> Vec<u8> {
     let mut key = (writer as u16 * 1021)
-        .wrapping_add(number as u16 * 2063)
+        .wrapping_add((number as u16).wrapping_mul(2063))
         .to_be_bytes()
         .to_vec();
     key.extend(format!("w{writer:02}-{number:08}").into_bytes());

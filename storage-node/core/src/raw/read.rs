@@ -49,7 +49,7 @@ pub enum ReadError {
     Engine(#[from] yadkv_engine::Error),
 }
 
-/// Pairs on their way into an answer, and their bytes.
+/// Pairs on their way into an answer, and the memory they take.
 #[derive(Default)]
 struct Answer {
     pairs: Vec<KvPair>,
@@ -58,7 +58,7 @@ struct Answer {
 
 impl Answer {
     fn push(&mut self, key: Bytes, value: Bytes) -> Result<(), ReadError> {
-        self.bytes += key.len() + value.len();
+        self.bytes += size_of::<KvPair>() + key.len() + value.len();
         if self.bytes > ANSWER_BYTES_MAX {
             return Err(ReadError::TooLarge);
         }
