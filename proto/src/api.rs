@@ -10,6 +10,7 @@
 //! *Next stop*: `storage-node/core`, where a [`StoreRequest`] is answered.
 
 use crate::{keyspacepb, kvrpcpb, pdpb};
+use prost::Message;
 
 macro_rules! calls {
     ($(#[$doc:meta])* $request:ident / $response:ident { $($name:ident ( $in:ty ) -> $out:ty),* $(,)? }) => {
@@ -107,6 +108,30 @@ calls! {
         UpdateGcSafePoint(pdpb::UpdateGcSafePointRequest) -> pdpb::UpdateGcSafePointResponse,
         GetMinTs(pdpb::GetMinTsRequest) -> pdpb::GetMinTsResponse,
     }
+}
+
+macro_rules! sizes {
+    ($($name:ident),* $(,)?) => {
+        impl StoreRequest {
+            /// Bytes of the request on the wire.
+            pub fn encoded_len(&self) -> usize {
+                match self { $(Self::$name(request) => request.encoded_len(),)* }
+            }
+        }
+
+        impl StoreResponse {
+            /// Bytes of the response on the wire.
+            pub fn encoded_len(&self) -> usize {
+                match self { $(Self::$name(response) => response.encoded_len(),)* }
+            }
+        }
+    };
+}
+
+sizes! {
+    RawGet, RawBatchGet, RawPut, RawBatchPut, RawDelete, RawBatchDelete, RawDeleteRange, RawScan, RawBatchScan,
+    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, UnsafeDestroyRange, GetStoreSafeTs,
+    GetHealthFeedback,
 }
 
 /// GetPrevRegion takes the message of GetRegion; the wrapper keeps the two calls apart.

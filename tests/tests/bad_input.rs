@@ -114,6 +114,28 @@ async fn keys_values_and_ranges_out_of_bounds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_above_the_limit_is_refused_and_a_scan_asks_for_less() {
+    let cluster = Cluster::start(&["bootstrap.borders=[]"]);
+    let client = Client::connect(cluster.endpoints.clone(), Options::default());
+    let raw = client.await.unwrap().raw();
+    // A little more than the 64 MiB that one answer may have.
+    let keys: Vec<String> = (0..70).map(|number| format!("large-{number:02}")).collect();
+    let value = Bytes::from(vec![b'v'; 1 << 20]);
+    let pairs = keys.iter().map(|key| (key.clone(), value.clone()));
+    raw.batch_put(pairs).await.unwrap();
+    let error = raw.batch_get(keys.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("fewer"), "{error}");
+    let scan = raw.scan_all("large-", "large.", Default::default());
+    let found = scan.await.unwrap();
+    assert!(
+        found.iter().map(|pair| &pair.key).eq(&keys),
+        "all, in order"
+    );
+    assert!(found.iter().all(|pair| pair.value == value));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn garbage_on_every_port_harms_nobody() {
     let cluster = Cluster::start(&[]);
     let pd = cluster.pd();

@@ -188,13 +188,7 @@ impl Stream {
             if waiting.len() >= PENDING_MAX {
                 return Err(CallError::NotSent("the store answers too slowly".into()));
             }
-            let mut bytes = 0;
-            let fits = |call: &Call| {
-                let fits = bytes < FRAME_BYTES_MAX;
-                bytes += call.command.encoded_len();
-                fits
-            };
-            let count = batch.iter().map(fits).take_while(|fits| *fits).count();
+            let count = fitting(batch.iter().map(|call| call.command.encoded_len()));
             for call in batch.drain(..count) {
                 self.next_id += 1;
                 waiting.insert(self.next_id, call.reply);
@@ -207,6 +201,16 @@ impl Stream {
         permit.send(frame);
         Ok(())
     }
+}
+
+/// How many commands of these sizes go into one frame: at least one.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let before = sizes.scan(0usize, |total, bytes| {
+        let before = *total;
+        *total = total.saturating_add(bytes);
+        Some(before)
+    });
+    before.take_while(|bytes| *bytes < FRAME_BYTES_MAX).count()
 }
 
 /// The task that hands out the answers of one stream.
@@ -261,5 +265,19 @@ impl Receiver {
                 CallError::NotServed("the store answered the command with nothing known".into())
             }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_ends_with_the_command_that_fills_it() {
+        let half = FRAME_BYTES_MAX / 2;
+        assert_eq!(fitting([1; 100].into_iter()), 100);
+        assert_eq!(fitting([half, half, half].into_iter()), 2);
+        assert_eq!(fitting([half, half - 1, half, half].into_iter()), 3);
+        assert_eq!(fitting([usize::MAX, usize::MAX].into_iter()), 1);
     }
 }

@@ -55,6 +55,25 @@ pub enum Outcome {
 }
 
 impl Kind {
+    /// Whether the request changes data.
+    pub fn is_write(self) -> bool {
+        match self {
+            Self::RawPut
+            | Self::RawBatchPut
+            | Self::RawDelete
+            | Self::RawBatchDelete
+            | Self::RawDeleteRange
+            | Self::RawCompareAndSwap => true,
+            Self::RawGet
+            | Self::RawBatchGet
+            | Self::RawScan
+            | Self::RawBatchScan
+            | Self::RawGetKeyTtl
+            | Self::RawChecksum
+            | Self::KvScanLock => false,
+        }
+    }
+
     /// The response that carries a region error.
     pub fn refused(self, error: errorpb::Error) -> StoreResponse {
         let region_error = Some(Box::new(error));

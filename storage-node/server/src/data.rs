@@ -86,7 +86,7 @@ impl Data {
         let raft_path = root.join("raft");
         let raft_existed = raft_path.join("CURRENT").exists();
         let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
-        let cache = BlockCache::new(memory / 8 * 3);
+        let cache = BlockCache::new(memory / 16 * 5);
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
         let mut options = Options::new(families, cache.clone());
         options.write_buffer_bytes = memory / 4;
@@ -107,7 +107,7 @@ impl Data {
             path: raft_path.display().to_string(),
             reason: error.to_string(),
         };
-        let log = LogStore::open(raft, memory / 8).map_err(log_error)?;
+        let log = LogStore::open(raft, memory / 16).map_err(log_error)?;
         let orphaned = record.is_none() && !log.groups().map_err(log_error)?.is_empty();
         if orphaned {
             return Err(OpenError::Log {

@@ -20,7 +20,8 @@ use crate::pd::register::{self, RegisterError};
 use crate::pd::{Pd, StoreAddresses, regions};
 use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
-use crate::service::admission::{self, Admission};
+use crate::service::admission::Admission;
+use crate::service::answers::{self, Answers};
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
 use crate::threads::reads::ReadThread;
@@ -41,6 +42,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::util::MapResponseLayer;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -56,6 +58,8 @@ use yadkv_storage_core::view::Directory;
 
 /// Largest request: a frame of many batch writes. Larger ones are refused before they are read.
 const REQUEST_BYTES_MAX: usize = 256 << 20;
+/// Calls of one connection that may be under way; clients queue more.
+const STREAMS_MAX: u32 = 4096;
 /// How long a stopping node waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Flow-control windows of HTTP/2: large enough that frames of many clients never wait for an update.
@@ -179,7 +183,8 @@ impl Node {
             reads,
             calls: metrics.calls(),
             metrics,
-            admission: Admission::new(memory / 8, admission::WAIT_MAX),
+            admission: Admission::new(memory / 16),
+            answers: Answers::new(memory / 16),
             stop: failure.stop.clone(),
         };
         let mut node = Self {
@@ -328,6 +333,8 @@ impl Node {
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(STREAMS_MAX)
+            .layer(MapResponseLayer::new(answers::release_with_body))
             .add_service(health_service)
             .add_service(
                 TransportServer::new(incoming).max_decoding_message_size(REQUEST_BYTES_MAX),

@@ -3,6 +3,7 @@
 //! *Next stop*: [`super::idle`].
 
 use crate::Figure;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -34,9 +35,11 @@ pub(crate) fn measure() -> Vec<Figure> {
 
 /// Seconds until a playground says that it is ready.
 fn ready() -> f64 {
+    let folder = tempfile::tempdir().expect("a folder");
     let begun = Instant::now();
     let mut playground = Command::new(binary())
-        .args(["playground", "--port-base", "0"])
+        .args(["playground", "--port-base", "0", "--data-dir"])
+        .arg(folder.path())
         .stdout(Stdio::piped())
         .stdin(Stdio::null())
         .spawn()
@@ -45,8 +48,9 @@ fn ready() -> f64 {
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
     let ready = lines.any(|line| line.starts_with("ready: "));
     let seconds = begun.elapsed().as_secs_f64();
-    // Its children end with their standard input.
-    playground.kill().expect("our own process");
+    // It ends its servers before itself, so that nobody writes to the folder any more.
+    let pid = Pid::from_child(&playground);
+    kill_process(pid, Signal::TERM).expect("our own process");
     playground.wait().expect("our own process");
     assert!(ready, "the playground ended before it was ready");
     seconds

@@ -7,7 +7,8 @@
 //!
 //! *Invariants*: `stored` keeps order, `shown` undoes it.
 //!
-//! *Limits*: a point key is 1 byte to 8 KiB, a keyspace's prefix not counted; bounds may be empty (none) and of any length.
+//! *Limits*: a point key is 1 byte to 8 KiB, a keyspace's prefix not counted; bounds may be empty (none) and of any
+//! length.
 //!
 //! *Next stop*: [`super::write`].
 

@@ -8,8 +8,8 @@
 //! *Invariants*: the clock was read before the snapshot was taken, so a value that was live at that clock is
 //! never reported gone; pages are cut by `limit` alone (clients take a short page for the region's end).
 //!
-//! *Limits and failure*: an answer above [`ANSWER_BYTES_MAX`] is refused; a damaged value or key ends the read with an error that says where; nothing partial
-//! is returned.
+//! *Limits and failure*: an answer above [`ANSWER_BYTES_MAX`] is refused; a damaged value or key ends the read with
+//! an error that says where; nothing partial is returned.
 //!
 //! *Source*: wire specification section 5; checksum: CRC-64/XZ.
 //!

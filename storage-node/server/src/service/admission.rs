@@ -1,19 +1,23 @@
 //! How many bytes of requests a store holds at once.
 //!
-//! *Place*: services ask before [`super::Door::take`]; what they get travels with the reply and is given back with
-//! it.
+//! *Place*: a request is admitted before [`super::Door::submit`]; its share travels with the reply and is given
+//! back with it.
 //!
-//! *Limits and failure*: an eighth of `store.memory`. When it is used up, a stream's next frames wait in the
-//! connection, and a request that has waited [`WAIT_MAX`] gets ServerIsBusy. A request larger than all of it runs
-//! alone.
+//! *Limits and failure*: a sixteenth of `store.memory`, half for reads and half for writes, so that neither waits
+//! for the other. When a half is used up, requests wait until a deadline ([`WAIT_MAX`] from when they were read)
+//! and then get ServerIsBusy; a stream whose requests wait is not read further. A request larger than its half
+//! runs alone. What a connection is still receiving is not counted: the limits of streams and messages in
+//! [`crate::node`] bound that.
 //!
-//! *Next stop*: [`super::batch`].
+//! *Next stop*: [`super::answers`].
 
-use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use yadkv_proto::api::StoreRequest;
+use yadkv_storage_core::front;
+use yadkv_storage_core::respond::Kind;
 
 /// How long a request waits for others to end: below the 2 s after which clients give up.
 pub const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -21,9 +25,14 @@ pub const WAIT_MAX: Duration = Duration::from_secs(1);
 /// The bytes that are left. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Admission {
+    reads: Pool,
+    writes: Pool,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
     left: Arc<Semaphore>,
     bytes_max: u32,
-    wait_max: Duration,
 }
 
 /// A request's share; given back when dropped.
@@ -32,63 +41,66 @@ pub struct Admitted {
     _share: OwnedSemaphorePermit,
 }
 
-impl Admission {
-    /// Admits up to `bytes_max` bytes, at least 1; others wait up to `wait_max`, usually [`WAIT_MAX`].
-    pub fn new(bytes_max: usize, wait_max: Duration) -> Self {
+impl Pool {
+    fn new(bytes_max: usize) -> Self {
         let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX).max(1);
         Self {
             left: Arc::new(Semaphore::new(bytes_max as usize)),
             bytes_max,
-            wait_max,
         }
     }
 
-    /// Waits until a request fits; `None` when it has waited too long.
-    pub async fn admit(&self, request: &StoreRequest) -> Option<Admitted> {
-        let bytes = u32::try_from(bytes(request)).unwrap_or(u32::MAX);
-        let bytes = bytes.min(self.bytes_max);
-        if let Ok(share) = self.left.clone().try_acquire_many_owned(bytes) {
-            return Some(Admitted { _share: share });
-        }
-        let waiting = self.left.clone().acquire_many_owned(bytes);
-        let share = tokio::time::timeout(self.wait_max, waiting)
-            .await
-            .ok()?
-            .ok()?;
-        Some(Admitted { _share: share })
+    fn share(&self, request: &StoreRequest) -> u32 {
+        let bytes = u32::try_from(request.encoded_len()).unwrap_or(u32::MAX);
+        bytes.min(self.bytes_max)
     }
 }
 
-fn bytes(request: &StoreRequest) -> usize {
-    macro_rules! encoded_len {
-        ($($name:ident),*) => {
-            match request { $(StoreRequest::$name(request) => request.encoded_len(),)* }
-        };
+impl Admission {
+    /// Admits up to `bytes_max` bytes, half of them reads.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            reads: Pool::new(bytes_max / 2),
+            writes: Pool::new(bytes_max / 2),
+        }
     }
-    encoded_len!(
-        RawGet,
-        RawBatchGet,
-        RawPut,
-        RawBatchPut,
-        RawDelete,
-        RawBatchDelete,
-        RawDeleteRange,
-        RawScan,
-        RawBatchScan,
-        RawGetKeyTtl,
-        RawCompareAndSwap,
-        RawChecksum,
-        KvScanLock,
-        UnsafeDestroyRange,
-        GetStoreSafeTs,
-        GetHealthFeedback
-    )
+
+    fn pool(&self, request: &StoreRequest) -> &Pool {
+        let kind = front::describe(request).map(|(kind, _)| kind);
+        if kind.is_some_and(Kind::is_write) {
+            &self.writes
+        } else {
+            &self.reads
+        }
+    }
+
+    /// Admits a request that there is room for now.
+    pub fn try_admit(&self, request: &StoreRequest) -> Option<Admitted> {
+        let pool = self.pool(request);
+        let share = pool
+            .left
+            .clone()
+            .try_acquire_many_owned(pool.share(request));
+        Some(Admitted {
+            _share: share.ok()?,
+        })
+    }
+
+    /// Waits until there is room for a request; `None` when there is none at the deadline.
+    pub async fn admit(&self, request: &StoreRequest, deadline: Instant) -> Option<Admitted> {
+        let pool = self.pool(request);
+        let waiting = pool.left.clone().acquire_many_owned(pool.share(request));
+        let share = tokio::time::timeout_at(deadline, waiting).await;
+        Some(Admitted {
+            _share: share.ok()?.ok()?,
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use yadkv_proto::kvrpcpb::RawPutRequest;
+    use yadkv_proto::kvrpcpb::{RawGetRequest, RawPutRequest};
 
     fn put(bytes: usize) -> StoreRequest {
         StoreRequest::RawPut(RawPutRequest {
@@ -98,22 +110,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn requests_beyond_the_limit_wait_and_then_are_refused() {
-        let admission = Admission::new(1000, Duration::from_millis(1));
-        let first = admission.admit(&put(600)).await;
+    async fn writes_beyond_the_limit_wait_for_their_deadline_and_reads_do_not() {
+        let admission = Admission::new(2000);
+        let first = admission.try_admit(&put(600));
         assert!(first.is_some());
-        assert!(admission.admit(&put(600)).await.is_none(), "waited in vain");
-        assert!(admission.admit(&put(300)).await.is_some(), "fits beside it");
+        assert!(admission.try_admit(&put(600)).is_none());
+        let late = admission.admit(&put(600), Instant::now()).await;
+        assert!(late.is_none(), "the deadline is over");
+        assert!(admission.try_admit(&put(300)).is_some(), "fits beside it");
+        let get = StoreRequest::RawGet(RawGetRequest {
+            key: vec![0; 900].into(),
+            ..Default::default()
+        });
+        assert!(admission.try_admit(&get).is_some(), "has its own half");
         drop(first);
-        assert!(admission.admit(&put(5000)).await.is_some(), "alone");
+        assert!(admission.try_admit(&put(5000)).is_some(), "runs alone");
     }
 
     #[tokio::test]
     async fn a_request_that_waits_gets_in_when_another_ends() {
-        let admission = Admission::new(1000, WAIT_MAX);
-        let first = admission.admit(&put(600)).await;
+        let admission = Admission::new(2000);
+        let first = admission.try_admit(&put(600));
         let second = put(600);
-        let mut waiting = std::pin::pin!(admission.admit(&second));
+        let deadline = Instant::now() + WAIT_MAX;
+        let mut waiting = std::pin::pin!(admission.admit(&second, deadline));
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(first);
         assert!(waiting.await.is_some());

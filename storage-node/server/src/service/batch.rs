@@ -3,18 +3,24 @@
 //! *Life of a frame*: each command gets a place in the answer channel, then goes its own way → answers come in
 //! any order → whatever is there when the connection can take it becomes one frame.
 //!
-//! *Invariants*: each id is answered once; a slow command delays no other; an unknown one is answered `Empty`.
+//! *Invariants*: each id is answered once; an unknown command is answered `Empty`. A command that waits for room
+//! holds up no other of its frame, and the frames behind it no longer than one [`admission::WAIT_MAX`].
 //!
-//! *Limits and failure*: a frame ends after [`FRAME_BYTES_MAX`], whatever waits. [`IN_FLIGHT_MAX`] commands of one stream may be under way, then its frames wait in
-//! the connection. When the stream ends, answers are thrown away.
+//! *Limits and failure*: a frame ends after [`FRAME_BYTES_MAX`], whatever waits. When [`IN_FLIGHT_MAX`] commands of
+//! one stream are under way, or a quarter of what the store holds for answers waits for this stream's client, its
+//! next frames wait in the connection. When the stream ends, answers are thrown away.
 //!
 //! *Next stop*: [`super::Door`].
 
-use super::Door;
+use super::admission;
+use super::answers::Held;
+use super::{Arrived, Door};
 use futures::stream::{self, BoxStream};
-use prost::Message;
 use std::collections::VecDeque;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::tikvpb::batch_commands_request::request::Cmd as RequestCmd;
@@ -31,8 +37,43 @@ const FRAME_MAX: usize = 256;
 /// Bytes of answers after which a frame is sent: some clients refuse messages above 4 MiB.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 
-/// An answer and the id of its command.
-type Answer = (u64, Option<ResponseCmd>);
+/// An answer, the id of its command, and the bytes it holds.
+struct Answer {
+    id: u64,
+    cmd: ResponseCmd,
+    held: Option<Held>,
+}
+
+impl Answer {
+    fn bytes(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::bytes)
+    }
+}
+
+/// The bytes of one stream's answers that its client has not taken.
+#[derive(Debug, Default)]
+struct Backlog {
+    bytes: AtomicUsize,
+    taken: Notify,
+}
+
+impl Backlog {
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.taken.notify_one();
+    }
+
+    /// Waits until less than `bytes_max` is left; for one task.
+    async fn below(&self, bytes_max: usize) {
+        while self.bytes.load(Ordering::Relaxed) >= bytes_max {
+            self.taken.notified().await;
+        }
+    }
+}
 
 /// Serves one stream.
 pub fn serve(
@@ -40,72 +81,124 @@ pub fn serve(
     requests: Streaming<BatchCommandsRequest>,
 ) -> BoxStream<'static, Result<BatchCommandsResponse, Status>> {
     let (answers, receiver) = mpsc::channel::<Answer>(IN_FLIGHT_MAX);
-    tokio::spawn(take_frames(door, requests, answers));
-    Box::pin(stream::unfold(
-        (receiver, VecDeque::new()),
-        |(mut receiver, mut waiting)| async move {
-            if waiting.is_empty() {
-                let mut answers = Vec::with_capacity(FRAME_MAX);
-                if receiver.recv_many(&mut answers, FRAME_MAX).await == 0 {
-                    return None;
-                }
-                waiting = answers.into();
-            }
-            Some((Ok(frame(&mut waiting)), (receiver, waiting)))
-        },
-    ))
+    let backlog = Arc::new(Backlog::default());
+    let stop = door.stop.clone();
+    let frames = Frames {
+        door,
+        answers,
+        backlog: backlog.clone(),
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = frames.take_all(requests) => {}
+            () = stop.cancelled() => {}
+        }
+    });
+    let outgoing = Outgoing {
+        receiver,
+        backlog,
+        waiting: VecDeque::new(),
+        sent: Vec::new(),
+    };
+    Box::pin(stream::unfold(outgoing, |mut outgoing| async move {
+        let frame = outgoing.next().await?;
+        Some((Ok(frame), outgoing))
+    }))
 }
 
-/// One frame of the first answers that wait.
-fn frame(waiting: &mut VecDeque<Answer>) -> BatchCommandsResponse {
+/// The way of answers to the client.
+struct Outgoing {
+    receiver: mpsc::Receiver<Answer>,
+    backlog: Arc<Backlog>,
+    waiting: VecDeque<Answer>,
+    /// What the last frame holds: the connection has taken it when it asks for the next.
+    sent: Vec<Held>,
+}
+
+impl Outgoing {
+    async fn next(&mut self) -> Option<BatchCommandsResponse> {
+        self.sent.clear();
+        if self.waiting.is_empty() {
+            let mut answers = Vec::with_capacity(FRAME_MAX);
+            if self.receiver.recv_many(&mut answers, FRAME_MAX).await == 0 {
+                return None;
+            }
+            self.waiting = answers.into();
+        }
+        let (frame, held) = frame(&mut self.waiting);
+        self.sent = held;
+        self.backlog.take(self.sent.iter().map(Held::bytes).sum());
+        Some(frame)
+    }
+}
+
+/// One frame of the first answers that wait, and what they hold.
+fn frame(waiting: &mut VecDeque<Answer>) -> (BatchCommandsResponse, Vec<Held>) {
     let mut frame = BatchCommandsResponse::default();
+    let mut held = Vec::with_capacity(waiting.len());
     let mut bytes = 0;
     while bytes < FRAME_BYTES_MAX
-        && let Some((id, cmd)) = waiting.pop_front()
+        && let Some(answer) = waiting.pop_front()
     {
-        let response = Response { cmd };
-        bytes += response.encoded_len();
-        frame.request_ids.push(id);
-        frame.responses.push(response);
+        bytes += answer.bytes();
+        frame.request_ids.push(answer.id);
+        frame.responses.push(Response {
+            cmd: Some(answer.cmd),
+        });
+        held.extend(answer.held);
     }
-    frame
+    (frame, held)
 }
 
-async fn take_frames(
+/// The way of requests into the store.
+struct Frames {
     door: Door,
-    mut requests: Streaming<BatchCommandsRequest>,
     answers: mpsc::Sender<Answer>,
-) {
-    loop {
-        let received = tokio::select! {
-            received = requests.message() => received,
-            () = door.stop.cancelled() => return,
-        };
-        // An error is the client's end of the stream: it knows.
-        let Ok(Some(frame)) = received else { return };
-        for (id, request) in frame.request_ids.into_iter().zip(frame.requests) {
-            let Ok(place) = answers.clone().reserve_owned().await else {
+    backlog: Arc<Backlog>,
+}
+
+impl Frames {
+    async fn take_all(self, mut requests: Streaming<BatchCommandsRequest>) {
+        let backlog_max = self.door.answers.bytes_max() / 4;
+        loop {
+            self.backlog.below(backlog_max).await;
+            // An error is the client's end of the stream: it knows.
+            let Ok(Some(frame)) = requests.message().await else {
                 return;
             };
-            match request.cmd.map(decode) {
-                Some(Ok(request)) => {
-                    let reply = move |response| drop(place.send((id, Some(encode(response)))));
-                    door.take(request, Box::new(reply)).await;
+            if self.take(frame).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// `None` when nobody waits for answers any more.
+    async fn take(&self, frame: BatchCommandsRequest) -> Option<()> {
+        let mut waiting = Vec::new();
+        for (id, request) in frame.request_ids.into_iter().zip(frame.requests) {
+            let place = self.answers.clone().reserve_owned().await.ok()?;
+            match request.cmd.map_or(Err(0), decode) {
+                Ok(request) => {
+                    let backlog = self.backlog.clone();
+                    let deliver = move |response, held: Held| {
+                        backlog.add(held.bytes());
+                        let (cmd, held) = (encode(response), Some(held));
+                        place.send(Answer { id, cmd, held });
+                    };
+                    waiting.extend(self.door.take(Arrived::new(request, deliver)));
                 }
-                Some(Err(test_id)) => {
-                    place.send((
-                        id,
-                        Some(ResponseCmd::Empty(BatchCommandsEmptyResponse { test_id })),
-                    ));
-                }
-                None => {
-                    place.send((
-                        id,
-                        Some(ResponseCmd::Empty(BatchCommandsEmptyResponse::default())),
-                    ));
+                Err(test_id) => {
+                    let cmd = ResponseCmd::Empty(BatchCommandsEmptyResponse { test_id });
+                    let held = None;
+                    place.send(Answer { id, cmd, held });
                 }
             }
         }
+        let deadline = Instant::now() + admission::WAIT_MAX;
+        for arrived in waiting {
+            self.door.take_until(arrived, deadline).await;
+        }
+        Some(())
     }
 }
 
@@ -149,5 +242,55 @@ fn encode(response: StoreResponse) -> ResponseCmd {
         | StoreResponse::GetStoreSafeTs(_) => {
             ResponseCmd::Empty(BatchCommandsEmptyResponse::default())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::answers::Answers;
+    use yadkv_proto::kvrpcpb::RawGetResponse;
+    use yadkv_storage_core::respond::Kind;
+
+    fn answer(answers: &Answers, id: u64, bytes: usize) -> Answer {
+        let response = StoreResponse::RawGet(RawGetResponse {
+            value: vec![0; bytes].into(),
+            ..Default::default()
+        });
+        let (response, held) = answers.charge(response, Some(Kind::RawGet));
+        Answer {
+            id,
+            cmd: encode(response),
+            held: Some(held),
+        }
+    }
+
+    #[tokio::test]
+    async fn large_answers_become_several_frames_and_are_held_until_the_next_is_asked_for() {
+        let answers = Answers::new(64 << 20);
+        let backlog = Arc::new(Backlog::default());
+        let (sender, receiver) = mpsc::channel(8);
+        for id in 0..5 {
+            let answer = answer(&answers, id, FRAME_BYTES_MAX / 2);
+            backlog.add(answer.bytes());
+            assert!(sender.try_send(answer).is_ok());
+        }
+        drop(sender);
+        let mut outgoing = Outgoing {
+            receiver,
+            backlog: backlog.clone(),
+            waiting: VecDeque::new(),
+            sent: Vec::new(),
+        };
+        let mut below = std::pin::pin!(backlog.below(FRAME_BYTES_MAX));
+        assert!(futures::poll!(&mut below).is_pending());
+        let mut frames = Vec::new();
+        while let Some(frame) = outgoing.next().await {
+            assert!(answers.held() > 0, "the connection does not have it yet");
+            frames.push(frame.request_ids);
+        }
+        assert_eq!(frames, [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!(answers.held(), 0);
+        below.await;
     }
 }

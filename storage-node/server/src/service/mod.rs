@@ -2,16 +2,19 @@
 //!
 //! *Place*: tonic calls [`tikv`] (unary) and [`batch`] (frames); both go through [`Door::take`] into the core.
 //!
-//! *Life of a request*: decoded by tonic → [`Door::take`]: answered at once, read here under the lease, handed
-//! to a read thread, or sent to its region's worker → its reply finds the waiting call.
+//! *Life of a request*: decoded by tonic → admitted by its bytes ([`admission`]) → answered at once, read here
+//! under the lease, handed to a read thread, or sent to its region's worker → its answer is charged ([`answers`])
+//! and finds the waiting call.
 //!
-//! *Invariants*: every request is answered exactly once, also while the node stops.
+//! *Invariants*: every request is answered at most once. While the node stops, calls may end UNAVAILABLE and
+//! streams may end instead.
 //!
 //! *Limits and failure*: a full read queue or inbox, or too many bytes under way, answers ServerIsBusy.
 //!
 //! *Next stop*: `yadkv_storage_core::front`.
 
 pub mod admission;
+pub mod answers;
 pub mod batch;
 pub mod tikv;
 
@@ -20,15 +23,17 @@ use crate::metrics::{Calls, Metrics};
 use crate::router::Router;
 use crate::threads::reads::ReadJob;
 use admission::{Admission, Admitted};
+use answers::{Answers, Held};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
+use tokio::time;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Response, Status};
 use yadkv_engine::Engine;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
-use yadkv_storage_core::front::{Front, Next};
+use yadkv_storage_core::front::{self, Front, Next};
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::respond::Reply;
 
@@ -49,18 +54,63 @@ pub struct Door {
     pub calls: Calls,
     /// Bytes of requests under way.
     pub admission: Admission,
+    /// Bytes of answers that wait for their clients.
+    pub answers: Answers,
     /// Ends the streams when the node stops.
     pub stop: CancellationToken,
 }
 
+/// A request that came in, and how its answer gets to whoever waits for it.
+pub struct Arrived<Deliver> {
+    request: StoreRequest,
+    deliver: Deliver,
+    at: Instant,
+}
+
+impl<Deliver: FnOnce(StoreResponse, Held) + Send + 'static> Arrived<Deliver> {
+    /// `deliver` gets the answer once, on any thread, and lets go of what it holds when the connection has it.
+    pub fn new(request: StoreRequest, deliver: Deliver) -> Self {
+        Self {
+            request,
+            deliver,
+            at: Instant::now(),
+        }
+    }
+}
+
 impl Door {
-    /// Takes a request in as soon as there is room for it; `reply` gets the answer, now or later, on any thread.
-    pub async fn take(&self, request: StoreRequest, reply: Reply) {
-        let Some(admitted) = self.admission.admit(&request).await else {
-            let reason = "too many bytes of requests are under way";
-            return self.front.refuse(&request, reply, refusal::busy(reason));
+    /// Takes a request in if there is room for it now; gives it back otherwise.
+    pub fn take<Deliver>(&self, arrived: Arrived<Deliver>) -> Option<Arrived<Deliver>>
+    where
+        Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
+    {
+        let Some(admitted) = self.admission.try_admit(&arrived.request) else {
+            return Some(arrived);
         };
-        let reply = self.timed(&request, reply, admitted);
+        self.submit(arrived, admitted);
+        None
+    }
+
+    /// Takes a request in as soon as there is room for it, and refuses it when there is none at the deadline.
+    pub async fn take_until<Deliver>(&self, arrived: Arrived<Deliver>, deadline: time::Instant)
+    where
+        Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
+    {
+        match self.admission.admit(&arrived.request, deadline).await {
+            Some(admitted) => self.submit(arrived, admitted),
+            None => {
+                let (request, reply) = self.measured(arrived, None);
+                let reason = "too many bytes of requests are under way";
+                self.front.refuse(&request, reply, refusal::busy(reason));
+            }
+        }
+    }
+
+    fn submit<Deliver>(&self, arrived: Arrived<Deliver>, admitted: Admitted)
+    where
+        Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
+    {
+        let (request, reply) = self.measured(arrived, Some(admitted));
         match self.front.submit(request, reply, clock::now()) {
             Next::Answered => {}
             Next::Send(region, input) => {
@@ -88,38 +138,59 @@ impl Door {
         }
     }
 
-    fn timed(&self, request: &StoreRequest, reply: Reply, admitted: Admitted) -> Reply {
-        let Some(call) = self.calls.get(request.name()).cloned() else {
-            return reply;
-        };
-        let begun = Instant::now();
-        Box::new(move |response| {
+    /// A reply that gives the request's share back, charges the answer and counts the call.
+    fn measured<Deliver>(
+        &self,
+        arrived: Arrived<Deliver>,
+        admitted: Option<Admitted>,
+    ) -> (StoreRequest, Reply)
+    where
+        Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
+    {
+        let Arrived {
+            request,
+            deliver,
+            at,
+        } = arrived;
+        let call = self.calls.get(request.name()).cloned();
+        let answers = self.answers.clone();
+        let read = front::describe(&request)
+            .map(|(kind, _)| kind)
+            .filter(|kind| !kind.is_write());
+        let reply = Box::new(move |response| {
             drop(admitted);
-            call.seconds.observe(begun.elapsed().as_secs_f64());
-            if region_error(&response) {
-                call.region_errors.inc();
+            let (response, held) = answers.charge(response, read);
+            if let Some(call) = call {
+                call.seconds.observe(at.elapsed().as_secs_f64());
+                if region_error(&response) {
+                    call.region_errors.inc();
+                }
             }
-            reply(response);
-        })
+            deliver(response, held);
+        });
+        (request, reply)
     }
 
-    /// Takes a request in and waits for its answer.
-    pub async fn call<T>(&self, request: StoreRequest) -> Result<T, Status>
+    /// Takes a request in and waits for its answer, which [`answers::release_with_body`] lets go of.
+    pub async fn call<T>(&self, request: StoreRequest) -> Result<Response<T>, Status>
     where
         T: TryFrom<StoreResponse, Error = StoreResponse>,
     {
         let (sender, receiver) = oneshot::channel();
         // The caller may have gone meanwhile: then nobody misses the answer.
-        self.take(
-            request,
-            Box::new(move |response| drop(sender.send(response))),
-        )
-        .await;
-        let response = receiver
+        let deliver = move |response, held| drop(sender.send((response, held)));
+        if let Some(waiting) = self.take(Arrived::new(request, deliver)) {
+            let deadline = time::Instant::now() + admission::WAIT_MAX;
+            self.take_until(waiting, deadline).await;
+        }
+        let (response, held) = receiver
             .await
             .map_err(|_| Status::unavailable("the store is stopping: try another"))?;
-        T::try_from(response)
-            .map_err(|other| Status::internal(format!("answered as {}", other.name())))
+        let response = T::try_from(response)
+            .map_err(|other| Status::internal(format!("answered as {}", other.name())))?;
+        let mut response = Response::new(response);
+        response.extensions_mut().insert(Arc::new(held));
+        Ok(response)
     }
 }
 

@@ -27,7 +27,7 @@ macro_rules! unary {
             }
 
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
-                Ok(Response::new(self.0.call(request.into_inner().into()).await?))
+                self.0.call(request.into_inner().into()).await
             })*
 
             /// There is no coprocessor; callers get the error that the call has a field for.
