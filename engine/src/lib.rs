@@ -34,7 +34,7 @@ pub struct Family(pub u8);
 /// Whether a write waits for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Survives the end of the process, not a power loss.
+    /// May be lost at a power loss and, by an engine without a log of its own, at the end of the process.
     Buffered,
     /// On disk, together with everything written before, when the call returns.
     Synced,

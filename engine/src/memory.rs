@@ -116,8 +116,8 @@ impl Memory {
         disk.heal();
     }
 
-    /// Ends the process and starts it again, the power staying on: nothing that was written is lost. Poison and
-    /// injected faults are gone.
+    /// Ends the process and starts it again, the power staying on: nothing that was written is lost. An engine
+    /// without a log does lose: end it with [`Self::power_loss`]. Poison and injected faults are gone.
     pub fn restart(&self) {
         self.disk.lock().heal();
     }

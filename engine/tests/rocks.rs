@@ -3,9 +3,12 @@
 #![cfg(feature = "rocks")]
 #![allow(clippy::unwrap_used, missing_docs)]
 
+use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use yadkv_engine::rocks::{BlockCache, Compression, FamilyOptions, Options, Rocks};
 use yadkv_engine::{Cached, Direction, Durability, Engine, Error, Family, WriteBatch};
 
@@ -16,6 +19,23 @@ fn options() -> Options {
     // Offsets in messages are of the bytes on disk; without compression each flipped one matters.
     families[0].compression = Compression::None;
     Options::new(families, BlockCache::new(1 << 20))
+}
+
+/// Where the process that is killed writes.
+const KILLED_DIRECTORY: &str = "YADKV_TEST_KILLED_DIRECTORY";
+/// The last batch that it syncs.
+const SYNCED: usize = 100;
+
+fn unlogged() -> Options {
+    let mut options = options().unlogged();
+    options.write_buffer_bytes = 4 << 20;
+    options
+}
+
+fn tables(directory: &Path) -> usize {
+    let names = std::fs::read_dir(directory).unwrap();
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| name.ends_with(".sst")).count()
 }
 
 fn key(number: usize) -> String {
@@ -91,7 +111,7 @@ fn refusal(directory: &Path, options: &Options) -> (String, String) {
 #[test]
 fn a_killed_process_leaves_a_prefix() {
     let directory = tempfile::tempdir().unwrap();
-    let engine = Rocks::open(directory.path(), &options().strict()).unwrap();
+    let engine = Rocks::open(directory.path(), &options().verified()).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // Less than a memtable in all: files that come and go would make the copy something no kill leaves.
@@ -108,7 +128,7 @@ fn a_killed_process_leaves_a_prefix() {
         for _ in 0..10 {
             // Copies while it writes: the end of the log is torn like after a kill.
             let copy = copy(directory.path());
-            let left = Rocks::open(copy.path(), &options().strict()).unwrap();
+            let left = Rocks::open(copy.path(), &options().verified()).unwrap();
             let found = count(&left, A);
             assert_eq!(found, count(&left, Family(1)), "a torn batch");
             assert!(found >= before);
@@ -147,7 +167,7 @@ fn a_torn_tail_of_the_log_is_dropped() {
         .unwrap()
         .set_len(length - 5)
         .unwrap();
-    let engine = Rocks::open(directory.path(), &options().strict()).unwrap();
+    let engine = Rocks::open(directory.path(), &options().verified()).unwrap();
     assert_eq!(count(&engine, A), 99);
 }
 
@@ -162,7 +182,7 @@ fn a_damaged_log_is_refused_with_file_and_offset() {
         let copy = copy(directory.path());
         let log = file(copy.path(), ".log");
         flip(&log, at);
-        let (place, _) = refusal(copy.path(), &options().strict());
+        let (place, _) = refusal(copy.path(), &options().verified());
         let (named, offset) = place.split_once(" offset ").unwrap();
         assert_eq!(named, log.display().to_string());
         let offset: usize = offset.parse().unwrap();
@@ -170,15 +190,70 @@ fn a_damaged_log_is_refused_with_file_and_offset() {
     }
 }
 
+/// The process that [`a_killed_process_without_a_log_leaves_a_prefix`] kills.
 #[test]
-fn point_in_time_recovery_keeps_what_was_before_the_damage() {
+#[ignore = "runs until it is killed"]
+fn write_without_a_log_until_killed() {
+    let Ok(directory) = std::env::var(KILLED_DIRECTORY) else {
+        return;
+    };
+    let engine = Rocks::open(directory, &unlogged()).unwrap();
+    for number in 0.. {
+        let mut batch = put(number, 10);
+        batch.put(A, key(number), vec![number as u8; 3000]);
+        engine.write(batch, Durability::Buffered).unwrap();
+        if number == SYNCED {
+            engine.sync().unwrap();
+            writeln!(std::io::stdout(), "synced").unwrap();
+        }
+    }
+}
+
+/// The first family fills its memtables long before the second: unless they are flushed together, a kill leaves
+/// more of one than of the other.
+#[test]
+fn a_killed_process_without_a_log_leaves_a_prefix() {
+    for _ in 0..3 {
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "write_without_a_log_until_killed"])
+            .args(["--ignored", "--nocapture"])
+            .env(KILLED_DIRECTORY, directory.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = output.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line == "synced"));
+        let begun = Instant::now();
+        while tables(directory.path()) < 8 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no flush");
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = Rocks::open(directory.path(), &unlogged()).unwrap();
+        let found = count(&left, A);
+        assert_eq!(found, count(&left, Family(1)), "a torn flush");
+        assert!(found > SYNCED, "{found}");
+    }
+}
+
+#[test]
+fn without_a_log_a_synced_write_is_in_the_tables() {
     let directory = tempfile::tempdir().unwrap();
-    fill(&Rocks::open(directory.path(), &options()).unwrap(), 0..100);
-    let log = file(directory.path(), ".log");
-    flip(&log, log.metadata().unwrap().len() as usize / 2);
-    let engine = Rocks::open(directory.path(), &options()).unwrap();
-    let found = count(&engine, A);
-    assert!((40..60).contains(&found), "{found}");
+    let engine = Rocks::open(directory.path(), &unlogged()).unwrap();
+    fill(&engine, 0..11);
+    engine.write(put(11, 100), Durability::Buffered).unwrap();
+    let copied = copy(directory.path());
+    let left = Rocks::open(copied.path(), &unlogged()).unwrap();
+    assert_eq!(count(&left, A), 11);
+    engine.write(WriteBatch::new(), Durability::Synced).unwrap();
+    let copied = copy(directory.path());
+    let left = Rocks::open(copied.path(), &unlogged()).unwrap();
+    assert_eq!(count(&left, A), 12);
+    drop(engine);
+    assert!(tables(directory.path()) > 0);
 }
 
 #[test]
@@ -199,7 +274,7 @@ fn a_damaged_table_is_never_served() {
     flip(table, 40_000);
 
     // A database that is checked on open refuses to.
-    let (place, reason) = refusal(directory.path(), &options().strict());
+    let (place, reason) = refusal(directory.path(), &options().verified());
     assert!(
         place.starts_with(&format!("{} offset ", table.display())),
         "{place}: {reason}"

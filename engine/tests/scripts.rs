@@ -48,7 +48,7 @@ impl Host for RocksHost {
             std::mem::forget(before);
         }
         let families = (0..FAMILIES).map(|family| FamilyOptions::new(format!("f{family}")));
-        let options = Options::new(families.collect(), BlockCache::new(1 << 20)).strict();
+        let options = Options::new(families.collect(), BlockCache::new(1 << 20)).verified();
         let engine = Rocks::open(directory.path(), &options).unwrap();
         self.0 = Some(directory);
         Box::leak(Box::new(engine))

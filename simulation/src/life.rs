@@ -13,9 +13,19 @@ use crate::sky::{Answer, Machine, Shared};
 use yadkv_client::runtime::CallError;
 use yadkv_engine::memory::Memory;
 
+/// The disks of a machine.
+#[derive(Clone, Copy)]
+pub struct Disks<'a> {
+    /// The data, which has no log of its own.
+    pub kv: &'a Memory,
+    /// The Raft logs.
+    pub raft: &'a Memory,
+}
+
 /// A process starts over the disks of its machine; the number of its life.
-pub fn begin(sky: &Shared, machine: Machine, disks: [&Memory; 2]) -> u64 {
-    disks.into_iter().for_each(Memory::restart);
+pub fn begin(sky: &Shared, machine: Machine, disks: Disks<'_>) -> u64 {
+    disks.kv.restart();
+    disks.raft.restart();
     let mut sky = sky.lock();
     let life = sky.life(machine) + 1;
     sky.lives.insert(machine, life);
@@ -23,8 +33,8 @@ pub fn begin(sky: &Shared, machine: Machine, disks: [&Memory; 2]) -> u64 {
     life
 }
 
-/// A process ends; with a power loss each disk loses what chance decides of what was not synced.
-pub fn end(sky: &Shared, machine: Machine, disks: [&Memory; 2], power_loss: bool) {
+/// A process ends, and the data loses what chance decides of what was not synced; with a power loss the logs too.
+pub fn end(sky: &Shared, machine: Machine, disks: Disks<'_>, power_loss: bool) {
     let mut sky = sky.lock();
     let life = sky.life(machine) + 1;
     sky.lives.insert(machine, life);
@@ -34,14 +44,19 @@ pub fn end(sky: &Shared, machine: Machine, disks: [&Memory; 2], power_loss: bool
             let reset = CallError::Lost("connection reset".into());
             sky.answer(machine, call, Answer::Failed(reset));
         }
-        return;
+    } else {
+        crate::note!(sky, "{machine} loses power");
     }
-    for disk in disks {
+    let losing = [("data", disks.kv, true), ("logs", disks.raft, power_loss)];
+    for (name, disk, loses) in losing {
+        if !loses {
+            continue;
+        }
         let unsynced = disk.unsynced();
         let keep = sky.random.below(unsynced as u64 + 1) as usize;
         crate::note!(
             sky,
-            "{machine} loses power: {keep} of {unsynced} unsynced batches survive"
+            "{machine} {name}: {keep} of {unsynced} unsynced batches survive"
         );
         disk.power_loss(keep);
     }

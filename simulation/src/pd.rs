@@ -13,7 +13,7 @@
 //! *Next stop*: [`crate::world`].
 
 use crate::check::laws::Laws;
-use crate::life;
+use crate::life::{self, Disks};
 use crate::sky::{Answer, Event, Machine, Message, PdEvent, Shared, Sky};
 use crate::store::companion::MEMBERS;
 use crate::store::worker::fsync;
@@ -87,7 +87,7 @@ impl PdHost {
     pub fn boot(&mut self, sky: &Shared) {
         self.powered = true;
         let machine = self.machine();
-        let life = life::begin(sky, machine, [&self.kv, &self.raft]);
+        let life = life::begin(sky, machine, self.disks());
         let mut sky = sky.lock();
         let members = (0..MEMBERS).map(|number| MemberAddress {
             id: PeerId(number as u64 + 1),
@@ -122,10 +122,16 @@ impl PdHost {
         }
     }
 
-    /// Ends the process; with a power loss the disks lose what chance decides.
+    fn disks(&self) -> Disks<'_> {
+        Disks {
+            kv: &self.kv,
+            raft: &self.raft,
+        }
+    }
+
+    /// Ends the process; its disks lose what chance decides.
     pub fn kill(&mut self, sky: &Shared, power_loss: bool) {
-        let disks = [&self.kv, &self.raft];
-        life::end(sky, self.machine(), disks, power_loss);
+        life::end(sky, self.machine(), self.disks(), power_loss);
         self.powered = !power_loss;
         drop(self.process.take());
     }

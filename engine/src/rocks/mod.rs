@@ -5,14 +5,16 @@
 //! *Types to know*: [`Rocks`], [`Options`] (`options`), `wal` (what RocksDB itself would overlook in its log).
 //!
 //! *Life of a batch*: [`Engine::write`] → one record of the write-ahead log (`*.log`), fsynced if asked → memtable
-//! of each family → table files (`*.sst`) in the background → the log file is deleted.
+//! of each family → table files (`*.sst`) in the background → the log file is deleted. `kv/` has no such log
+//! ([`Options::unlogged`]): there a synced batch waits for its tables.
 //!
-//! *Invariants*: every family is in the same log, so a batch over several families is atomic at a crash too.
+//! *Invariants*: every family is in the same log, or flushed together where there is none, so a batch over several
+//! families is atomic at a crash too.
 //! Checksums are verified on every read, in compaction and on open; there is no option to turn that off.
 //!
 //! *Limits and failure*: a directory that another process holds, or that was made by something else, is
-//! [`Error::Open`]. Damage is [`Error::Corrupt`] with file and offset, on open where [`Options::verify`] or the
-//! recovery mode says so, otherwise on the read that meets it. A failed write or sync poisons the engine for the
+//! [`Error::Open`]. Damage is [`Error::Corrupt`] with file and offset, on open where [`Options::verify`] says so
+//! and in the log, otherwise on the read that meets it. A failed write or sync poisons the engine for the
 //! rest of the process: what the disk holds is known again only after a restart.
 //!
 //! *Source*: hazards.md 2.4, 2.5, 2.7; the comments in RocksDB's `options.h` and `log_format.h`.
@@ -23,7 +25,7 @@ mod direct;
 mod options;
 mod place;
 
-pub use options::{BlockCache, Compression, Drop, FamilyOptions, Options, Recovery};
+pub use options::{BlockCache, Compression, Drop, FamilyOptions, Options};
 
 use crate::wal;
 use crate::{
@@ -32,7 +34,9 @@ use crate::{
 };
 use bytes::Bytes;
 use place::{name_place, open_error};
-use rocksdb::{ColumnFamily, DB, ErrorKind, ReadOptions, ReadTier, WriteOptions, properties};
+use rocksdb::{
+    ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteOptions, properties,
+};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -50,6 +54,7 @@ pub struct Rocks {
     directory: PathBuf,
     /// Position = [`Family`].
     families: Vec<String>,
+    logged: bool,
     poisoned: OnceLock<String>,
     buffered: WriteOptions,
     synced: WriteOptions,
@@ -69,12 +74,12 @@ impl Rocks {
             reason: error.to_string(),
         })?;
         check_current(&directory)?;
-        if options.recovery == Recovery::TolerateTornTail {
-            wal::verify(&directory)?;
-        }
+        wal::verify(&directory)?;
         let database = options.database(direct::is_possible(&directory));
         let db = DB::open_cf_descriptors(&database, &directory, options.descriptors())
             .map_err(|error| open_error(&directory, &error))?;
+        let mut buffered = WriteOptions::default();
+        buffered.disable_wal(!options.logged);
         let mut synced = WriteOptions::default();
         synced.set_sync(true);
         let mut read_cached = ReadOptions::default();
@@ -87,8 +92,9 @@ impl Rocks {
                 .iter()
                 .map(|family| family.name.clone())
                 .collect(),
+            logged: options.logged,
             poisoned: OnceLock::new(),
-            buffered: WriteOptions::default(),
+            buffered,
             synced,
             read: ReadOptions::default(),
             read_cached,
@@ -119,12 +125,12 @@ impl Rocks {
     /// Writes all memtables to table files, so that the log before is not needed any more.
     pub fn flush(&self) -> Result<()> {
         self.check_poison()?;
-        for family in &self.families {
-            self.db
-                .flush_cf(self.handle(family))
-                .map_err(|error| self.poison(&error))?;
-        }
-        Ok(())
+        let families: Vec<_> = self.families.iter().map(|name| self.handle(name)).collect();
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db
+            .flush_cfs_opt(&families, &options)
+            .map_err(|error| self.poison(&error))
     }
 
     /// Rewrites all table files, applying deletions and [`FamilyOptions::drop`]. Slow: reads and writes everything.
@@ -229,23 +235,28 @@ impl Engine for Rocks {
 
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
         self.check_poison()?;
-        let options = match durability {
-            Durability::Buffered => &self.buffered,
-            Durability::Synced => &self.synced,
+        let synced = durability == Durability::Synced;
+        let options = if synced && self.logged {
+            &self.synced
+        } else {
+            &self.buffered
         };
-        if batch.is_empty() {
-            // RocksDB writes no record for it, so nothing would carry the sync.
-            return match durability {
-                Durability::Buffered => Ok(()),
-                Durability::Synced => self.sync(),
-            };
+        if !batch.is_empty() {
+            self.db
+                .write_opt(self.translate(&batch), options)
+                .map_err(|error| self.poison(&error))?;
         }
-        self.db
-            .write_opt(self.translate(&batch), options)
-            .map_err(|error| self.poison(&error))
+        // RocksDB writes no log record for an empty batch, so nothing would carry the sync.
+        if synced && (batch.is_empty() || !self.logged) {
+            self.sync()?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<()> {
+        if !self.logged {
+            return self.flush();
+        }
         self.check_poison()?;
         self.db.flush_wal(true).map_err(|error| self.poison(&error))
     }

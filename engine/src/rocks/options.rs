@@ -31,16 +31,6 @@ const LEVEL0_FILES: u16 = 4;
 /// Level 0 may hold about this many memtables of entries: most are deleted before they are ever rewritten.
 const LEVEL0_FILES_OF_LOGS: u16 = 20;
 
-/// What happens to the write-ahead log when a database opens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recovery {
-    /// Only an unfinished record at the very end may be dropped; other damage is an error. For `raft/`: votes
-    /// and acknowledged entries must not vanish silently.
-    TolerateTornTail,
-    /// Recover up to the first damaged record. For `kv/`, whose later batches are replayed from the Raft log.
-    PointInTime,
-}
-
 /// How blocks of table files are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
@@ -128,8 +118,10 @@ pub struct Options {
     /// Bytes of all memtables together. Too small: many small flushes, then compaction; too large: a long
     /// recovery, and memory gone.
     pub write_buffer_bytes: usize,
-    /// What to do with a damaged log.
-    pub recovery: Recovery,
+    /// Whether batches are in a write-ahead log before they are in tables. Without one, what was not flushed is
+    /// gone with the process, and a synced write is a flush; all families are flushed together, so that a prefix
+    /// of the batches stays.
+    pub logged: bool,
     /// Threads for flushes and compactions, at least 2.
     pub background_jobs: u16,
     /// Above this many bytes of log the oldest memtable is flushed, so that the log before it can go.
@@ -139,23 +131,28 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options for `families`: 64 MiB of memtables, 256 MiB of log, 2 background jobs, point-in-time recovery.
+    /// Options for `families`: 64 MiB of memtables, 256 MiB of log, 2 background jobs.
     pub fn new(families: Vec<FamilyOptions>, block_cache: BlockCache) -> Self {
         Self {
             families,
             block_cache,
             write_buffer_bytes: 64 * 1024 * 1024,
-            recovery: Recovery::PointInTime,
+            logged: true,
             background_jobs: 2,
             wal_bytes_max: 256 * 1024 * 1024,
             verify: false,
         }
     }
 
-    /// The same with an unforgiving log and a full check on open, as `raft/` wants it.
-    pub fn strict(mut self) -> Self {
-        self.recovery = Recovery::TolerateTornTail;
+    /// The same with a full check on open, as `raft/` wants it.
+    pub fn verified(mut self) -> Self {
         self.verify = true;
+        self
+    }
+
+    /// The same without a write-ahead log, as `kv/` wants it, whose batches come again out of the Raft log.
+    pub fn unlogged(mut self) -> Self {
+        self.logged = false;
         self
     }
 
@@ -165,10 +162,10 @@ impl Options {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_paranoid_checks(true);
-        options.set_wal_recovery_mode(match self.recovery {
-            Recovery::TolerateTornTail => DBRecoveryMode::TolerateCorruptedTailRecords,
-            Recovery::PointInTime => DBRecoveryMode::PointInTime,
-        });
+        // Other damage than an unfinished record at the very end is found before ([`crate::wal`]).
+        options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+        // Otherwise the applied index could be in a table before the data that it stands for.
+        options.set_atomic_flush(!self.logged);
         // Old bytes in a reused log file cannot be told from damage.
         options.set_recycle_log_file_num(0);
         // A log file that the manifest knows of must be there and be as long as it was.

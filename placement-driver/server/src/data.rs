@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `LOCK` | held exclusively while a process uses the directory |
 //! | `MEMBER` | TOML: format, this member's id, the members, the cluster id once known |
-//! | `kv/` | the replicated state; WAL unsynced, replayed from the log |
+//! | `kv/` | the replicated state; no log of its own, what was not flushed is replayed from the Raft log |
 //! | `raft/` | log and hard state; synced |
 //!
 //! *Place*: [`crate::node`] opens it first.
@@ -252,7 +252,7 @@ fn open_engine(
     families: &[&str],
     cache: &BlockCache,
     write_buffer_bytes: usize,
-    strict: bool,
+    log: bool,
 ) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
     let families = families
         .iter()
@@ -260,6 +260,10 @@ fn open_engine(
         .collect();
     let mut options = Options::new(families, cache.clone());
     options.write_buffer_bytes = write_buffer_bytes;
-    let options = if strict { options.strict() } else { options };
+    let options = if log {
+        options.verified()
+    } else {
+        options.unlogged()
+    };
     Ok(Arc::new(Rocks::open(path, &options)?))
 }

@@ -22,7 +22,7 @@ pub mod read;
 pub mod worker;
 
 use crate::check::laws::Laws;
-use crate::life;
+use crate::life::{self, Disks};
 use crate::sky::{Answer, Event, Machine, Message, Shared, Sky, StoreEvent};
 use futures::channel::mpsc;
 use read::Job;
@@ -126,7 +126,7 @@ impl StoreHost {
     pub fn boot(&mut self, sky: &Shared) {
         self.powered = true;
         let machine = self.machine();
-        let life = life::begin(sky, machine, [&self.kv, &self.raft]);
+        let life = life::begin(sky, machine, self.disks());
         self.process = Some(Process {
             life,
             running: None,
@@ -135,10 +135,16 @@ impl StoreHost {
         sky.lock().spawned.push((machine, Box::pin(identity)));
     }
 
-    /// Ends the process; with a power loss the disks lose what chance decides.
+    fn disks(&self) -> Disks<'_> {
+        Disks {
+            kv: &self.kv,
+            raft: &self.raft,
+        }
+    }
+
+    /// Ends the process; its disks lose what chance decides.
     pub fn kill(&mut self, sky: &Shared, power_loss: bool) {
-        let disks = [&self.kv, &self.raft];
-        life::end(sky, self.machine(), disks, power_loss);
+        life::end(sky, self.machine(), self.disks(), power_loss);
         self.powered = !power_loss;
         // Dropped without the lock: replies of this life look at it.
         drop(self.process.take());

@@ -141,10 +141,13 @@ impl Script {
 
     fn process(&mut self, command: &str, store: u64) {
         match command {
-            "crash" => self.cluster.crash(store),
-            "power_loss" => {
+            "crash" | "power_loss" => {
                 self.cluster.crash(store);
+                // The data has no log of its own: it goes back to what was flushed.
                 self.cluster.stores[&store].kv.power_loss(0);
+                if command == "crash" {
+                    return;
+                }
                 self.cluster.stores[&store].raft.power_loss(0);
             }
             "start" => self.cluster.start(store),

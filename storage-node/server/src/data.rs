@@ -3,7 +3,7 @@
 //! | path | content |
 //! |---|---|
 //! | `LOCK` | held exclusively while a process uses the directory |
-//! | `kv/` | data of all regions; WAL unsynced, replayed from the logs |
+//! | `kv/` | data of all regions; no log of its own, what was not flushed is replayed from the Raft logs |
 //! | `raft/` | logs and hard states of all regions; synced |
 //!
 //! *Place*: [`crate::node`] opens it first.
@@ -88,7 +88,7 @@ impl Data {
         let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
         let cache = BlockCache::new(memory / 16 * 5);
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
-        let mut options = Options::new(families, cache.clone());
+        let mut options = Options::new(families, cache.clone()).unlogged();
         options.write_buffer_bytes = memory / 4;
         let kv = open_engine(&root.join("kv"), &options)?;
         let record = recover::store_record(&*kv)?;
@@ -100,7 +100,7 @@ impl Data {
         }
         let families = yadkv_consensus::FAMILIES.iter();
         let families = families.map(|name| FamilyOptions::log(*name)).collect();
-        let mut options = Options::new(families, cache).strict();
+        let mut options = Options::new(families, cache).verified();
         options.write_buffer_bytes = memory / 4;
         let raft = open_engine(&raft_path, &options)?;
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
