@@ -11,7 +11,7 @@
 //! *Invariants*: the maps keep order. An empty range end is plus infinity for the application; in V2 that is the
 //! end of the keyspace.
 //!
-//! *Source*: wire specification section 1; hazards.md section 3.
+//! *Source*: `proto/README.md`, Which keys travel where.
 //!
 //! *Next stop*: `routing::cache`.
 

@@ -10,7 +10,7 @@
 //!
 //! *Limits*: [`WAITING_MAX`] tasks wait, the next is refused at once; a block has at most [`BLOCK_MAX`].
 //!
-//! *Source*: wire specification section 2.
+//! *Source*: `proto/README.md`, Timestamps.
 //!
 //! *Next stop*: [`crate::routing::pd`].
 

@@ -21,7 +21,7 @@
 //! After a failed write every later one fails with [`Error::Poisoned`] until [`Memory::restart`] or
 //! [`Memory::power_loss`].
 //!
-//! *Source*: hazards.md section 6, and what ext4 and RocksDB's log promise at a crash.
+//! *Source*: what ext4 and RocksDB's log promise at a crash.
 //!
 //! *Next stop*: `rocks`, the same promises on a real disk.
 

@@ -1,4 +1,4 @@
-//! The memcomparable form of a key (wire specification section 1) and `ceil`, the border that an encoded
+//! The memcomparable form of a key (`proto/README.md`, Which keys travel where) and `ceil`, the border that an encoded
 //! caller is shown.
 //!
 //! *Place*: stores map transactional and V2 keys into region space with [`encode`]; the placement driver

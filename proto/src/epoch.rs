@@ -1,4 +1,4 @@
-//! Which of two views of a region is newer (wire specification section 9).
+//! Which of two views of a region is newer (`proto/README.md`, Epochs).
 //!
 //! *Place*: stores check a request's epoch against it, the placement driver decides by it which heartbeat
 //! counts, the SDK which cached route survives.

@@ -13,7 +13,7 @@
 //! *Limits and failure*: [`QUEUE_MAX`] commands queue; more wait within their timeout. [`PENDING_MAX`] commands
 //! may be unanswered; beyond that the stream counts as broken. A command whose caller gave up is skipped.
 //!
-//! *Source*: wire specification section 7 (BatchCommands).
+//! *Source*: `proto/README.md`, Streams.
 //!
 //! *Next stop*: the store's `service::batch`.
 

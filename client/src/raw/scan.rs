@@ -10,7 +10,7 @@
 //! *Limits*: a page starts with [`PAGE_FIRST`] pairs and follows the size of the values, about [`PAGE_BYTES`]; one
 //! that the store refuses as too large is asked for again in half.
 //!
-//! *Source*: wire specification section 5; traps 1, 12–14.
+//! *Source*: `proto/README.md`, Raw calls.
 //!
 //! *Next stop*: `routing`.
 

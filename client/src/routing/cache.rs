@@ -15,7 +15,7 @@
 //!
 //! *Limits*: at most `regions_max` routes; the one after the newcomer is dropped then.
 //!
-//! *Source*: wire specification section 9; `yadkv_proto::epoch`.
+//! *Source*: `proto/README.md`, Epochs; `yadkv_proto::epoch`.
 //!
 //! *Next stop*: [`super::pd`].
 

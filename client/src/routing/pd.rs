@@ -11,7 +11,7 @@
 //! *Invariants*: members that answer for another cluster are not followed. Many failures at once cause one round
 //! of questions.
 //!
-//! *Source*: wire specification section 3.
+//! *Source*: `proto/README.md`, Headers.
 //!
 //! *Next stop*: [`crate::runtime`].
 

@@ -5,7 +5,7 @@
 //! *Invariants*: only errors that a store gives before it proposes count as "not done"; where it cannot know, or
 //! says nothing we know, the command may have been executed.
 //!
-//! *Source*: wire specification section 4; traps 9, 38.
+//! *Source*: `proto/README.md`, Region errors.
 //!
 //! *Next stop*: [`super::cache`].
 

@@ -1,4 +1,4 @@
-//! How the stores of the test cluster answer: checks as wire specification section 4 orders them, then the data.
+//! How the stores of the test cluster answer: checks in the order of `proto/README.md`, Region errors, then the data.
 
 use super::{Cluster, FakeRegion};
 use bytes::Bytes;

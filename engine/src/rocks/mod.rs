@@ -17,7 +17,7 @@
 //! and in the log, otherwise on the read that meets it. A failed write or sync poisons the engine for the
 //! rest of the process: what the disk holds is known again only after a restart.
 //!
-//! *Source*: hazards.md 2.4, 2.5, 2.7; the comments in RocksDB's `options.h` and `log_format.h`.
+//! *Source*: the comments in RocksDB's `options.h` and `log_format.h`.
 //!
 //! *Next stop*: `wal`; the end of the tour.
 

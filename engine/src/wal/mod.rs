@@ -20,7 +20,7 @@
 //!
 //! *Limits and failure*: one block in memory. Cost: one pass over the log, bounded by `wal_bytes_max`.
 //!
-//! *Source*: RocksDB's `log_format.h` and `log_reader.cc`, whose leniency it makes up for; hazards.md 2.7.
+//! *Source*: RocksDB's `log_format.h` and `log_reader.cc`, whose leniency it makes up for.
 //!
 //! *Next stop*: the end of the tour.
 

@@ -17,7 +17,7 @@
 //!
 //! *Limits*: at most a few thousand configured borders, so that the entry stays below a few MiB.
 //!
-//! *Source*: `hazards.md` 4.5; `protocol/traps.md` 1.
+//! *Source*: `proto/README.md`, Raw calls, for the sentinel.
 //!
 //! *Next stop*: [`crate::schedule`], which takes over from here.
 

@@ -12,7 +12,7 @@
 //! *Invariants*: for every encoding `e` and border `b`: `e >= b` iff `e >= ceil(b)` (property test in
 //! `yadkv_proto::codec`).
 //!
-//! *Source*: `hazards.md` section 3.
+//! *Source*: `proto/README.md`, Which keys travel where.
 //!
 //! *Next stop*: [`crate::region_map`].
 

@@ -14,7 +14,7 @@
 //! *Limits and failure*: the batch is not synced, since the log replays what a crash loses. An entry that
 //! does not decode or is too new stops the member: skipping it would let the members diverge.
 //!
-//! *Source*: `design.md` section 4; `hazards.md` 4.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`crate::region_map`].
 

@@ -15,7 +15,7 @@
 //! *Limits*: at most [`PENDING_MAX`] descriptors; the longest waiting one leaves first. It comes back with
 //! its region's next heartbeat.
 //!
-//! *Source*: `hazards.md` 4.1.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`crate::tso`].
 

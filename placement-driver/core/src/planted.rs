@@ -9,7 +9,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
     /// A new leader reads the timestamp bound when it is elected, before it has applied an entry of its own
-    /// term: an older leader's last raise may still be unapplied (hazards 4.4).
+    /// term: an older leader's last raise may still be unapplied.
     TsoBoundReadTooEarly,
 }
 

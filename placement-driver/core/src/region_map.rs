@@ -16,7 +16,7 @@
 //!
 //! *Limits*: everything is in memory, about 300 bytes a region.
 //!
-//! *Source*: `hazards.md` 4.1.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`crate::pending`], where heartbeats that do not tile yet wait.
 

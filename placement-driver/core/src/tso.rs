@@ -21,7 +21,7 @@
 //! *Limits and failure*: when the clock stands or steps back, 2^18 timestamps last for one millisecond of
 //! real time, as with a running clock; who wants more waits.
 //!
-//! *Source*: `hazards.md` 4.4; wire specification section 2.
+//! *Source*: `proto/README.md`, Timestamps; `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`crate::ids`], which gives numbers out the same way.
 

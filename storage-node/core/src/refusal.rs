@@ -5,7 +5,7 @@
 //! *Invariants*: `message` is always set; a leader hint is given only if it is a full peer and not this one
 //! (two replicas hinting at each other would make clients spin).
 //!
-//! *Source*: wire specification section 4.
+//! *Source*: `proto/README.md`, Region errors.
 //!
 //! *Next stop*: [`crate::respond`].
 

@@ -11,7 +11,7 @@
 //!
 //! *Limits*: one view a replica.
 //!
-//! *Source*: hazards of lease reads: Raft thesis 6.4.1.
+//! *Source*: lease reads: Raft thesis 6.4.1.
 //!
 //! *Next stop*: [`crate::read`].
 
@@ -163,7 +163,7 @@ impl RegionView {
         self.delegate.store(None);
     }
 
-    /// Checks a request's address and epoch, not leadership, in the order of wire specification section 4.
+    /// Checks a request's address and epoch, not leadership, in the order of `proto/README.md`, Region errors.
     pub fn check(&self, store: StoreId, context: &Context) -> Result<(), errorpb::Error> {
         check_store(store, context)?;
         let requested = context.peer.as_ref().map_or(0, |peer| peer.id);

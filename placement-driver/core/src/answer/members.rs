@@ -7,7 +7,7 @@
 //! *Limits and failure*: before the first leader gave the cluster its identity there is no id to put into
 //! the header, and the member refuses instead: clients skip it and ask again.
 //!
-//! *Source*: wire specification section 3; `protocol/traps.md` 19 and 27.
+//! *Source*: `proto/README.md`, Start-up probes.
 //!
 //! *Next stop*: [`super::overview`].
 

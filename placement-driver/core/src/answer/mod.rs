@@ -9,7 +9,7 @@
 //! absent when unknown, never an empty peer (except in ScanRegions' parallel lists, where the protocol wants
 //! one).
 //!
-//! *Source*: wire specification sections 3 and 7; `protocol/traps.md` 18 to 31.
+//! *Source*: `proto/README.md`, Headers and Start-up probes.
 //!
 //! *Next stop*: [`regions`], then [`stores`].
 

@@ -10,7 +10,7 @@
 //!
 //! *Limits*: a scan with limit 0 or below shows every region.
 //!
-//! *Source*: `hazards.md` section 3; `protocol/traps.md` 31.
+//! *Source*: `proto/README.md`, Headers and Which keys travel where.
 //!
 //! *Next stop*: [`super::stores`].
 

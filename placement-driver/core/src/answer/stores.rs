@@ -2,7 +2,7 @@
 //!
 //! *Place*: called by [`super::read`].
 //!
-//! *Source*: wire specification section 3; `protocol/traps.md` 25: for an unknown store the header's error
+//! *Source*: `proto/README.md`, Headers: for an unknown store the header's error
 //! must be set and its text contain "invalid store ID" and "not found", which clients match.
 //!
 //! *Next stop*: [`super::members`].

@@ -10,7 +10,7 @@
 //!
 //! *Invariants*: the map changes only through the log; a refused heartbeat changes nothing.
 //!
-//! *Source*: `hazards.md` 4.1, 4.2.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`crate::pending`].
 

@@ -11,7 +11,7 @@
 //!
 //! *Limits*: [`super::PARKED_MAX`] reads ask by ReadIndex, each at most 1.5 s.
 //!
-//! *Source*: `hazards.md` 1.1, 4.1, 4.4.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`super::stamp`].
 

@@ -11,7 +11,7 @@
 //!
 //! *Limits*: a parked call waits at most 1.5 s in all, however often it is looked at.
 //!
-//! *Source*: `protocol/traps.md` 18 to 24.
+//! *Source*: `proto/README.md`, Headers.
 //!
 //! *Next stop*: [`super::read`].
 

@@ -10,7 +10,7 @@
 //!
 //! *Limits*: [`super::PARKED_MAX`] wishes wait, each at most 1.5 s; 1 to 2^18 timestamps a wish.
 //!
-//! *Source*: `hazards.md` 4.4; wire specification section 2.
+//! *Source*: `proto/README.md`, Timestamps.
 //!
 //! *Next stop*: [`crate::tso`].
 

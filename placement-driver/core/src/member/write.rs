@@ -12,7 +12,7 @@
 //!
 //! *Limits*: [`ENTRY_BYTES_MAX`] an entry; [`QUEUED_MAX`] commands wait or are under way: more are refused.
 //!
-//! *Source*: `hazards.md` 2.14.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
 //! *Next stop*: [`super::apply`].
 

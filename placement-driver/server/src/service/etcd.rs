@@ -6,7 +6,7 @@
 //! newer ones do not start without `Cluster/MemberList`. A small true answer suffices: no such key, and the
 //! real members.
 //!
-//! *Source*: wire specification section 7; `protocol/traps.md` 28.
+//! *Source*: `proto/README.md`, Start-up probes.
 //!
 //! *Next stop*: [`crate::http`].
 

@@ -8,7 +8,7 @@
 //!
 //! *Types to know*: [`Door`].
 //!
-//! *Invariants*: a refusal becomes the gRPC status of the wire specification section 3; calls that the
+//! *Invariants*: a refusal becomes the gRPC status of `proto/README.md`, Headers; calls that the
 //! protocol knows and this server does not serve answer UNIMPLEMENTED.
 //!
 //! *Next stop*: [`crate::driver`].

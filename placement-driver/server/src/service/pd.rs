@@ -2,7 +2,7 @@
 //!
 //! *Place*: tonic calls it; [`Door`] answers unary calls, [`streams`] and [`heartbeats`] the conversations.
 //!
-//! *Source*: wire specification sections 2, 3 and 7.
+//! *Source*: `proto/README.md`, Headers and Timestamps.
 //!
 //! *Next stop*: [`super::streams`].
 

@@ -8,7 +8,7 @@
 //!
 //! *Limits*: a client that does not read its answers stops being read.
 //!
-//! *Source*: wire specification section 2; `protocol/traps.md` 22 to 24.
+//! *Source*: `proto/README.md`, Timestamps.
 //!
 //! *Next stop*: [`super::heartbeats`].
 

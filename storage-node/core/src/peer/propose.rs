@@ -10,7 +10,7 @@
 //! *Limits*: the queue holds at most `queued_bytes_max`; the log's own limit of uncommitted bytes makes the
 //! queue wait, not fail.
 //!
-//! *Source*: Raft paper 5.3; hazards of retried writes: Raft thesis 6.3.
+//! *Source*: Raft paper 5.3; retried writes: Raft thesis 6.3.
 //!
 //! *Next stop*: [`super::ready`](super).
 

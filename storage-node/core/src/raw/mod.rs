@@ -9,7 +9,7 @@
 //!
 //! *Limits*: keys of point requests at most 8 KiB, a write at most one entry.
 //!
-//! *Source*: wire specification sections 1 and 5.
+//! *Source*: `proto/README.md`, Raw calls.
 //!
 //! *Next stop*: [`keys`], [`write`], [`read`].
 

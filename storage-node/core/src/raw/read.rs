@@ -11,7 +11,7 @@
 //! *Limits and failure*: an answer above [`ANSWER_BYTES_MAX`] is refused; a damaged value or key ends the read with
 //! an error that says where; nothing partial is returned.
 //!
-//! *Source*: wire specification section 5; checksum: CRC-64/XZ.
+//! *Source*: `proto/README.md`, Raw calls; checksum: CRC-64/XZ.
 //!
 //! *Next stop*: `engine`.
 

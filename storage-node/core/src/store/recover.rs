@@ -6,8 +6,8 @@
 //!
 //! *Invariants*: Raft state is never written over; applied ≤ what the log holds (checked by the node).
 //!
-//! *Source*: hazards of two databases; initial log position 5: so that a replica without state asks for a
-//! snapshot and never for a log from 1.
+//! *Source*: `ARCHITECTURE.md`, How data would be lost; the log begins at position 5, so that
+//! a replica without state asks for a snapshot and never for a log from 1.
 //!
 //! *Next stop*: [`crate::peer`].
 
