@@ -1,4 +1,4 @@
-//! Look-ups about the cluster itself: members, stores, regions, safe point.
+//! The cluster itself: members, stores, regions, safe point.
 //!
 //! *Place*: `yadkv ctl` and whoever watches a cluster. Answers are the protocol's own messages.
 //!
@@ -7,22 +7,27 @@
 //! *Next stop*: [`crate::routing::pd`].
 
 use crate::error::Result;
-use crate::keyspace::unmistakable;
+use crate::keyspace::{Keyspace, unmistakable};
 use crate::options::Options;
 use crate::routing::budget::{Budget, Effect};
+use crate::routing::cache::Route;
 use crate::routing::pd::{Answer, Headed, PdClient};
+use crate::routing::{Place, Router};
 use crate::runtime::Runtime;
 use bytes::Bytes;
 use std::sync::Arc;
-use yadkv_proto::api::{GetRegionById, PdRequest};
-use yadkv_proto::{metapb, pdpb};
+use yadkv_proto::api::{GetRegionById, PdRequest, StoreResponse};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::{kvrpcpb, metapb, pdpb};
 
-/// Look-ups about the cluster. Cheap to clone.
+/// Look-ups about the cluster, and what an operator does to it. Cheap to clone.
 #[derive(Clone)]
 pub struct AdminClient {
     runtime: Arc<dyn Runtime>,
     pd: Arc<PdClient>,
     options: Options,
+    /// For commands to stores; sees borders as they are.
+    router: Arc<Router>,
 }
 
 /// The placement drivers.
@@ -38,10 +43,12 @@ pub struct Members {
 
 impl AdminClient {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, pd: Arc<PdClient>, options: Options) -> Self {
+        let router = Router::new(runtime.clone(), pd.clone(), Keyspace::V1, options.clone());
         Self {
             runtime,
             pd,
             options,
+            router: Arc::new(router),
         }
     }
 
@@ -142,6 +149,61 @@ impl AdminClient {
             })
             .await?;
         Ok(response.regions)
+    }
+
+    /// Cuts regions at keys of region space, in any order; gives back all that took the place of those that were cut,
+    /// in key order. With `region_id` all keys have to lie inside that region.
+    ///
+    /// Nothing is cut in a region where one of its keys is already a border or cannot be one: that is
+    /// [`crate::Error::Refused`], and regions of smaller keys stay cut.
+    pub async fn split_regions(
+        &self,
+        keys: impl IntoIterator<Item = Bytes>,
+        region_id: Option<u64>,
+    ) -> Result<Vec<metapb::Region>> {
+        const CALL: &str = "split regions";
+        let mut keys: Vec<Bytes> = keys.into_iter().collect();
+        keys.sort();
+        let mut regions = Vec::new();
+        let mut rest = &keys[..];
+        while let Some(first) = rest.first() {
+            let mut budget = self.router.budget(CALL, Effect::Once);
+            let place = Place::At(first.clone());
+            let inside = |route: &Route| {
+                let range = KeyRange::of(&route.region);
+                rest.iter().take_while(|key| range.contains(key)).count()
+            };
+            let route = self.router.route(&mut budget, &place).await?;
+            if let Some(other) = region_id.filter(|id| *id != route.region.id) {
+                let (key, holder) = (first.escape_ascii(), route.region.id);
+                let reason = format!("key {key} is in region {holder}, not in region {other}");
+                return Err(crate::Error::Refused { call: CALL, reason });
+            }
+            let request = |context, route: &Route| {
+                let split_keys = rest[..inside(route)].to_vec();
+                kvrpcpb::SplitRegionRequest {
+                    context: Some(context),
+                    split_keys,
+                    is_raw_kv: true,
+                    ..Default::default()
+                }
+                .into()
+            };
+            let (route, response) = self.router.send(&mut budget, &place, request).await?;
+            let StoreResponse::SplitRegion(response) = response else {
+                let reason = "the store answers another call".to_owned();
+                return Err(crate::Error::Refused { call: CALL, reason });
+            };
+            if let Some(error) = response.errors.into_iter().next() {
+                return Err(crate::Error::Refused {
+                    call: CALL,
+                    reason: error.abort,
+                });
+            }
+            rest = &rest[inside(&route)..];
+            regions.extend(response.regions);
+        }
+        Ok(regions)
     }
 
     /// The timestamp below which old versions may be gone.

@@ -50,6 +50,7 @@ pub use election::Start;
 pub use error::{OpenError, ProposeError, ReadError, StepError, TransferError};
 pub use layout::FAMILIES;
 pub use log_store::{FIRST_INDEX, FIRST_TERM, LogStore};
+pub use message::is_vote_request;
 pub use node::{Members, Node, Proposal};
 pub use reads::{ReadReady, ReadToken};
 pub use ready::{Persisted, Ready, Role, RoleChange};

@@ -21,6 +21,7 @@
 use crate::entry_cache::Budget;
 use crate::error::OpenError;
 use crate::layout::{self, HardState, Malformed, Truncated};
+use crate::planted::{self, Planted};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
@@ -93,7 +94,10 @@ impl LogStore {
         batch: &mut WriteBatch,
     ) -> Result<bool, OpenError> {
         let key = layout::hard_state_key(group);
-        if self.engine.get(layout::STATE, &key)?.is_some() {
+        let known = self.engine.get(layout::STATE, &key)?.is_some();
+        // Group 0 is the placement driver's, which bootstraps at every start.
+        let reset = planted::is(Planted::GroupStateReset) && group != RegionId(0);
+        if known && !reset {
             return Ok(false);
         }
         let state = HardState {

@@ -15,6 +15,15 @@ use protobuf::ProtobufEnum as _;
 use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
 
+/// Whether a message asks for a vote, also the one before an election.
+pub fn is_vote_request(message: &RaftMessage) -> bool {
+    let kind = i32::try_from(message.kind).ok();
+    matches!(
+        kind.and_then(MessageType::from_i32),
+        Some(MessageType::MsgRequestVote | MessageType::MsgRequestPreVote)
+    )
+}
+
 /// The entry as raft-rs takes it; fails on an unknown kind.
 pub(crate) fn entry_in(entry: LogEntry) -> Result<Entry, StepError> {
     let kind = i32::try_from(entry.kind)

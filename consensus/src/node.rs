@@ -261,6 +261,15 @@ impl Node {
         })
     }
 
+    /// Tells the others at once how far the log is committed, if this replica leads; else they learn it with the
+    /// next entry or heartbeat.
+    pub fn announce_commit(&mut self) {
+        self.assert_accepts_input();
+        if self.role() == Role::Leader {
+            self.raw.ping();
+        }
+    }
+
     /// A message to `peer` was lost: the leader probes instead of sending ahead.
     pub fn report_unreachable(&mut self, peer: PeerId) {
         self.assert_accepts_input();

@@ -14,6 +14,8 @@ pub enum Planted {
     LeaseKeptAfterTransfer,
     /// A vote leaves before the disk has it; after a crash the replica may vote again in the same term.
     VoteBeforeHardState,
+    /// The first state of a group is written over the one it has: its vote and log are forgotten.
+    GroupStateReset,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -77,6 +77,7 @@ calls! {
         RawCompareAndSwap(kvrpcpb::RawCasRequest) -> kvrpcpb::RawCasResponse,
         RawChecksum(kvrpcpb::RawChecksumRequest) -> kvrpcpb::RawChecksumResponse,
         KvScanLock(kvrpcpb::ScanLockRequest) -> kvrpcpb::ScanLockResponse,
+        SplitRegion(kvrpcpb::SplitRegionRequest) -> kvrpcpb::SplitRegionResponse,
         UnsafeDestroyRange(kvrpcpb::UnsafeDestroyRangeRequest) -> kvrpcpb::UnsafeDestroyRangeResponse,
         GetStoreSafeTs(kvrpcpb::StoreSafeTsRequest) -> kvrpcpb::StoreSafeTsResponse,
         GetHealthFeedback(kvrpcpb::GetHealthFeedbackRequest) -> kvrpcpb::GetHealthFeedbackResponse,
@@ -97,6 +98,8 @@ calls! {
         GetAllStores(pdpb::GetAllStoresRequest) -> pdpb::GetAllStoresResponse,
         StoreHeartbeat(pdpb::StoreHeartbeatRequest) -> pdpb::StoreHeartbeatResponse,
         RegionHeartbeat(pdpb::RegionHeartbeatRequest) -> pdpb::RegionHeartbeatResponse,
+        AskBatchSplit(pdpb::AskBatchSplitRequest) -> pdpb::AskBatchSplitResponse,
+        ReportBatchSplit(pdpb::ReportBatchSplitRequest) -> pdpb::ReportBatchSplitResponse,
         GetRegion(pdpb::GetRegionRequest) -> pdpb::GetRegionResponse,
         GetRegionById(pdpb::GetRegionByIdRequest) -> GetRegionById,
         GetPrevRegion(GetPrevRegion) -> GetPrevRegionResponse,
@@ -130,7 +133,7 @@ macro_rules! sizes {
 
 sizes! {
     RawGet, RawBatchGet, RawPut, RawBatchPut, RawDelete, RawBatchDelete, RawDeleteRange, RawScan, RawBatchScan,
-    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, UnsafeDestroyRange, GetStoreSafeTs,
+    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, SplitRegion, UnsafeDestroyRange, GetStoreSafeTs,
     GetHealthFeedback,
 }
 

@@ -12,10 +12,16 @@
 //!
 //! *Next stop*: [`crate::run`].
 
+use crate::client::insider;
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
 use crate::store::{Trap, schedule};
 use crate::world::World;
+use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
+use yadkv_proto::id::RegionId;
+use yadkv_proto::kvrpcpb::Context;
+use yadkv_storage_core::view::RegionView;
 
 /// A step of the faults.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +67,14 @@ pub enum Action {
     SlowData(Machine, Duration),
     /// It is quick again.
     QuickData(Machine),
+    /// The apply thread of a machine stands still for a time.
+    StallApply(Machine, Duration),
+    /// Somebody who knows who leads a key, whatever the placement driver knows, puts a value.
+    Insider(&'static str),
     /// Orders of a leader transfer are held back, of a thousand.
     HoldTransfers(u64),
+    /// The region around a border is to be cut there.
+    Split(&'static [u8]),
     /// A region's leader is told to hand over to the replica on another store.
     Transfer(u64, usize),
     /// The power goes at the next vote that this store writes.
@@ -105,22 +117,10 @@ impl World {
             }
             Action::StepClock(machine, by) => self.step_clock(machine, by),
             Action::Noise(loss, duplicate, straggle, time) => {
-                let mut sky = self.sky.lock();
-                (
-                    sky.network.loss,
-                    sky.network.duplicate,
-                    sky.network.straggle,
-                ) = (loss, duplicate, straggle);
-                sky.after(time, Event::Nemesis(Step::Do(Action::Quiet)));
+                self.noise(loss, duplicate, straggle);
+                self.later(time, Action::Quiet);
             }
-            Action::Quiet => {
-                let mut sky = self.sky.lock();
-                (
-                    sky.network.loss,
-                    sky.network.duplicate,
-                    sky.network.straggle,
-                ) = (0, 0, 0);
-            }
+            Action::Quiet => self.noise(0, 0, 0),
             Action::SlowDisk(machine, by, time) => {
                 self.sky.lock().slow_disks.insert(machine, by);
                 self.later(time, Action::QuickDisk(machine));
@@ -135,10 +135,17 @@ impl World {
             Action::QuickData(machine) => {
                 self.sky.lock().slow_data.remove(&machine);
             }
+            Action::StallApply(machine, time) => {
+                let mut sky = self.sky.lock();
+                let until = sky.now + time.as_nanos() as u64;
+                sky.stalled_apply.insert(machine, until);
+            }
+            Action::Insider(key) => self.insider(key),
             Action::HoldTransfers(permille) => {
                 self.sky.lock().network.straggle_transfers = permille
             }
             Action::Transfer(region, to) => self.transfer(region, to),
+            Action::Split(border) => self.split(border),
             Action::Trap(store) => {
                 let mut sky = self.sky.lock();
                 let dark = sky.random.millis(30, 400);
@@ -146,6 +153,11 @@ impl World {
                 self.stores[store].trap = Some(Trap { dark, cut });
             }
         }
+    }
+
+    fn noise(&mut self, loss: u64, duplicate: u64, straggle: u64) {
+        let network = &mut self.sky.lock().network;
+        (network.loss, network.duplicate, network.straggle) = (loss, duplicate, straggle);
     }
 
     fn step_clock(&mut self, machine: Machine, by: i64) {
@@ -182,6 +194,47 @@ impl World {
         }
     }
 
+    fn split(&mut self, border: &[u8]) {
+        let Some((store, view)) = self.leading(border) else {
+            return;
+        };
+        let machine = Machine::Store(store);
+        let mut sky = self.sky.lock();
+        let life = sky.life(machine);
+        let cut = StoreEvent::Cut(view.id().0, Bytes::copy_from_slice(border));
+        schedule(&mut sky, machine, life, Duration::ZERO, cut);
+    }
+
+    fn insider(&mut self, key: &'static str) {
+        let Some((store, view)) = self.leading(key.as_bytes()) else {
+            return;
+        };
+        let context = Context {
+            region_id: view.id().0,
+            region_epoch: view.region().region_epoch,
+            peer: Some(*view.peer()),
+            ..Default::default()
+        };
+        let to = Machine::Store(store);
+        let (sky, history) = (self.sky.clone(), self.history.clone());
+        let put = insider::put(sky, history, to, context, key);
+        self.sky
+            .lock()
+            .spawned
+            .push((insider::MACHINE, Box::pin(put)));
+    }
+
+    /// The leader that has the newest borders around a key, and its view of the region.
+    fn leading(&self, key: &[u8]) -> Option<(usize, Arc<RegionView>)> {
+        let led = self.regions().into_iter().filter_map(|region| {
+            let store = self.leader(region)?;
+            let directory = &self.stores[store].runs()?.directory;
+            let view = directory.get(RegionId(region))?;
+            view.range().contains(key).then_some((store, view))
+        });
+        led.max_by_key(|(_, view)| view.version())
+    }
+
     fn transfer(&mut self, region: u64, to: usize) {
         let Some(from) = self.leader(region).filter(|from| *from != to) else {
             return;
@@ -189,7 +242,7 @@ impl World {
         let Some(running) = self.stores[from].runs() else {
             return;
         };
-        let Some(view) = running.directory.get(yadkv_proto::id::RegionId(region)) else {
+        let Some(view) = running.directory.get(RegionId(region)) else {
             return;
         };
         let store = self.stores[to].runs().map(|running| running.store.0);
@@ -220,6 +273,7 @@ impl World {
             sky.network.heal();
             sky.slow_disks.clear();
             sky.slow_data.clear();
+            sky.stalled_apply.clear();
             sky.paused.clear();
         }
         self.stores.iter_mut().for_each(|store| store.trap = None);
@@ -243,11 +297,14 @@ impl World {
             16..=25 => self.strike_links(),
             26..=33 => self.strike_noise(),
             34..=40 => self.strike_time(),
-            41..=54 => self.ambush_restarted_voter(),
+            41..=44 => self.strike_regions(),
+            45..=54 => self.ambush_restarted_voter(),
             55..=62 => self.ambush_vote(),
             63..=70 => self.ambush_transfer(),
             71..=82 => self.ambush_reader(),
-            83..=91 => self.ambush_new_leader(),
+            83..=88 => self.ambush_new_leader(),
+            89..=91 => self.ambush_split(),
+            92..=95 => self.ambush_unapplied_split(),
             _ => self.ambush_timestamps(),
         }
     }
@@ -353,6 +410,25 @@ impl World {
         self.act(action);
     }
 
+    /// Regions are cut, and led by others, soon after each other.
+    fn strike_regions(&mut self) {
+        let mut at = Duration::ZERO;
+        for _ in 0..=self.below(4) {
+            let border = BORDERS[self.below(BORDERS.len() as u64) as usize];
+            self.later(at, Action::Split(border));
+            if self.chance(500) {
+                let regions = self.regions();
+                let stores = self.stores.len() as u64;
+                if !regions.is_empty() {
+                    let region = regions[self.below(regions.len() as u64) as usize];
+                    let to = self.below(stores) as usize;
+                    self.later(at + self.millis(0, 20), Action::Transfer(region, to));
+                }
+            }
+            at += self.millis(0, 300);
+        }
+    }
+
     fn strike_time(&mut self) {
         let machine = self.any_server();
         let by = self.below(5000) as i64 - 2500;
@@ -448,6 +524,58 @@ impl World {
         );
     }
 
+    /// A region is cut while its leader, or another, is behind with applying; then the power goes, or somebody is cut
+    /// off.
+    fn ambush_split(&mut self) {
+        let time = self.millis(1800, 4000);
+        for store in 0..self.stores.len() {
+            if self.chance(400) {
+                self.act(Action::SlowData(Machine::Store(store), time));
+            }
+        }
+        for _ in 0..3 {
+            let border = BORDERS[self.below(BORDERS.len() as u64) as usize];
+            let at = self.millis(0, 600);
+            self.later(at, Action::Split(border));
+        }
+        let (at, dark) = (self.millis(20, 1500), self.millis(10, 600));
+        match self.below(4) {
+            0 => {}
+            1 => {
+                for store in 0..self.stores.len() {
+                    let at = at + self.millis(0, 30);
+                    self.later(at, Action::PowerLoss(Machine::Store(store), dark));
+                }
+            }
+            2 => {
+                let [store, ..] = self.three();
+                self.later(at, Action::PowerLoss(Machine::Store(store), dark));
+            }
+            _ => {
+                let [store, ..] = self.three();
+                self.later(at, Action::Isolate(Machine::Store(store), time));
+            }
+        }
+    }
+
+    /// A leader proposes a split and stops applying; the others apply it, one of them leads the part that was cut off,
+    /// and somebody writes there while others still ask the old leader.
+    fn ambush_unapplied_split(&mut self) {
+        let border = [&b"c"[..], b"k", b"q"][self.below(3) as usize];
+        let Some((store, _)) = self.leading(border) else {
+            return;
+        };
+        let time = self.millis(1500, 4000);
+        self.act(Action::StallApply(Machine::Store(store), time));
+        self.act(Action::Split(border));
+        let mut at = self.millis(700, 1200);
+        while at < time {
+            let key = ["b", "a", "h", "i", "p"][self.below(5) as usize];
+            self.later(at, Action::Insider(key));
+            at += self.millis(10, 120);
+        }
+    }
+
     /// The clock of the leading placement driver jumps ahead; soon after it is gone.
     fn ambush_timestamps(&mut self) {
         let Some(leader) = self.pd_leader().map(Machine::Pd) else {
@@ -467,6 +595,19 @@ impl World {
         );
     }
 }
+
+/// Where regions are cut: at keys that clients use, between them, and among those of the other key space.
+const BORDERS: [&[u8]; 9] = [
+    b"b",
+    b"c",
+    b"h",
+    b"i",
+    b"k",
+    b"q",
+    b"r\0\0\0b\0\0\0\xfc",
+    b"r\0\0\0h\0\0\0\xfc",
+    b"r\0\0\0p\0\0\0\xfc",
+];
 
 fn has_replicas(world: &World, store: usize) -> bool {
     world.stores[store]

@@ -12,6 +12,9 @@
 //! | `lease-kept-after-transfer` | the lease resumes while MsgTimeoutNow is under way | two leases |
 //! | `vote-before-hard-state` | a vote leaves before it is durable | two leaders in one term |
 //! | `tso-bound-read-too-early` | a new leader reads the timestamp bound when it is elected | a timestamp falls |
+//! | `lease-renewed-during-split` | a leader that has not applied a committed split renews its lease | a stale read |
+//! | `epoch-unchecked-at-apply` | a write proposed behind a split reaches the part that was cut off | replicas differ |
+//! | `split-not-synced` | a split is forgotten at a power loss, its parts' votes and logs at the next start | lost writes |
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -48,11 +51,17 @@ pub enum Planted {
     VoteBeforeHardState,
     /// In the placement driver.
     TsoBoundReadTooEarly,
+    /// In the storage core.
+    LeaseRenewedDuringSplit,
+    /// In the storage core.
+    EpochUncheckedAtApply,
+    /// In the storage core, which does not sync, and `consensus`, which writes over what it finds.
+    SplitNotSynced,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -60,6 +69,9 @@ impl Planted {
         Self::LeaseKeptAfterTransfer,
         Self::VoteBeforeHardState,
         Self::TsoBoundReadTooEarly,
+        Self::LeaseRenewedDuringSplit,
+        Self::EpochUncheckedAtApply,
+        Self::SplitNotSynced,
     ];
 
     /// Its name on the command line.
@@ -72,6 +84,9 @@ impl Planted {
             Self::LeaseKeptAfterTransfer => "lease-kept-after-transfer",
             Self::VoteBeforeHardState => "vote-before-hard-state",
             Self::TsoBoundReadTooEarly => "tso-bound-read-too-early",
+            Self::LeaseRenewedDuringSplit => "lease-renewed-during-split",
+            Self::EpochUncheckedAtApply => "epoch-unchecked-at-apply",
+            Self::SplitNotSynced => "split-not-synced",
         }
     }
 
@@ -87,6 +102,7 @@ mod switch {
     use std::cell::Cell;
     use yadkv_consensus::planted::{self as consensus, Planted as Consensus};
     use yadkv_placement_core::planted::{self as placement, Planted as Placement};
+    use yadkv_storage_core::planted::{self as storage, Planted as Storage};
 
     thread_local! {
         static ACTIVE: Cell<Option<Planted>> = const { Cell::new(None) };
@@ -99,6 +115,13 @@ mod switch {
             Some(Planted::RestartedVoterVotes) => Some(Consensus::RestartedVoterVotes),
             Some(Planted::LeaseKeptAfterTransfer) => Some(Consensus::LeaseKeptAfterTransfer),
             Some(Planted::VoteBeforeHardState) => Some(Consensus::VoteBeforeHardState),
+            Some(Planted::SplitNotSynced) => Some(Consensus::GroupStateReset),
+            _ => None,
+        });
+        storage::set(match bug {
+            Some(Planted::LeaseRenewedDuringSplit) => Some(Storage::LeaseRenewedDuringSplit),
+            Some(Planted::EpochUncheckedAtApply) => Some(Storage::EpochUncheckedAtApply),
+            Some(Planted::SplitNotSynced) => Some(Storage::SplitNotSynced),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

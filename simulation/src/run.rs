@@ -49,6 +49,8 @@ pub struct Report {
     pub operations: usize,
     /// Operations whose outcome is unknown.
     pub unknown: usize,
+    /// Regions at the end.
+    pub regions: usize,
     /// Copies of writes that nobody answered.
     pub copies: usize,
     /// Timestamps given.
@@ -74,7 +76,7 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, trace {:016x}",
+            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions, trace {:016x}",
             self.seed,
             self.virtual_ms / 1000,
             self.events,
@@ -83,6 +85,7 @@ impl fmt::Display for Report {
             self.copies,
             self.timestamps,
             self.faults,
+            self.regions,
             self.trace.0
         )
     }
@@ -112,6 +115,7 @@ pub fn run(seed: u64) -> Report {
         events: world.events,
         operations: done,
         unknown: history.operations.len() - done,
+        regions: world.regions().len(),
         copies: history.operations.iter().map(|one| one.copies.len()).sum(),
         timestamps: history.timestamps,
         faults: world.faults,

@@ -17,6 +17,7 @@ use crate::network::Network;
 use crate::random::Random;
 use crate::tasks::Timer;
 use crate::trace::Trace;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -28,6 +29,7 @@ use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::Envelope;
+use yadkv_storage_core::store::message::{SizeTask, SplitTask};
 
 /// Wall clock of a correct machine when a run begins, milliseconds since the Unix epoch.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -127,6 +129,14 @@ pub enum StoreEvent {
     ReportAll,
     /// Hand a region's leadership over.
     Transfer(u64, Peer),
+    /// Cut a region at a border, as a caller asks for it.
+    Cut(u64, Bytes),
+    /// Ids for that.
+    Split(Box<SplitTask>),
+    /// The placement driver was told of a split, or could not be.
+    SplitReported(u64),
+    /// A region is measured.
+    Look(Box<SizeTask>),
     /// The data engine writes back what it holds.
     Flush,
 }
@@ -205,6 +215,8 @@ pub struct Sky {
     pub slow_disks: BTreeMap<Machine, Duration>,
     /// Machines whose data engine hangs now and then, for readers and apply.
     pub slow_data: BTreeSet<Machine>,
+    /// Machines whose apply stands still, and until when.
+    pub stalled_apply: BTreeMap<Machine, u64>,
     /// The life that a machine is in; replies of earlier ones are lost.
     pub lives: BTreeMap<Machine, u64>,
     /// Machine number of a store id.
@@ -238,6 +250,7 @@ impl Sky {
             paused: BTreeMap::new(),
             slow_disks: BTreeMap::new(),
             slow_data: BTreeSet::new(),
+            stalled_apply: BTreeMap::new(),
             lives: BTreeMap::new(),
             stores: BTreeMap::new(),
             calls: Calls::default(),

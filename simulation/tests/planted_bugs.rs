@@ -83,3 +83,28 @@ fn a_vote_sent_before_the_hard_state() {
 fn a_timestamp_bound_read_too_early() {
     found(Planted::TsoBoundReadTooEarly, &["timestamp"]);
 }
+
+#[test]
+fn a_lease_renewed_during_a_split() {
+    found(Planted::LeaseRenewedDuringSplit, &["not linearizable"]);
+}
+
+#[test]
+fn an_epoch_that_is_not_checked_when_applied() {
+    let signs = ["not linearizable", "become equal", "panic"];
+    found(Planted::EpochUncheckedAtApply, &signs);
+}
+
+#[test]
+fn a_split_that_is_not_synced() {
+    let signs = [
+        "not linearizable",
+        "two leaders",
+        "applies another entry",
+        "become equal",
+        "panic",
+        "cannot open",
+        "two lease holders",
+    ];
+    found(Planted::SplitNotSynced, &signs);
+}

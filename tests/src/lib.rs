@@ -12,6 +12,8 @@
 //!
 //! *Next stop*: the files in `tests/`.
 
+pub mod demo;
+
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};

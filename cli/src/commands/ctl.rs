@@ -1,4 +1,4 @@
-//! `yadkv ctl`: look at a running cluster.
+//! `yadkv ctl`: look at a running cluster, and cut its regions.
 //!
 //! *Invariants*: `--json` prints one object a line with stable names; without it a table for people.
 //!
@@ -34,8 +34,11 @@ enum CtlCommand {
     Member,
     /// The storage nodes, or one of them.
     Store { id: Option<u64> },
-    /// The regions, or one of them.
+    /// The regions, or one of them; or what can be done to them.
+    #[command(args_conflicts_with_subcommands = true)]
     Region {
+        #[command(subcommand)]
+        action: Option<RegionAction>,
         id: Option<u64>,
         /// The region that holds this key (in region space, with escapes).
         #[arg(long, conflicts_with = "id")]
@@ -45,6 +48,18 @@ enum CtlCommand {
     Tso,
 }
 
+#[derive(Debug, Subcommand)]
+enum RegionAction {
+    /// Cuts regions at keys (in region space, with escapes); prints what took their place.
+    Split {
+        #[arg(required = true)]
+        keys: Vec<String>,
+        /// The region that all keys have to lie in.
+        #[arg(long)]
+        region: Option<u64>,
+    },
+}
+
 /// Runs one command.
 pub(crate) async fn run(args: CtlArgs) -> Outcome {
     let client = connect(&args.pd, Api::V1).await?;
@@ -52,7 +67,11 @@ pub(crate) async fn run(args: CtlArgs) -> Outcome {
     let rows = match args.command {
         CtlCommand::Member => members(&admin).await?,
         CtlCommand::Store { id } => stores(&admin, id).await?,
-        CtlCommand::Region { id, key } => regions(&admin, id, key).await?,
+        CtlCommand::Region {
+            action: Some(RegionAction::Split { keys, region }),
+            ..
+        } => split(&admin, keys, region).await?,
+        CtlCommand::Region { id, key, .. } => regions(&admin, id, key).await?,
         CtlCommand::Tso => vec![timestamp(&client).await?],
     };
     for row in &rows {
@@ -154,6 +173,19 @@ async fn regions(admin: &AdminClient, id: Option<u64>, key: Option<String>) -> O
         (None, None) => admin.regions("", u32::MAX).await.context("regions")?,
     };
     Ok(regions.iter().map(region_row).collect())
+}
+
+async fn split(admin: &AdminClient, keys: Vec<String>, region: Option<u64>) -> Outcome<Vec<Value>> {
+    let keys = keys.iter().map(|key| unescape(key).map(Into::into));
+    let keys: Vec<bytes::Bytes> = keys.collect::<Result<_, _>>()?;
+    let regions = admin.split_regions(keys, region).await.context("split")?;
+    let rows = regions.into_iter().map(|region| {
+        region_row(&pdpb::Region {
+            region: Some(region),
+            ..Default::default()
+        })
+    });
+    Ok(rows.collect())
 }
 
 fn region_row(region: &pdpb::Region) -> Value {

@@ -65,6 +65,7 @@ pub(super) async fn unary(link: &Link, request: StoreRequest) -> Result<StoreRes
         RawGetKeyTtl by raw_get_key_ttl,
         RawCompareAndSwap by raw_compare_and_swap,
         RawChecksum by raw_checksum,
+        SplitRegion by split_region,
         UnsafeDestroyRange by unsafe_destroy_range,
         GetStoreSafeTs by get_store_safe_ts,
     );

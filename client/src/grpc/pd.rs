@@ -137,6 +137,8 @@ async fn unary(channel: Channel, request: PdRequest) -> Result<PdResponse, Failu
         PutStore by put_store,
         GetAllStores by get_all_stores,
         StoreHeartbeat by store_heartbeat,
+        AskBatchSplit by ask_batch_split,
+        ReportBatchSplit by report_batch_split,
         GetRegion by get_region,
         ScanRegions by scan_regions,
         BatchScanRegions by batch_scan_regions,

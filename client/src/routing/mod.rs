@@ -346,6 +346,7 @@ fn take_region_error(response: &mut StoreResponse) -> Option<Box<errorpb::Error>
         RawCompareAndSwap,
         RawChecksum,
         KvScanLock,
+        SplitRegion,
         UnsafeDestroyRange,
         GetHealthFeedback
     )

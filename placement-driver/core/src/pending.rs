@@ -75,6 +75,11 @@ impl Pending {
         self.waiting.is_empty()
     }
 
+    /// Whether a descriptor of this region waits.
+    pub fn waits(&self, id: RegionId) -> bool {
+        self.waiting.values().any(|other| other.region.id == id.0)
+    }
+
     /// Considers a reported descriptor against the map.
     pub fn offer(&mut self, map: &RegionMap, region: &Region) -> Offer {
         if !is_complete(region) {

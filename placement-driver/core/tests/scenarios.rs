@@ -232,6 +232,22 @@ impl Script {
             }
             .into(),
             "region" => self.region_heartbeat(header, args)?,
+            "ask-split" => {
+                let (region, _) = self.descriptor(args)?;
+                let split_count = number(args)? as u32;
+                pdpb::AskBatchSplitRequest {
+                    header,
+                    region: Some(region),
+                    split_count,
+                    reason: 0,
+                }
+                .into()
+            }
+            "report-split" => pdpb::ReportBatchSplitRequest {
+                header,
+                regions: self.parts(args)?,
+            }
+            .into(),
             other => return Err(format!("no command {other}").into()),
         })
     }
@@ -242,7 +258,51 @@ impl Script {
         header: Option<pdpb::RequestHeader>,
         args: &mut ArgumentConsumer<'_>,
     ) -> Result<PdRequest, Box<dyn Error>> {
+        let (region, leader) = self.descriptor(args)?;
+        let term = args.take_key("term").unwrap_or("6").parse()?;
+        Ok(pdpb::RegionHeartbeatRequest {
+            header,
+            region: Some(region),
+            leader,
+            term,
+            ..Default::default()
+        }
+        .into())
+    }
+
+    /// `ID_a..b … epoch=CONF.VERSION`: descriptors, else as the map says.
+    fn parts(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<Vec<Region>, Box<dyn Error>> {
+        let epoch = args.take_key("epoch").unwrap_or("1.2").to_owned();
+        let mut parts = Vec::new();
+        while let Some(part) = args.next_pos() {
+            let (id, range) = part.split_once('_').ok_or("ID_a..b is expected")?;
+            parts.push(self.described(id.parse()?, Some(range), Some(&epoch))?);
+        }
+        Ok(parts)
+    }
+
+    fn descriptor(
+        &mut self,
+        args: &mut ArgumentConsumer<'_>,
+    ) -> Result<(Region, Option<Peer>), Box<dyn Error>> {
         let id: u64 = args.next_pos().unwrap_or("1").parse()?;
+        let (range, epoch) = (args.take_key("range"), args.take_key("epoch"));
+        let region = self.described(id, range, epoch)?;
+        let store: u64 = args.take_key("leader").unwrap_or("1").parse()?;
+        let leader = region
+            .peers
+            .iter()
+            .find(|peer| peer.store_id == store)
+            .copied();
+        Ok((region, leader))
+    }
+
+    fn described(
+        &mut self,
+        id: u64,
+        range: Option<&str>,
+        epoch: Option<&str>,
+    ) -> Result<Region, Box<dyn Error>> {
         let leader = self.rig().await_leader();
         let map = self.rig().member(leader).unwrap().cluster().regions();
         let known = map.by_id(RegionId(id)).map(|region| (**region).clone());
@@ -261,36 +321,16 @@ impl Script {
                 .collect(),
             ..Region::default()
         });
-        if let Some((start, end)) = args
-            .take_key("range")
-            .map(|range| range.split_once("..").unwrap())
-        {
+        if let Some((start, end)) = range.map(|range| range.split_once("..").unwrap()) {
             (region.start_key, region.end_key) = (border::parse(start)?, border::parse(end)?);
         }
-        if let Some((conf_ver, version)) = args
-            .take_key("epoch")
-            .map(|epoch| epoch.split_once('.').unwrap())
-        {
+        if let Some((conf_ver, version)) = epoch.map(|epoch| epoch.split_once('.').unwrap()) {
             region.region_epoch = Some(RegionEpoch {
                 conf_ver: conf_ver.parse()?,
                 version: version.parse()?,
             });
         }
-        let store: u64 = args.take_key("leader").unwrap_or("1").parse()?;
-        let leader = region
-            .peers
-            .iter()
-            .find(|peer| peer.store_id == store)
-            .copied();
-        let term = args.take_key("term").unwrap_or("6").parse()?;
-        Ok(pdpb::RegionHeartbeatRequest {
-            header,
-            region: Some(region),
-            leader,
-            term,
-            ..Default::default()
-        }
-        .into())
+        Ok(region)
     }
 
     fn stores_join(&mut self, target: u64, count: usize) -> Output {
@@ -414,6 +454,8 @@ impl Script {
             PutStore,
             StoreHeartbeat,
             RegionHeartbeat,
+            AskBatchSplit,
+            ReportBatchSplit,
             UpdateGcSafePoint
         );
         let header = header.expect("every response has a header");
@@ -441,6 +483,13 @@ impl Script {
                         .leader
                         .map_or("none".to_owned(), |leader| leader.name)
                 )
+            }
+            PdResponse::AskBatchSplit(response) => {
+                let shown = response
+                    .ids
+                    .iter()
+                    .map(|id| format!("r{} peers {:?}", id.new_region_id, id.new_peer_ids));
+                shown.collect::<Vec<_>>().join("; ")
             }
             PdResponse::IsBootstrapped(response) => response.bootstrapped.to_string(),
             PdResponse::LoadKeyspace(response) => {

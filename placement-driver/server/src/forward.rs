@@ -128,6 +128,8 @@ async fn call(channel: Channel, request: PdRequest) -> Result<PdResponse, Status
         PutStore => put_store,
         GetAllStores => get_all_stores,
         StoreHeartbeat => store_heartbeat,
+        AskBatchSplit => ask_batch_split,
+        ReportBatchSplit => report_batch_split,
         GetRegion => get_region,
         ScanRegions => scan_regions,
         BatchScanRegions => batch_scan_regions,

@@ -1,4 +1,5 @@
-//! After the quiet phase all replicas of a region hold the same, and so do all placement drivers.
+//! After the quiet phase all replicas of a region hold the same, and so do all placement drivers, whose map is what
+//! the leaders say.
 //!
 //! *Place*: [`crate::run`] waits for [`differences`] to vanish, and fails the seed if they do not. [`super::laws`]
 //! compares placement drivers at every position that they apply.
@@ -7,11 +8,12 @@
 
 use crate::pd::PdHost;
 use crate::world::World;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use yadkv_engine::{Direction, Engine, Family};
 use yadkv_placement_core::FAMILIES;
 use yadkv_proto::key::KeyRange;
+use yadkv_proto::metapb::Region;
 use yadkv_storage_core::apply::Applied;
 use yadkv_storage_core::layout::{RAW, RAW2};
 
@@ -24,6 +26,7 @@ type Pair = (u8, Vec<u8>, Vec<u8>);
 pub fn differences(world: &World) -> Vec<String> {
     let mut found: BTreeMap<u64, Vec<(usize, Content)>> = BTreeMap::new();
     let mut leaders: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut descriptors = BTreeMap::new();
     let mut complaints = Vec::new();
     for host in &world.stores {
         let Some(running) = host.runs() else {
@@ -42,6 +45,7 @@ pub fn differences(world: &World) -> Vec<String> {
                 .push((host.number, content));
             if peer.is_leader() {
                 *leaders.entry(peer.id().0).or_default() += 1;
+                descriptors.insert(peer.id().0, peer.view().region().clone());
             }
         }
     }
@@ -63,8 +67,25 @@ pub fn differences(world: &World) -> Vec<String> {
             ));
         }
     }
+    complaints.extend(map_differences(world, &descriptors));
     complaints.extend(placement_differences(world));
     complaints
+}
+
+/// Regions that the first placement driver knows otherwise than their leaders do. Its map tiles the key space (a law),
+/// so the leaders' descriptors do when there is no difference.
+fn map_differences(world: &World, leaders: &BTreeMap<u64, Region>) -> Vec<String> {
+    let process = world.pds.first().and_then(|host| host.process.as_ref());
+    let Some(process) = process else {
+        return vec!["pd0 does not run".to_owned()];
+    };
+    let map = process.member.cluster().regions();
+    let map: BTreeMap<u64, &Region> = map.iter().map(|region| (region.id, &**region)).collect();
+    let ids = map.keys().chain(leaders.keys()).copied();
+    let differ = |id: &u64| map.get(id).copied() != leaders.get(id);
+    let ids: BTreeSet<u64> = ids.filter(differ).collect();
+    let complain = |id| format!("region {id}: the placement driver knows it otherwise");
+    ids.into_iter().map(complain).collect()
 }
 
 /// Placement drivers that differ from the first one; the applied position is part of what they hold.

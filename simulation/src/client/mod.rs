@@ -2,6 +2,7 @@
 //!
 //! *Next stop*: [`work`].
 
+pub mod insider;
 pub mod runtime;
 pub mod session;
 pub mod work;

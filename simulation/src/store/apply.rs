@@ -3,7 +3,7 @@
 //! *Place*: the same order as `storage-node/server/src/threads/apply.rs`.
 //!
 //! ```text
-//! handed over → ApplyPrepare → ApplyWritten (kv, not synced) → ApplyFinished (clocks, answers) → workers
+//! handed over → ApplyPrepare → ApplyWritten (kv, synced only if a region changed) → ApplyFinished (clocks, answers) → workers
 //! ```
 //!
 //! *Next stop*: [`super::read`].
@@ -11,7 +11,8 @@
 use super::StoreHost;
 use crate::check::laws::Laws;
 use crate::sky::{Shared, StoreEvent};
-use yadkv_engine::{Durability, Engine};
+use std::time::Duration;
+use yadkv_engine::Engine;
 use yadkv_storage_core::apply::{ApplyTask, Prepared};
 
 /// Hand-overs applied in one write.
@@ -50,6 +51,9 @@ impl StoreHost {
             0..5 => sky.random.millis(20, 400),
             _ => sky.random.micros(10, 150),
         };
+        let stalled = sky.stalled_apply.get(&self.machine()).copied();
+        let stalled = stalled.unwrap_or_default().saturating_sub(sky.now);
+        let delay = delay + Duration::from_nanos(stalled);
         self.later(&mut sky, delay, event);
     }
 
@@ -77,7 +81,7 @@ impl StoreHost {
             return;
         };
         let batch = std::mem::take(&mut prepared.batch);
-        disk.write(batch, Durability::Buffered)
+        disk.write(batch, prepared.durability)
             .expect("memory engines fail only when told to");
         running.apply = State::Written(prepared);
         self.apply_soon(sky, StoreEvent::ApplyFinished);

@@ -34,14 +34,14 @@ pub const MEMBERS: usize = 3;
 
 /// A store's line to the placement drivers.
 #[derive(Clone)]
-struct Pd {
-    sky: Shared,
-    machine: Machine,
+pub(super) struct Pd {
+    pub(super) sky: Shared,
+    pub(super) machine: Machine,
     life: u64,
 }
 
 impl Pd {
-    fn new(sky: Shared, machine: Machine) -> Self {
+    pub(super) fn new(sky: Shared, machine: Machine) -> Self {
         let life = sky.lock().life(machine);
         Self { sky, machine, life }
     }
@@ -64,6 +64,20 @@ impl Pd {
             }
             sleep(&self.sky, self.machine, RETRY).await;
         }
+    }
+
+    /// Asks one member after the other, once.
+    pub(super) async fn ask_any<T: TryFrom<PdResponse>>(
+        &self,
+        request: impl Into<PdRequest>,
+    ) -> Option<T> {
+        let request = request.into();
+        for member in 0..MEMBERS {
+            if let Some(answer) = self.ask(member, request.clone()).await {
+                return T::try_from(answer).ok();
+            }
+        }
+        None
     }
 
     async fn ask(&self, member: usize, request: PdRequest) -> Option<PdResponse> {
@@ -97,7 +111,7 @@ impl Pd {
         id(&members)
     }
 
-    fn tell(&self, event: StoreEvent) {
+    pub(super) fn tell(&self, event: StoreEvent) {
         schedule(
             &mut self.sky.lock(),
             self.machine,

@@ -6,7 +6,7 @@
 //! *Types to know*: [`StoreHost`] (the machine: its disks outlive processes), [`Process`].
 //!
 //! *What is where*: [`worker`] drain, round, log write, fsync · [`apply`] · [`read`] lease reads in four
-//! steps · [`companion`] the conversation with the placement driver.
+//! steps · [`split`] what splits want told · [`companion`] the conversation with the placement driver.
 //!
 //! *Life of a process*: boot → identity from the disk or from the placement driver → regions opened → loops →
 //! killed at any event: the process alone (what was written stays) or the power (of what was not synced a
@@ -19,6 +19,7 @@
 pub mod apply;
 pub mod companion;
 pub mod read;
+pub mod split;
 pub mod worker;
 
 use crate::check::laws::Laws;
@@ -175,6 +176,15 @@ impl StoreHost {
                 let region = RegionId(region);
                 self.input(sky, region, Input::TransferLeader { region, to });
             }
+            StoreEvent::Cut(region, key) => self.cut(sky, region, key),
+            StoreEvent::Split(task) => {
+                self.input(sky, RegionId(task.region.id), Input::Split(*task));
+            }
+            StoreEvent::SplitReported(region) => {
+                let region = RegionId(region);
+                self.input(sky, region, Input::SplitReported(region));
+            }
+            StoreEvent::Look(task) => self.look(sky, &task),
             StoreEvent::Flush => {
                 let _ = self.kv.sync();
             }

@@ -21,7 +21,7 @@ use yadkv_proto::time::Moment;
 use yadkv_storage_core::front;
 use yadkv_storage_core::front::Next;
 use yadkv_storage_core::read::{ConfirmedRead, LeaseRead};
-use yadkv_storage_core::respond::{Reply, Responder};
+use yadkv_storage_core::respond::{Borders, Reply, Responder};
 use yadkv_storage_core::store::message::{Input, ReadTask};
 use yadkv_storage_core::view::RegionView;
 
@@ -167,6 +167,7 @@ fn look(
         request: request.clone(),
         responder: Responder::new(
             kind,
+            Borders::True,
             Box::new(move |response| *fill.lock() = Some(response)),
         ),
     };

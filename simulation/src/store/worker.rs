@@ -16,13 +16,14 @@ use super::{StoreHost, Trap};
 use crate::nemesis::{Action, Step};
 use crate::planted::{self, Planted};
 use crate::sky::{Event, Machine, Message, Shared, StoreEvent};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::Envelope;
-use yadkv_storage_core::apply::Applied;
+use yadkv_storage_core::apply::Progress;
 use yadkv_storage_core::store::message::{Effects, Input, Round};
 use yadkv_storage_core::store::{Shard, Worker};
 
@@ -35,7 +36,7 @@ pub struct WorkerHost {
     /// The core.
     pub worker: Worker,
     inbox: VecDeque<Input>,
-    mailbox: BTreeMap<RegionId, Applied>,
+    mailbox: BTreeMap<RegionId, Progress>,
     doing: Doing,
     next_tick: Moment,
     /// When the last round began.
@@ -96,12 +97,16 @@ impl StoreHost {
         }
     }
 
-    /// Apply results for the workers, the latest of each region.
-    pub(super) fn applied(&mut self, sky: &Shared, results: Vec<Applied>) {
-        for applied in results {
-            let number = Shard::owner(applied.region, self.workers) as usize;
+    /// Apply results for the workers, joined by region.
+    pub(super) fn applied(&mut self, sky: &Shared, results: Vec<Progress>) {
+        for progress in results {
+            let region = progress.applied.region;
+            let number = Shard::owner(region, self.workers) as usize;
             if let Some(worker) = self.worker(number) {
-                worker.mailbox.insert(applied.region, applied);
+                match worker.mailbox.entry(region) {
+                    Entry::Occupied(mut earlier) => earlier.get_mut().absorb(progress),
+                    Entry::Vacant(vacant) => drop(vacant.insert(progress)),
+                }
                 self.wake(sky, number);
             }
         }
@@ -219,6 +224,16 @@ impl StoreHost {
         }
         for read in effects.reads {
             self.serve_later(sky, read);
+        }
+        for adopted in effects.adopt {
+            let region = RegionId(adopted.region.id);
+            self.input(sky, region, Input::Adopt(vec![adopted]));
+        }
+        self.tell_splits(sky, effects.ids, effects.split_reports);
+        for look in effects.looks {
+            let mut sky = sky.lock();
+            let delay = sky.random.millis(1, 50);
+            self.later(&mut sky, delay, StoreEvent::Look(Box::new(look)));
         }
         if let Some(running) = self.running() {
             for report in effects.reports {

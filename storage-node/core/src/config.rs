@@ -6,6 +6,7 @@
 //!
 //! *Next stop*: [`crate::layout`].
 
+use crate::split::check::Limits;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -45,6 +46,11 @@ pub struct Config {
     /// Most bytes of the Raft logs on disk before writes are refused with DiskFull; default 64 GiB. Logs are
     /// not shortened yet, so this bounds the disk.
     pub log_bytes_max: u64,
+    /// Bytes of keys and values after which a region is cut, once it has half as many again; default 256 MiB, 16 KiB
+    /// to 64 GiB. Smaller: more regions, each with its cost when idle. Larger: longer moves, fewer hands for one range.
+    pub split_bytes: u64,
+    /// Pairs after which a region is cut, likewise; default 2.5 million, 16 or more.
+    pub split_keys: u64,
     /// Raft tick; default 100 ms, 90 to 150: the lease (550 ms) must be well below 8 ticks, and above 3.
     pub tick: Duration,
 }
@@ -59,6 +65,8 @@ impl Default for Config {
             parked_max: 4096,
             region_heartbeat: Duration::from_secs(60),
             log_bytes_max: 64 << 30,
+            split_bytes: 256 << 20,
+            split_keys: 2_500_000,
             tick: Duration::from_millis(100),
         }
     }
@@ -77,19 +85,16 @@ pub struct ConfigError {
 }
 
 impl Config {
+    /// When a region is too large.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes: self.split_bytes,
+            keys: self.split_keys,
+        }
+    }
+
     /// Checks each range and the relations between settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |ok: bool, field, value: String, allowed| {
-            if ok {
-                Ok(())
-            } else {
-                Err(ConfigError {
-                    field,
-                    value,
-                    allowed,
-                })
-            }
-        };
         check(
             (64 << 10..=16 << 20).contains(&self.entry_bytes_max),
             "region.entry_size",
@@ -137,7 +142,39 @@ impl Config {
             "region.tick",
             format!("{:?}", self.tick),
             "90ms to 150ms",
+        )?;
+        self.validate_split()
+    }
+
+    fn validate_split(&self) -> Result<(), ConfigError> {
+        check(
+            (16 << 10..=64 << 30).contains(&self.split_bytes),
+            "region.split_size",
+            self.split_bytes.to_string(),
+            "16KiB to 64GiB",
+        )?;
+        check(
+            self.split_keys >= 16,
+            "region.split_keys",
+            self.split_keys.to_string(),
+            "16 or more",
         )
+    }
+}
+
+fn check(
+    ok: bool,
+    field: &'static str,
+    value: String,
+    allowed: &'static str,
+) -> Result<(), ConfigError> {
+    match ok {
+        true => Ok(()),
+        false => Err(ConfigError {
+            field,
+            value,
+            allowed,
+        }),
     }
 }
 

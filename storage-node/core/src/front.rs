@@ -15,17 +15,18 @@ use crate::config::Config;
 use crate::raw::write;
 use crate::read::{LeaseRead, Policy, policy};
 use crate::refusal;
-use crate::respond::{Kind, Outcome, Reply, Responder};
-use crate::store::message::{Input, ReadTask, WriteTask};
+use crate::respond::{Borders, Kind, Outcome, Reply, Responder};
+use crate::store::message::{CutTask, Input, ReadTask, WriteTask};
 use crate::view::Directory;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::codec;
 use yadkv_proto::errorpb;
 use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::kvrpcpb::{
-    Context, GetHealthFeedbackResponse, HealthFeedback, StoreSafeTsResponse,
-    UnsafeDestroyRangeResponse,
+    ApiVersion, Context, GetHealthFeedbackResponse, HealthFeedback, SplitRegionRequest,
+    StoreSafeTsResponse, UnsafeDestroyRangeResponse,
 };
 use yadkv_proto::time::Now;
 
@@ -59,11 +60,14 @@ pub enum Next {
 impl Front {
     /// Takes a request in.
     pub fn submit(&self, mut request: StoreRequest, reply: Reply, now: Now) -> Next {
-        let Some((kind, _)) = describe(&request) else {
+        let Some((kind, context)) = describe(&request) else {
             reply(self.answer(&request));
             return Next::Answered;
         };
-        let responder = Responder::new(kind, reply);
+        let responder = Responder::new(kind, borders(&request, context), reply);
+        if let StoreRequest::SplitRegion(split) = request {
+            return submit_split(split, responder);
+        }
         match write_context(&mut request) {
             Some(context) => self.submit_write(request, context, responder, now),
             None => self.submit_read(request, responder, now),
@@ -197,9 +201,44 @@ pub fn describe(request: &StoreRequest) -> Option<(Kind, &Context)> {
         RawGetKeyTtl,
         RawCompareAndSwap,
         RawChecksum,
-        KvScanLock
+        KvScanLock,
+        SplitRegion
     );
     Some((kind, context.unwrap_or(&NO_CONTEXT)))
+}
+
+/// How the sender of a request sees borders: raw V1 keys are stored as they are, all others encoded.
+pub fn borders(request: &StoreRequest, context: &Context) -> Borders {
+    let plain = matches!(context.api_version(), ApiVersion::V1 | ApiVersion::V1ttl);
+    match request {
+        StoreRequest::KvScanLock(_) => Borders::Encoded,
+        StoreRequest::SplitRegion(split) if !split.is_raw_kv => Borders::Encoded,
+        _ if plain => Borders::True,
+        _ => Borders::Encoded,
+    }
+}
+
+/// Keys become borders; the rest is for the worker.
+#[allow(deprecated, reason = "old clients name one key")]
+fn submit_split(mut split: SplitRegionRequest, responder: Responder) -> Next {
+    let keys = match split.split_keys.is_empty() {
+        false => split.split_keys,
+        true => vec![split.split_key],
+    };
+    let keys = match responder.borders() {
+        Borders::True => keys,
+        Borders::Encoded => keys.iter().map(|key| codec::encode(key)).collect(),
+    };
+    let context = split.context.take().unwrap_or_default();
+    let region = RegionId(context.region_id);
+    Next::Send(
+        region,
+        Input::Cut(CutTask {
+            context,
+            keys,
+            responder,
+        }),
+    )
 }
 
 /// Takes the context out of a write; `None` for everything else.

@@ -20,9 +20,10 @@
 //!
 //! *Next stop*: [`crate::raw::read`].
 
+use crate::front;
 use crate::raw::read::{self, ReadError};
 use crate::refusal;
-use crate::respond::{Kind, Responder};
+use crate::respond::{Borders, Kind, Responder};
 use crate::view::{Delegate, RegionView, check_store};
 use std::sync::Arc;
 use yadkv_engine::Engine;
@@ -62,7 +63,7 @@ impl LeaseRead {
         };
         match read::get_cached(engine, &self.view, get, self.clock_ms) {
             Ok(response) => response.map(StoreResponse::RawGet),
-            Err(error) => Some(failed(Kind::RawGet, error)),
+            Err(error) => Some(failed(Kind::RawGet, request, error)),
         }
     }
 
@@ -103,7 +104,8 @@ impl ConfirmedRead {
     /// Reads and answers, or refuses if another replica may lead by now.
     ///
     /// A deposed leader may apply what the next one has committed but not applied. Shown here, it would be missing
-    /// from a lease read there, later.
+    /// from a lease read there, later. So it is with a part of the region that was cut off meanwhile: others may
+    /// lead it.
     pub fn serve(self, engine: &dyn Engine) {
         let clock_ms = self.view.clock_ms();
         let response = evaluate(
@@ -113,6 +115,10 @@ impl ConfirmedRead {
             self.responder.kind(),
             &self.request,
         );
+        if let Some(successors) = self.view.successors() {
+            let refused = refusal::epoch_not_match(successors.clone());
+            return self.responder.refuse(refused);
+        }
         if self.office.is_some_and(|term| !self.view.leads(term)) {
             let refused = refusal::not_leader(self.view.id(), self.view.leader());
             return self.responder.refuse(refused);
@@ -145,12 +151,15 @@ fn evaluate(
         StoreRequest::KvScanLock(_) => Ok(StoreResponse::KvScanLock(ScanLockResponse::default())),
         other => Ok(kind.invalid(format!("{} is no read", other.name()))),
     };
-    result.unwrap_or_else(|error| failed(kind, error))
+    result.unwrap_or_else(|error| failed(kind, request, error))
 }
 
-fn failed(kind: Kind, error: ReadError) -> StoreResponse {
+fn failed(kind: Kind, request: &StoreRequest, error: ReadError) -> StoreResponse {
+    let borders = front::describe(request).map_or(Borders::True, |(_, context)| {
+        front::borders(request, context)
+    });
     match error {
-        ReadError::Region(error) => kind.refused(error),
+        ReadError::Region(error) => kind.refused(borders.in_error(error)),
         ReadError::TooLarge => kind.refused(refusal::answer_too_large(error.to_string())),
         other => kind.invalid(other.to_string()),
     }
@@ -205,6 +214,7 @@ mod tests {
             request: RawGetRequest::default().into(),
             responder: Responder::new(
                 Kind::RawGet,
+                Borders::True,
                 Box::new(move |response| *fill.lock().unwrap() = Some(response)),
             ),
         };

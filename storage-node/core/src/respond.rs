@@ -11,12 +11,15 @@
 use crate::refusal;
 use bytes::Bytes;
 use yadkv_proto::api::StoreResponse;
+use yadkv_proto::codec;
 use yadkv_proto::errorpb;
 use yadkv_proto::kvrpcpb::{
-    RawBatchDeleteResponse, RawBatchGetResponse, RawBatchPutResponse, RawBatchScanResponse,
-    RawCasResponse, RawChecksumResponse, RawDeleteRangeResponse, RawDeleteResponse,
-    RawGetKeyTtlResponse, RawGetResponse, RawPutResponse, RawScanResponse, ScanLockResponse,
+    KeyError, RawBatchDeleteResponse, RawBatchGetResponse, RawBatchPutResponse,
+    RawBatchScanResponse, RawCasResponse, RawChecksumResponse, RawDeleteRangeResponse,
+    RawDeleteResponse, RawGetKeyTtlResponse, RawGetResponse, RawPutResponse, RawScanResponse,
+    ScanLockResponse, SplitRegionResponse,
 };
+use yadkv_proto::metapb::Region;
 
 /// Takes the response to where the caller waits.
 pub type Reply = Box<dyn FnOnce(StoreResponse) + Send>;
@@ -38,10 +41,50 @@ pub enum Kind {
     RawCompareAndSwap,
     RawChecksum,
     KvScanLock,
+    SplitRegion,
 }
 
-/// What a write did when it was applied.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// How a caller sees the borders of regions.
+///
+/// Any bytes may be a border, as long as no memcomparable encoding goes on behind itself there. A caller whose keys
+/// are encodings is shown the least one that is not below it, which tiles its keys identically.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Borders {
+    /// As they are.
+    True,
+    /// As the encodings they round up to.
+    Encoded,
+}
+
+impl Borders {
+    /// The regions as this caller is shown them.
+    pub fn of_all(self, mut regions: Vec<Region>) -> Vec<Region> {
+        if self == Self::Encoded {
+            for region in &mut regions {
+                region.start_key = codec::ceil(&region.start_key);
+                region.end_key = codec::ceil(&region.end_key);
+            }
+        }
+        regions
+    }
+
+    /// An error with the regions in it as this caller is shown them.
+    pub fn in_error(self, mut error: errorpb::Error) -> errorpb::Error {
+        if let Some(epoch) = &mut error.epoch_not_match {
+            epoch.current_regions = self.of_all(std::mem::take(&mut epoch.current_regions));
+        }
+        if let Some(outside) = &mut error.key_not_in_region
+            && self == Self::Encoded
+        {
+            outside.start_key = codec::ceil(&outside.start_key);
+            outside.end_key = codec::ceil(&outside.end_key);
+        }
+        error
+    }
+}
+
+/// What a write or split did when it was applied.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// It took effect.
     Done,
@@ -52,6 +95,8 @@ pub enum Outcome {
         /// The value before, whether or not it was replaced.
         previous: Option<Bytes>,
     },
+    /// The region was cut into these, in key order.
+    Split(Vec<Region>),
 }
 
 impl Kind {
@@ -70,7 +115,8 @@ impl Kind {
             | Self::RawBatchScan
             | Self::RawGetKeyTtl
             | Self::RawChecksum
-            | Self::KvScanLock => false,
+            | Self::KvScanLock
+            | Self::SplitRegion => false,
         }
     }
 
@@ -99,6 +145,7 @@ impl Kind {
             Self::RawCompareAndSwap => with!(RawCompareAndSwap, RawCasResponse),
             Self::RawChecksum => with!(RawChecksum, RawChecksumResponse),
             Self::KvScanLock => with!(KvScanLock, ScanLockResponse),
+            Self::SplitRegion => with!(SplitRegion, SplitRegionResponse),
         }
     }
 
@@ -129,6 +176,13 @@ impl Kind {
                     message: error,
                     ..Default::default()
                 }),
+            Self::SplitRegion => StoreResponse::SplitRegion(SplitRegionResponse {
+                errors: vec![KeyError {
+                    abort: error,
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
         }
     }
 
@@ -156,6 +210,12 @@ impl Kind {
             (Self::RawDeleteRange, _) => {
                 StoreResponse::RawDeleteRange(RawDeleteRangeResponse::default())
             }
+            (Self::SplitRegion, Outcome::Split(regions)) => {
+                StoreResponse::SplitRegion(SplitRegionResponse {
+                    regions,
+                    ..Default::default()
+                })
+            }
             (kind, outcome) => {
                 kind.invalid(format!("internal: {kind:?} cannot end in {outcome:?}"))
             }
@@ -166,14 +226,16 @@ impl Kind {
 /// The caller of one request.
 pub struct Responder {
     kind: Kind,
+    borders: Borders,
     reply: Option<Reply>,
 }
 
 impl Responder {
     /// A caller that expects `kind` and is reached through `reply`.
-    pub fn new(kind: Kind, reply: Reply) -> Self {
+    pub fn new(kind: Kind, borders: Borders, reply: Reply) -> Self {
         Self {
             kind,
+            borders,
             reply: Some(reply),
         }
     }
@@ -190,14 +252,29 @@ impl Responder {
         }
     }
 
+    /// How the caller sees borders.
+    pub fn borders(&self) -> Borders {
+        self.borders
+    }
+
     /// Answers with a region error.
     pub fn refuse(self, error: errorpb::Error) {
-        let response = self.kind.refused(error);
+        let response = self.kind.refused(self.borders.in_error(error));
         self.answer(response);
     }
 
-    /// Answers that the write took effect.
+    /// Answers that the request itself is wrong.
+    pub fn invalid(self, reason: String) {
+        let response = self.kind.invalid(reason);
+        self.answer(response);
+    }
+
+    /// Answers that the write or split took effect.
     pub fn done(self, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Split(regions) => Outcome::Split(self.borders.of_all(regions)),
+            other => other,
+        };
         let response = self.kind.done(outcome);
         self.answer(response);
     }

@@ -6,7 +6,7 @@
 //! to read under the leader's lease.
 //!
 //! *Invariants*: a view is immutable but for its leader hint, office, clock and delegate; a changed descriptor is a
-//! new view. A delegate is published only after an entry of its term was applied, and withdrawn before its
+//! new view, and the old one is retired first: nothing that was read through it is answered any more. A delegate is published only after an entry of its term was applied, and withdrawn before its
 //! peer lets go of the lease. The clock moves on only after the write that it describes.
 //!
 //! *Limits*: one view a replica.
@@ -18,8 +18,8 @@
 use crate::refusal;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use imbl::OrdMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use yadkv_proto::errorpb;
 use yadkv_proto::id::{RegionId, StoreId, Term};
 use yadkv_proto::key::KeyRange;
@@ -60,32 +60,59 @@ impl Delegate {
 pub struct RegionView {
     region: Region,
     range: KeyRange,
+    /// What was cut off last.
+    siblings: Vec<Region>,
     peer: Peer,
     leader: AtomicU64,
     /// Term in which this replica leads; 0 while it does not.
     office: AtomicU64,
-    clock_ms: AtomicU64,
+    /// One for all views of a replica, so that apply moves on whichever readers see.
+    clock_ms: Arc<AtomicU64>,
     delegate: ArcSwapOption<Delegate>,
+    /// What took this view's place.
+    successors: OnceLock<Vec<Region>>,
 }
 
 impl RegionView {
     /// A view without leader and delegate.
     pub fn new(region: Region, peer: Peer, clock_ms: u64) -> Self {
+        Self::with_clock(region, peer, Arc::new(AtomicU64::new(clock_ms)))
+    }
+
+    /// The view that follows this one once `siblings` are cut off; without delegate.
+    pub fn followed_by(&self, region: Region, siblings: Vec<Region>) -> Self {
+        let mut next = Self::with_clock(region, self.peer, self.clock_ms.clone());
+        next.siblings = siblings;
+        next.set_leader(self.leader.load(Ordering::Relaxed));
+        next.set_office(Term(self.office.load(Ordering::SeqCst)));
+        next
+    }
+
+    fn with_clock(region: Region, peer: Peer, clock_ms: Arc<AtomicU64>) -> Self {
         let range = KeyRange::of(&region);
         Self {
             region,
             range,
+            siblings: Vec::new(),
             peer,
             leader: AtomicU64::new(0),
             office: AtomicU64::new(0),
-            clock_ms: AtomicU64::new(clock_ms),
+            clock_ms,
             delegate: ArcSwapOption::empty(),
+            successors: OnceLock::new(),
         }
     }
 
     /// The descriptor.
     pub fn region(&self) -> &Region {
         &self.region
+    }
+
+    /// The descriptor and those that were cut off it last: what a caller with an older epoch wants to know.
+    pub fn current_regions(&self) -> Vec<Region> {
+        let mut regions = self.siblings.clone();
+        regions.push(self.region.clone());
+        regions
     }
 
     /// The region's id.
@@ -163,6 +190,18 @@ impl RegionView {
         self.delegate.store(None);
     }
 
+    /// The region is cut into `successors`: withdraws the delegate, for good.
+    pub fn retire(&self, successors: Vec<Region>) {
+        let first = self.successors.set(successors).is_ok();
+        assert!(first, "a view is followed once");
+        self.withdraw();
+    }
+
+    /// What took this view's place, if something did.
+    pub fn successors(&self) -> Option<&Vec<Region>> {
+        self.successors.get()
+    }
+
     /// Checks a request's address and epoch, not leadership, in the order of `proto/README.md`, Region errors.
     pub fn check(&self, store: StoreId, context: &Context) -> Result<(), errorpb::Error> {
         check_store(store, context)?;
@@ -175,7 +214,7 @@ impl RegionView {
             .as_ref()
             .map_or(0, |epoch| epoch.version);
         if version != self.version() {
-            return Err(refusal::epoch_not_match(vec![self.region.clone()]));
+            return Err(refusal::epoch_not_match(self.current_regions()));
         }
         Ok(())
     }

@@ -3,12 +3,14 @@
 //! | command | |
 //! |---|---|
 //! | `cluster [BORDER…]` | three stores, a region between each two borders; ticks until all have leaders |
-//! | `put S K V [ttl=S]` · `get S K` · `delete S K` · `cas S K OLD NEW` (`""` is absent) · `ttl S K` | a call to store S; S may be `leader` |
+//! | `put S K V [ttl=S]` · `get S K` · `delete S K` · `cas S K OLD NEW` (`""` is absent) · `ttl S K` | a call to store S: a number, `leader` (of region 1), `leaderR` or `follower` |
 //! | `scan S A B [limit=N] [reverse]` · `delete_range S A B` · `checksum S` | the same |
 //! | options of calls | `v2`, `replica`, `version=N`, `region=N`, `store=N`, `peer=N`, `cf=NAME`, `later` |
 //! | `answers` | shows answers of calls made with `later` |
 //! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
 //! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
+//! | `split S K…` · `fill PREFIX N` | a call to store S · puts N keys where they belong |
+//! | `split_size KEYS` · `regions` · `driver BOOL` | before `cluster`: pairs that make a part · what clients know · whether the placement driver takes reports |
 //! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -26,12 +28,15 @@ use yadkv_engine::{Direction, Engine};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::errorpb;
 use yadkv_proto::kvrpcpb::*;
+use yadkv_proto::metapb;
+use yadkv_storage_core::config::Config;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::store::message::Input;
 
 struct Script {
     cluster: Cluster,
     waiting: Vec<(String, Answer)>,
+    config: Config,
 }
 
 type Failure = Box<dyn Error>;
@@ -68,7 +73,7 @@ impl Runner for Script {
                 while let Some(border) = args.next_pos() {
                     borders.push(border);
                 }
-                self.cluster = Cluster::new(&borders);
+                self.cluster = Cluster::with_config(&borders, self.config.clone());
                 for _ in 0..30 {
                     self.cluster.tick();
                 }
@@ -84,6 +89,11 @@ impl Runner for Script {
                     self.cluster.cut.insert(store);
                 }
             }
+            "split_size" => {
+                self.config.split_keys = args.next_pos().ok_or("how many keys?")?.parse()?
+            }
+            "driver" => self.cluster.driver = args.next_pos().ok_or("true or false?")?.parse()?,
+            "regions" => out = regions(&self.cluster.regions) + "\n",
             "heal" => self.cluster.cut.clear(),
             "crash" | "power_loss" | "start" | "stall" | "unstall" => {
                 let written = args.next_pos().ok_or("which store?")?;
@@ -120,6 +130,7 @@ impl Runner for Script {
                 }
                 self.waiting.clear();
             }
+            "fill" => self.fill(&mut args)?,
             name => out = self.call(name, &mut args)?,
         }
         args.reject_next()?;
@@ -135,8 +146,35 @@ impl Script {
                 let leader = self.cluster.leader(1).ok_or("nobody leads")?;
                 Ok(if leader == 1 { 2 } else { 1 })
             }
-            number => Ok(number.parse()?),
+            other => match other.strip_prefix("leader") {
+                Some(region) => Ok(self.cluster.leader(region.parse()?).ok_or("nobody leads")?),
+                None => Ok(other.parse()?),
+            },
         }
+    }
+
+    /// Puts so many keys that begin alike, each to the region that has it.
+    fn fill(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let head = operand(args)?;
+        let count: u32 = args.next_pos().ok_or("how many?")?.parse()?;
+        for number in 0..count {
+            let key = Bytes::from([&head[..], format!("{number:04}").as_bytes()].concat());
+            let region = self.cluster.context(1, &key, ApiVersion::V1).region_id;
+            let store = self.cluster.leader(region).ok_or("nobody leads")?;
+            let context = self.cluster.context(store, &key, ApiVersion::V1);
+            let put = RawPutRequest {
+                context: Some(Box::new(context)),
+                key,
+                value: Bytes::from_static(b"v"),
+                ..Default::default()
+            };
+            let answer = self.cluster.call(store, put.into()).take();
+            let shown = answer.map_or("waiting".into(), show);
+            if shown != "ok" {
+                return Err(format!("put {number}: {shown}").into());
+            }
+        }
+        Ok(())
     }
 
     fn process(&mut self, command: &str, store: u64) {
@@ -266,6 +304,13 @@ impl Script {
                 cf,
             }
             .into(),
+            "split" => SplitRegionRequest {
+                context,
+                split_keys: operands,
+                is_raw_kv: api == ApiVersion::V1,
+                ..Default::default()
+            }
+            .into(),
             "checksum" => RawChecksumRequest {
                 context,
                 algorithm: 0,
@@ -303,7 +348,19 @@ impl Script {
 }
 
 fn region_error(error: Box<errorpb::Error>) -> String {
-    error.message
+    match &error.epoch_not_match {
+        Some(epoch) => format!("{}; now {}", error.message, regions(&epoch.current_regions)),
+        None => error.message,
+    }
+}
+
+fn regions(regions: &[metapb::Region]) -> String {
+    let shown = regions.iter().map(|region| {
+        let (start, end) = (text(&region.start_key), text(&region.end_key));
+        let version = region.region_epoch.map_or(0, |epoch| epoch.version);
+        format!("{} [{start}, {end}) v{version}", region.id)
+    });
+    shown.collect::<Vec<_>>().join(" · ")
 }
 
 fn show(response: StoreResponse) -> String {
@@ -364,6 +421,11 @@ fn show(response: StoreResponse) -> String {
                 response.checksum, response.total_kvs, response.total_bytes
             )
         }
+        StoreResponse::SplitRegion(response) => match response.region_error {
+            Some(error) => region_error(error),
+            None if response.errors.is_empty() => regions(&response.regions),
+            None => format!("error: {}", response.errors[0].abort),
+        },
         other => format!("{other:?}"),
     }
 }
@@ -372,6 +434,7 @@ fn run(name: &str) {
     let mut script = Script {
         cluster: Cluster::new(&[""]),
         waiting: Vec::new(),
+        config: Config::default(),
     };
     goldenscript::run(&mut script, format!("tests/scripts/{name}")).unwrap();
 }
@@ -404,4 +467,14 @@ fn ttl() {
 #[test]
 fn lagging() {
     run("lagging");
+}
+
+#[test]
+fn split() {
+    run("split");
+}
+
+#[test]
+fn split_size() {
+    run("split_size");
 }

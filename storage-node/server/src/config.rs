@@ -72,6 +72,10 @@ pub struct RegionSection {
     /// Time between two heartbeats of a region; default 60 s.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
+    /// Bytes of keys and values that make a region; with half as many again it is cut. Default 256 MiB.
+    pub split_size: ByteSize,
+    /// Pairs that make a region, likewise; default 2.5 million.
+    pub split_keys: u64,
     /// Raft tick; default 100 ms.
     #[serde(with = "humantime_serde")]
     pub tick: Duration,
@@ -107,6 +111,8 @@ impl Default for RegionSection {
             park_time: core.park,
             parked_max: core.parked_max,
             heartbeat_interval: core.region_heartbeat,
+            split_size: ByteSize::b(core.split_bytes),
+            split_keys: core.split_keys,
             tick: core.tick,
         }
     }
@@ -124,6 +130,8 @@ impl Config {
             parked_max: self.region.parked_max,
             region_heartbeat: self.region.heartbeat_interval,
             log_bytes_max: self.store.log_size.as_u64(),
+            split_bytes: self.region.split_size.as_u64(),
+            split_keys: self.region.split_keys,
             tick: self.region.tick,
         }
     }

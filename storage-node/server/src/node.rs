@@ -17,6 +17,7 @@ use crate::metrics::Metrics;
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
 use crate::pd::register::{self, RegisterError};
+use crate::pd::splits::{self, Splits};
 use crate::pd::{Pd, StoreAddresses, regions};
 use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
@@ -25,6 +26,7 @@ use crate::service::answers::{self, Answers};
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
 use crate::threads::reads::ReadThread;
+use crate::threads::sizes::{self, SizeThread};
 use crate::threads::worker::WorkerThread;
 use crate::threads::{Failure, apply, reads};
 use crate::transport::Outgoing;
@@ -52,7 +54,7 @@ use yadkv_proto::yadkvpb::transport_server::TransportServer;
 use yadkv_storage_core::apply::{Applier, ApplyTask};
 use yadkv_storage_core::config::ConfigError;
 use yadkv_storage_core::front::Front;
-use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::message::{Input, SizeTask};
 use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
 use yadkv_storage_core::view::Directory;
 
@@ -130,6 +132,34 @@ pub async fn run(
     }
 }
 
+/// What workers tell the placement driver.
+struct Conversations {
+    reports: mpsc::Receiver<RegionHeartbeatRequest>,
+    splits: mpsc::Receiver<splits::Job>,
+}
+
+/// What a worker receives by.
+type Inbox = (Receiver<Message>, Arc<Mailbox>);
+
+fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
+    let (mut senders, mut receivers) = (Vec::new(), Vec::new());
+    for _ in 0..config.store.workers {
+        let (sender, receiver) = channel::bounded(config.store.inbox);
+        let mailbox = Arc::new(Mailbox::default());
+        senders.push((sender, mailbox.clone()));
+        receivers.push((receiver, mailbox));
+    }
+    (Router::new(senders), receivers)
+}
+
+/// Where workers hand things on.
+struct Ends {
+    apply: Sender<Vec<ApplyTask>>,
+    sizes: Sender<SizeTask>,
+    reports: mpsc::Sender<RegionHeartbeatRequest>,
+    splits: mpsc::Sender<splits::Job>,
+}
+
 struct Node {
     record: StoreRecord,
     data: Data,
@@ -138,7 +168,7 @@ struct Node {
     door: Door,
     registry: Registry,
     failure: Failure,
-    reports: parking_lot::Mutex<Option<mpsc::Receiver<RegionHeartbeatRequest>>>,
+    conversations: parking_lot::Mutex<Option<Conversations>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -153,20 +183,10 @@ impl Node {
         let metrics =
             Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
         let failure = Failure::default();
-        let inboxes: Vec<_> = (0..config.store.workers)
-            .map(|_| {
-                (
-                    channel::bounded(config.store.inbox),
-                    Arc::new(Mailbox::default()),
-                )
-            })
-            .collect();
-        let ends = inboxes
-            .iter()
-            .map(|((sender, _), mailbox)| (sender.clone(), mailbox.clone()))
-            .collect();
-        let router = Router::new(ends);
-        let (reports, received) = mpsc::channel(regions::QUEUE);
+        let (router, inboxes) = inboxes(config);
+        let (reports, reported) = mpsc::channel(regions::QUEUE);
+        let (splits, split_jobs) = mpsc::channel(splits::QUEUE);
+        let (sizes, size_tasks) = channel::bounded(sizes::QUEUE);
         let (reads, read_jobs) = channel::bounded(reads::QUEUE);
         let (apply, tasks) = channel::bounded(apply::QUEUE);
         let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
@@ -195,15 +215,21 @@ impl Node {
             door,
             registry,
             failure,
-            reports: parking_lot::Mutex::new(Some(received)),
+            conversations: parking_lot::Mutex::new(Some(Conversations {
+                reports: reported,
+                splits: split_jobs,
+            })),
             threads: Vec::new(),
         };
-        let receivers = inboxes
-            .into_iter()
-            .map(|((_, inbox), mailbox)| (inbox, mailbox))
-            .collect();
-        node.start_workers(config, receivers, apply, reports)?;
+        let ends = Ends {
+            apply,
+            sizes,
+            reports,
+            splits,
+        };
+        node.start_workers(config, inboxes, ends)?;
         node.start_apply(tasks)?;
+        node.start_sizes(size_tasks)?;
         node.start_reads(config, read_jobs)?;
         Ok(node)
     }
@@ -211,9 +237,8 @@ impl Node {
     fn start_workers(
         &mut self,
         config: &Config,
-        inboxes: Vec<(Receiver<Message>, Arc<Mailbox>)>,
-        apply: Sender<Vec<ApplyTask>>,
-        reports: mpsc::Sender<RegionHeartbeatRequest>,
+        inboxes: Vec<Inbox>,
+        ends: Ends,
     ) -> Result<(), NodeError> {
         let (store, cluster) = (
             StoreId(self.record.store_id),
@@ -256,9 +281,12 @@ impl Node {
                 mailbox,
                 raft: self.data.log.engine().clone(),
                 outgoing: outgoing.clone(),
-                apply: apply.clone(),
+                apply: ends.apply.clone(),
                 reads: self.door.reads.clone(),
-                reports: reports.clone(),
+                sizes: ends.sizes.clone(),
+                splits: ends.splits.clone(),
+                router: self.router.clone(),
+                reports: ends.reports.clone(),
                 tick: config.region.tick,
                 metrics: self.door.metrics.clone(),
                 failure: self.failure.clone(),
@@ -283,6 +311,17 @@ impl Node {
             failure: self.failure.clone(),
         };
         self.threads.push(spawn("apply", move || thread.run())?);
+        Ok(())
+    }
+
+    fn start_sizes(&mut self, tasks: Receiver<SizeTask>) -> Result<(), NodeError> {
+        let thread = SizeThread {
+            tasks,
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            stop: self.failure.stop.clone(),
+        };
+        self.threads.push(spawn("sizes", move || thread.run())?);
         Ok(())
     }
 
@@ -405,20 +444,24 @@ impl Node {
             start_time,
             interval: config.store.heartbeat_interval,
         };
-        let reports = self.reports.lock().take();
-        let regions = reports.map(|reports| RegionHeartbeats {
+        let Some(Conversations { reports, splits }) = self.conversations.lock().take() else {
+            return Ok(());
+        };
+        let regions = RegionHeartbeats {
             pd: self.pd.clone(),
             cluster,
             store,
             reports,
             router: self.router.clone(),
-        });
-        futures::future::join(heartbeat.run(), async {
-            if let Some(regions) = regions {
-                regions.run().await;
-            }
-        })
-        .await;
+        };
+        let splits = Splits {
+            pd: self.pd.clone(),
+            cluster,
+            store,
+            jobs: splits,
+            router: self.router.clone(),
+        };
+        futures::join!(heartbeat.run(), regions.run(), splits.run());
         Ok(())
     }
 

@@ -3,21 +3,24 @@
 //! *Place*: services, transport, apply and the placement driver's tasks call it; worker threads own the other
 //! ends.
 //!
-//! *Types to know*: [`Router`]; [`Mailbox`] carries apply results, which must never be dropped or block.
+//! *Types to know*: [`Router`]; [`Mailbox`] carries apply results and new replicas, which must never be dropped or
+//! block.
 //!
 //! *Limits and failure*: an inbox holds `store.inbox` inputs; when it is full, requests get ServerIsBusy and
-//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions.
+//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions, as new
+//! replicas are.
 //!
 //! *Next stop*: [`crate::threads::worker`].
 
 use crossbeam::channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use yadkv_proto::id::RegionId;
-use yadkv_storage_core::apply::Applied;
+use yadkv_storage_core::apply::Progress;
 use yadkv_storage_core::store::Shard;
-use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::message::{Adopted, Input};
 
 /// What a worker thread receives. Not boxed: one allocation less for every request and message.
 #[allow(clippy::large_enum_variant)]
@@ -29,18 +32,17 @@ pub enum Message {
     Wake,
 }
 
-/// Apply results on their way up, the latest of each region.
+/// Apply results on their way up, joined by region, and new replicas on their way to their worker.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    applied: Mutex<BTreeMap<RegionId, Applied>>,
+    content: Mutex<(BTreeMap<RegionId, Progress>, Vec<Adopted>)>,
 }
 
 impl Mailbox {
     /// Takes everything out.
-    pub fn take(&self) -> Vec<Applied> {
-        std::mem::take(&mut *self.applied.lock())
-            .into_values()
-            .collect()
+    pub fn take(&self) -> (Vec<Progress>, Vec<Adopted>) {
+        let (applied, adopted) = std::mem::take(&mut *self.content.lock());
+        (applied.into_values().collect(), adopted)
     }
 }
 
@@ -58,9 +60,13 @@ impl Router {
         }
     }
 
-    fn worker(&self, region: RegionId) -> &(Sender<Message>, Arc<Mailbox>) {
+    fn owner(&self, region: RegionId) -> usize {
         let owner = Shard::owner(region, self.workers.len() as u64);
-        &self.workers[usize::try_from(owner).unwrap_or(0)]
+        usize::try_from(owner).unwrap_or(0)
+    }
+
+    fn worker(&self, region: RegionId) -> &(Sender<Message>, Arc<Mailbox>) {
+        &self.workers[self.owner(region)]
     }
 
     /// Sends an input to the owner of a region; a request that finds the inbox full is answered with
@@ -96,18 +102,32 @@ impl Router {
     }
 
     /// Hands apply results up.
-    pub fn applied(&self, results: Vec<Applied>) {
+    pub fn applied(&self, results: Vec<Progress>) {
         let mut woken = vec![false; self.workers.len()];
-        for applied in results {
-            let owner = Shard::owner(applied.region, self.workers.len() as u64);
-            let number = usize::try_from(owner).unwrap_or(0);
-            self.workers[number]
-                .1
-                .applied
-                .lock()
-                .insert(applied.region, applied);
+        for progress in results {
+            let region = progress.applied.region;
+            let number = self.owner(region);
+            match self.workers[number].1.content.lock().0.entry(region) {
+                Entry::Occupied(mut earlier) => earlier.get_mut().absorb(progress),
+                Entry::Vacant(vacant) => drop(vacant.insert(progress)),
+            }
             woken[number] = true;
         }
+        self.wake(woken);
+    }
+
+    /// Hands new replicas to their workers.
+    pub fn adopt(&self, adopted: Vec<Adopted>) {
+        let mut woken = vec![false; self.workers.len()];
+        for new in adopted {
+            let number = self.owner(RegionId(new.region.id));
+            self.workers[number].1.content.lock().1.push(new);
+            woken[number] = true;
+        }
+        self.wake(woken);
+    }
+
+    fn wake(&self, woken: Vec<bool>) {
         for ((sender, _), woken) in self.workers.iter().zip(woken) {
             if woken {
                 // A full inbox wakes the worker as well.

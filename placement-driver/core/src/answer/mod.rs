@@ -106,6 +106,8 @@ pub fn named_cluster(request: &PdRequest) -> Option<u64> {
         GetAllStores,
         StoreHeartbeat,
         RegionHeartbeat,
+        AskBatchSplit,
+        ReportBatchSplit,
         GetRegion,
         GetRegionById,
         ScanRegions,

@@ -11,7 +11,7 @@
 //! *Next stop*: [`crate::cluster`].
 
 use super::call::Reply;
-use super::write::{MapChange, Purpose};
+use super::write::{Caller, MapChange, Purpose};
 use super::{Fatal, Member, Seat};
 use crate::answer::{self, header};
 use crate::cluster::{Cluster, Outcome, Reject};
@@ -150,8 +150,15 @@ impl Member {
         if let Some(replacement) = office.pending.recheck(self.cluster.regions()) {
             self.queue_replacement(replacement, None);
         }
-        if let Some((heartbeat, reply)) = change.heartbeat {
-            self.region_heartbeat_applied(heartbeat, reply, now);
+        match change.caller {
+            Some(Caller::Heartbeat(heartbeat, reply)) => {
+                self.region_heartbeat_applied(heartbeat, reply, now);
+            }
+            Some(Caller::Split(reply)) => {
+                let refused = |reject: Reject| (ErrorType::InvalidValue, reject.to_string());
+                self.answer_report(reply, outcome.map_err(refused));
+            }
+            None => {}
         }
     }
 

@@ -16,7 +16,7 @@
 
 use super::call::Reply;
 use super::seat::Office;
-use super::write::{MapChange, Purpose};
+use super::write::{Caller, MapChange, Purpose};
 use super::{Member, Seat};
 use crate::answer::{error, header, stores::unknown_store};
 use crate::pending::{Offer, Replacement};
@@ -117,18 +117,14 @@ impl Member {
             }
             Offer::Known | Offer::Waiting => self.region_heartbeat_applied(heartbeat, reply, now),
             Offer::Fits(replacement) => {
-                self.queue_replacement(replacement, Some((heartbeat, reply)))
+                self.queue_replacement(replacement, Some(Caller::Heartbeat(heartbeat, reply)))
             }
         }
     }
 
     /// Proposes a change of the map, unless one of its regions is in another that is under way: then the
     /// regions report again.
-    pub(super) fn queue_replacement(
-        &mut self,
-        replacement: Replacement,
-        heartbeat: Option<(RegionHeartbeatRequest, Reply)>,
-    ) {
+    pub(super) fn queue_replacement(&mut self, replacement: Replacement, caller: Option<Caller>) {
         let Seat::Leader(office) = &mut self.seat else {
             return;
         };
@@ -138,15 +134,18 @@ impl Member {
             .iter()
             .any(|region| office.replacing.contains(region))
         {
-            if let Some((_, reply)) = heartbeat {
-                self.answer_heartbeat(reply, RegionHeartbeatResponse::default());
-            }
-            return;
+            return match caller {
+                Some(Caller::Heartbeat(_, reply)) => {
+                    self.answer_heartbeat(reply, RegionHeartbeatResponse::default());
+                }
+                Some(Caller::Split(reply)) => self.answer_report(reply, Ok(())),
+                None => {}
+            };
         }
         office.replacing.extend(&regions);
         let change = MapChange {
             regions: regions.into_iter().collect(),
-            heartbeat,
+            caller,
         };
         let replace = ReplaceRegions {
             removed: replacement.removed.iter().map(|id| id.0).collect(),

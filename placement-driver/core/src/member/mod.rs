@@ -37,6 +37,7 @@ mod heartbeat;
 mod read;
 mod seat;
 mod serve;
+mod split;
 mod stamp;
 mod write;
 

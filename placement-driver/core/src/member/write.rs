@@ -50,7 +50,7 @@ pub(super) enum Purpose {
     PutStore(Reply, bool),
     /// A caller raised the safe point.
     GcSafePoint(Reply),
-    /// Heartbeats changed the map.
+    /// Heartbeats or a report changed the map.
     Map(Box<MapChange>),
 }
 
@@ -58,8 +58,25 @@ pub(super) enum Purpose {
 pub(super) struct MapChange {
     /// Regions that leave or come.
     pub(super) regions: Vec<RegionId>,
-    /// The heartbeat that completed it and its caller; none if it became possible by another change.
-    pub(super) heartbeat: Option<(RegionHeartbeatRequest, Reply)>,
+    /// Who completed it; none if it became possible by another change.
+    pub(super) caller: Option<Caller>,
+}
+
+/// Who told of a change of the map.
+// Unboxed: it is boxed together with the change.
+#[allow(clippy::large_enum_variant)]
+pub(super) enum Caller {
+    /// A region's leader.
+    Heartbeat(RegionHeartbeatRequest, Reply),
+    /// A store that split a region.
+    Split(Reply),
+}
+
+impl Caller {
+    fn refuse(self, refusal: Refusal) {
+        let (Self::Heartbeat(_, reply) | Self::Split(reply)) = self;
+        reply(Err(refusal));
+    }
 }
 
 impl Purpose {
@@ -68,8 +85,8 @@ impl Purpose {
         match self {
             Self::PutStore(reply, _) | Self::GcSafePoint(reply) => reply(Err(refusal)),
             Self::Map(change) => {
-                if let Some((_, reply)) = change.heartbeat {
-                    reply(Err(refusal));
+                if let Some(caller) = change.caller {
+                    caller.refuse(refusal);
                 }
             }
             Self::Form | Self::TsoBound | Self::IdBound | Self::Bootstrap | Self::Nothing => {}

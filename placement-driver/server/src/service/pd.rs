@@ -100,6 +100,20 @@ impl Pd for Service {
         self.door.unary(request).await
     }
 
+    async fn ask_batch_split(
+        &self,
+        request: Request<AskBatchSplitRequest>,
+    ) -> Answer<AskBatchSplitResponse> {
+        self.door.unary(request).await
+    }
+
+    async fn report_batch_split(
+        &self,
+        request: Request<ReportBatchSplitRequest>,
+    ) -> Answer<ReportBatchSplitResponse> {
+        self.door.unary(request).await
+    }
+
     async fn get_region(&self, request: Request<GetRegionRequest>) -> Answer<GetRegionResponse> {
         self.door.unary(request).await
     }

@@ -7,14 +7,15 @@
 //!
 //! *Next stop*: [`super::staged`].
 
+use super::replica::Replica;
 use super::staged::Staged;
-use super::{Applied, ApplyError};
+use super::{ApplyError, split};
 use crate::layout::{self, RawValue};
+use crate::planted::{self, Planted};
 use crate::respond::Outcome;
-use crate::view::RegionView;
+use crate::split::check::Amount;
 use bytes::Bytes;
 use yadkv_engine::Family;
-use yadkv_proto::id::Index;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::Region;
 use yadkv_proto::yadkvpb::command::Operation;
@@ -25,21 +26,24 @@ use yadkv_proto::yadkvpb::{Command, CompareAndSwap, Space};
 pub(super) enum Rejection {
     /// The region's version is another than the one the command was checked under.
     EpochChanged(Region),
+    /// What was proposed makes no sense; the text says why.
+    Invalid(String),
 }
 
 /// Carries one command out.
 pub(super) fn apply(
     staged: &mut Staged,
-    view: &RegionView,
-    state: &mut Applied,
+    replica: &mut Replica,
     command: Command,
 ) -> Result<Result<Outcome, Rejection>, ApplyError> {
-    if command.version != view.version() {
-        return Ok(Err(Rejection::EpochChanged(view.region().clone())));
+    let checked = !planted::is(Planted::EpochUncheckedAtApply);
+    if checked && command.version != replica.version() {
+        return Ok(Err(Rejection::EpochChanged(replica.region.clone())));
     }
+    let (region, index) = (replica.applied.region, replica.applied.index.next());
     let unknown = |what: &str| ApplyError::Entry {
-        region: state.region,
-        index: Index(state.index.0 + 1),
+        region,
+        index,
         reason: format!("{what} is not known to this release"),
     };
     let space = |number: i32| Space::try_from(number).map_err(|_| unknown("the key space"));
@@ -49,7 +53,14 @@ pub(super) fn apply(
             let family = layout::family(space(write.space)?);
             for mutation in write.mutations {
                 match mutation.value {
-                    Some(value) => put(staged, state, family, mutation.key, &value, mutation.ttl_s),
+                    Some(value) => put(
+                        staged,
+                        replica,
+                        family,
+                        mutation.key,
+                        &value,
+                        mutation.ttl_s,
+                    ),
                     None => staged.delete(family, mutation.key),
                 }
             }
@@ -57,28 +68,37 @@ pub(super) fn apply(
         }
         Some(Operation::CompareAndSwap(cas)) => {
             let family = layout::family(space(cas.space)?);
-            compare_and_swap(staged, state, family, cas).map(Ok)
+            compare_and_swap(staged, replica, family, cas).map(Ok)
         }
         Some(Operation::DeleteRange(delete)) => {
             let family = layout::family(space(delete.space)?);
             let KeyRange { start, end } =
-                KeyRange::new(delete.start, delete.end).intersect(view.range());
+                KeyRange::new(delete.start, delete.end).intersect(&replica.range());
             if end.is_empty() || start < end {
                 staged.delete_range(family, start, end);
             }
             Ok(Ok(Outcome::Done))
+        }
+        Some(Operation::Split(split)) => {
+            let done = split::apply(staged, replica, &split)?;
+            Ok(done.map(Outcome::Split))
         }
     }
 }
 
 fn put(
     staged: &mut Staged,
-    state: &mut Applied,
+    replica: &mut Replica,
     family: Family,
     key: Bytes,
     value: &[u8],
     ttl_s: u64,
 ) {
+    replica.written += Amount {
+        bytes: (key.len() + value.len()) as u64,
+        keys: 1,
+    };
+    let state = &mut replica.applied;
     let expires_ms =
         (ttl_s != 0).then(|| state.clock_ms.saturating_add(ttl_s.saturating_mul(1000)));
     state.latest_expiry_ms = state.latest_expiry_ms.max(expires_ms.unwrap_or(0));
@@ -87,7 +107,7 @@ fn put(
 
 fn compare_and_swap(
     staged: &mut Staged,
-    state: &mut Applied,
+    replica: &mut Replica,
     family: Family,
     cas: CompareAndSwap,
 ) -> Result<Outcome, ApplyError> {
@@ -96,12 +116,12 @@ fn compare_and_swap(
         .map(RawValue::decode)
         .transpose()?;
     let previous = present
-        .filter(|value| value.is_live(state.clock_ms))
+        .filter(|value| value.is_live(replica.applied.clock_ms))
         .map(|value| value.value);
     let succeeded = previous == cas.previous;
     if succeeded {
         match cas.value {
-            Some(value) => put(staged, state, family, cas.key, &value, cas.ttl_s),
+            Some(value) => put(staged, replica, family, cas.key, &value, cas.ttl_s),
             None => staged.delete(family, cas.key),
         }
     }

@@ -18,20 +18,24 @@
 //! *Next stop*: [`staged`], then `engine`.
 
 mod command;
+mod replica;
+mod split;
 mod staged;
+
+pub use replica::{Progress, SplitDone};
 
 use crate::layout::{self, FORMAT};
 use crate::refusal;
 use crate::respond::{Outcome, Responder};
-use crate::store::recover;
 use crate::view::{Directory, RegionView};
 use command::Rejection;
 use prost::Message;
+use replica::Replica;
 use staged::Staged;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
-use yadkv_engine::{Engine, WriteBatch};
+use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId, Term};
 use yadkv_proto::storagepb::AppliedRecord;
 use yadkv_proto::yadkvpb::{LogEntry, RegionEntry};
@@ -93,14 +97,16 @@ pub enum ApplyError {
 pub struct Applier {
     engine: Arc<dyn Engine>,
     directory: Arc<Directory>,
-    applied: BTreeMap<RegionId, Applied>,
+    replicas: BTreeMap<RegionId, Replica>,
 }
 
 /// Changes that wait to be written, and who waits for them.
 pub struct Prepared {
-    /// For the data engine, in one unsynced write: the log can replay it.
+    /// For the data engine, in one write.
     pub batch: WriteBatch,
-    applied: Vec<(Arc<RegionView>, Applied)>,
+    /// How it is written: buffered, since the log can replay it, unless a region changed.
+    pub durability: Durability,
+    progress: Vec<(Arc<RegionView>, Progress)>,
     answers: Vec<(Responder, Result<Outcome, Rejection>)>,
 }
 
@@ -110,7 +116,7 @@ impl Applier {
         Self {
             engine,
             directory,
-            applied: BTreeMap::new(),
+            replicas: BTreeMap::new(),
         }
     }
 
@@ -124,28 +130,31 @@ impl Applier {
                 .directory
                 .get(task.region)
                 .ok_or(ApplyError::Unknown(task.region))?;
-            let state = match self.applied.entry(task.region) {
-                Entry::Occupied(state) => state.into_mut(),
-                Entry::Vacant(vacant) => {
-                    let recovered = recover::load_applied(&*self.engine, task.region)?;
-                    vacant.insert(recovered.ok_or(ApplyError::Unknown(task.region))?)
-                }
+            let replica = match self.replicas.entry(task.region) {
+                Entry::Occupied(replica) => replica.into_mut(),
+                Entry::Vacant(vacant) => vacant.insert(Replica::load(&*self.engine, task.region)?),
             };
             for entry in task.entries {
                 let responders = task
                     .responders
                     .remove(&Index(entry.index))
                     .unwrap_or_default();
-                apply_entry(&mut staged, &view, state, entry, responders, &mut answers)?;
+                apply_entry(&mut staged, replica, entry, responders, &mut answers)?;
             }
-            touched.insert(task.region, (view, *state));
+            touched.insert(task.region, view);
         }
-        for (_, applied) in touched.values() {
-            staged.put_meta(layout::applied_key(applied.region), applied.record());
+        let mut progress = Vec::with_capacity(touched.len());
+        for (region, view) in touched {
+            if let Some(replica) = self.replicas.get_mut(&region) {
+                staged.put_meta(layout::applied_key(region), replica.applied.record());
+                progress.push((view, replica.take_progress()));
+            }
         }
+        let (batch, durability) = staged.into_batch();
         Ok(Prepared {
-            batch: staged.into_batch(),
-            applied: touched.into_values().collect(),
+            batch,
+            durability,
+            progress,
             answers,
         })
     }
@@ -168,21 +177,20 @@ impl Applied {
 
 fn apply_entry(
     staged: &mut Staged,
-    view: &RegionView,
-    state: &mut Applied,
+    replica: &mut Replica,
     entry: LogEntry,
     responders: Vec<Responder>,
     answers: &mut Vec<(Responder, Result<Outcome, Rejection>)>,
 ) -> Result<(), ApplyError> {
     let index = Index(entry.index);
+    let region = replica.applied.region;
     assert_eq!(
         index,
-        state.index.next(),
-        "region {}: entries apply in order",
-        state.region
+        replica.applied.index.next(),
+        "region {region}: entries apply in order"
     );
     let refuse = |reason: String| ApplyError::Entry {
-        region: state.region,
+        region,
         index,
         reason,
     };
@@ -200,27 +208,28 @@ fn apply_entry(
                 packed.format
             )));
         }
-        state.clock_ms = state.clock_ms.max(packed.now_ms);
+        let clock_ms = &mut replica.applied.clock_ms;
+        *clock_ms = packed.now_ms.max(*clock_ms);
         let mut responders = responders.into_iter();
         for command in packed.commands {
-            let outcome = command::apply(staged, view, state, command)?;
+            let outcome = command::apply(staged, replica, command)?;
             if let Some(responder) = responders.next() {
                 answers.push((responder, outcome));
             }
         }
     }
-    state.index = index;
-    state.term = Term(entry.term);
+    replica.applied.index = index;
+    replica.applied.term = Term(entry.term);
     Ok(())
 }
 
 impl Prepared {
     /// After the batch was written: publishes the clocks, answers the callers, tells what was applied.
-    pub fn finish(self) -> Vec<Applied> {
-        let mut done = Vec::with_capacity(self.applied.len());
-        for (view, applied) in &self.applied {
-            view.advance_clock(applied.clock_ms);
-            done.push(*applied);
+    pub fn finish(self) -> Vec<Progress> {
+        let mut done = Vec::with_capacity(self.progress.len());
+        for (view, progress) in self.progress {
+            view.advance_clock(progress.applied.clock_ms);
+            done.push(progress);
         }
         for (responder, outcome) in self.answers {
             match outcome {
@@ -228,6 +237,7 @@ impl Prepared {
                 Err(Rejection::EpochChanged(region)) => {
                     responder.refuse(refusal::epoch_not_match(vec![region]))
                 }
+                Err(Rejection::Invalid(reason)) => responder.invalid(reason),
             }
         }
         done

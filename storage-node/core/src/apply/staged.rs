@@ -12,7 +12,7 @@ use crate::layout::META;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use yadkv_engine::{Engine, Family, Operation, WriteBatch};
+use yadkv_engine::{Durability, Engine, Family, Operation, WriteBatch};
 use yadkv_proto::key::KeyRange;
 
 /// A batch in the making.
@@ -20,6 +20,7 @@ pub(super) struct Staged {
     engine: Arc<dyn Engine>,
     batch: WriteBatch,
     index: Option<Index>,
+    durability: Durability,
 }
 
 /// The newest staged change of each key.
@@ -39,6 +40,7 @@ impl Staged {
             engine,
             batch: WriteBatch::new(),
             index: None,
+            durability: Durability::Buffered,
         }
     }
 
@@ -58,8 +60,13 @@ impl Staged {
         self.batch.put(META, key, record);
     }
 
-    pub(super) fn into_batch(self) -> WriteBatch {
-        self.batch
+    /// Nobody may hear of what is staged before it is on the disk.
+    pub(super) fn must_sync(&mut self) {
+        self.durability = Durability::Synced;
+    }
+
+    pub(super) fn into_batch(self) -> (WriteBatch, Durability) {
+        (self.batch, self.durability)
     }
 
     /// The value a key would have if everything staged were written.

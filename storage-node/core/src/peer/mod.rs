@@ -5,7 +5,7 @@
 //!
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
-//! placement driver).
+//! placement driver), `size` and `split`.
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -23,6 +23,8 @@ mod propose;
 mod read_index;
 mod ready;
 mod report;
+mod size;
+mod split;
 
 use crate::apply::Applied;
 use crate::config::Config;
@@ -48,6 +50,8 @@ pub struct Peer {
     reads: read_index::Reads,
     parked: park::Parked,
     reports: report::Reports,
+    size: size::Size,
+    splitting: split::Splitting,
     clock_proposed: Moment,
 }
 
@@ -63,6 +67,8 @@ impl Peer {
             reads: read_index::Reads::default(),
             parked: park::Parked::default(),
             reports: report::Reports::new(now),
+            size: size::Size::default(),
+            splitting: split::Splitting::default(),
             clock_proposed: Moment(0),
         }
     }
@@ -95,7 +101,7 @@ impl Peer {
     /// Whether some step is due that only a round takes.
     pub fn wants_round(&self) -> bool {
         self.node.has_ready()
-            || (self.is_leader() && !self.queue.is_empty())
+            || (self.is_leader() && !self.queue.is_empty() && !self.holds_writes())
             || self.reads.wants_round()
     }
 
@@ -104,11 +110,13 @@ impl Peer {
         self.node.tick(now.moment);
         self.expire_parked(now.moment, config);
         self.expire_reads(now.moment, config);
+        self.expire_announcement(now.moment);
+        self.look_if_due(now.moment, config, effects);
         self.propose_clock(now);
         self.report_if_due(now, config, effects);
     }
 
-    /// Starts an election at once (first regions only).
+    /// Starts an election at once (first regions, and parts of a split).
     pub fn campaign(&mut self, now: Moment) {
         self.node.campaign(now);
     }

@@ -9,6 +9,7 @@
 
 use super::Peer;
 use crate::config::Config;
+use crate::respond::Responder;
 use crate::store::message::{ReadTask, WriteTask};
 use std::collections::VecDeque;
 use yadkv_proto::errorpb;
@@ -57,7 +58,7 @@ impl Peer {
         if self.may_park(&error, config) {
             self.parked.requests.push_back(Request::Write(task));
         } else {
-            task.responder.refuse(error);
+            self.refuse_soon(task.responder, error, config);
         }
     }
 
@@ -70,7 +71,14 @@ impl Peer {
         if self.may_park(&error, config) {
             self.parked.requests.push_back(Request::Read(task));
         } else {
-            task.responder.refuse(error);
+            self.refuse_soon(task.responder, error, config);
+        }
+    }
+
+    /// Refuses now, or when the placement driver knows of the split that is the reason.
+    fn refuse_soon(&mut self, responder: Responder, error: errorpb::Error, config: &Config) {
+        if let Some((responder, error)) = self.hold_refusal(responder, error, config) {
+            responder.refuse(error);
         }
     }
 

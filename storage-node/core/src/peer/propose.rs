@@ -23,7 +23,7 @@ use crate::respond::Responder;
 use crate::store::message::WriteTask;
 use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
-use yadkv_consensus::ProposeError;
+use yadkv_consensus::{Proposal, ProposeError};
 use yadkv_proto::id::{Index, StoreId, Term};
 use yadkv_proto::time::Now;
 use yadkv_proto::yadkvpb::{Command, LogEntry, RegionEntry};
@@ -77,6 +77,12 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
+    /// Notes who waits for a proposal, one for each command in it.
+    pub(super) fn note(&mut self, proposal: Proposal, responders: Vec<Responder>) {
+        self.entries
+            .push_back((proposal.index, proposal.term, responders));
+    }
+
     /// Callers of the commands in committed entries; callers whose entry lost its place are refused.
     pub(super) fn resolve(
         &mut self,
@@ -147,6 +153,9 @@ impl Peer {
         if !self.is_leader() {
             return self.refuse_queued();
         }
+        if self.holds_writes() {
+            return;
+        }
         while !self.queue.is_empty() {
             let (commands, responders, _) = self.queue.pack(config.pack_bytes);
             let entry = RegionEntry {
@@ -155,11 +164,7 @@ impl Peer {
                 commands,
             };
             match self.node.propose(entry.encode_to_vec().into(), now.moment) {
-                Ok(proposal) => {
-                    self.proposals
-                        .entries
-                        .push_back((proposal.index, proposal.term, responders));
-                }
+                Ok(proposal) => self.proposals.note(proposal, responders),
                 Err(ProposeError::Busy | ProposeError::Transferring) => {
                     return self.queue.put_back(entry.commands, responders);
                 }
@@ -182,10 +187,16 @@ impl Peer {
     /// Nothing of the queue is in the log yet, so its callers may safely go to the new leader.
     pub(super) fn refuse_queued(&mut self) {
         let error = self.not_leader();
-        self.queue.bytes = 0;
-        for (.., responder) in self.queue.commands.drain(..) {
+        for responder in self.take_queued() {
             responder.refuse(error.clone());
         }
+    }
+
+    /// The callers of what is queued, which will not be proposed.
+    pub(super) fn take_queued(&mut self) -> Vec<Responder> {
+        self.queue.bytes = 0;
+        let queued = self.queue.commands.drain(..);
+        queued.map(|(.., responder)| responder).collect()
     }
 
     /// Moves the region clock on while values may expire and nothing else does.

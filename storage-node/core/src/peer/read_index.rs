@@ -5,7 +5,8 @@
 //! sends its reads round again. When this replica stops leading, reads that did not ask for any replica are taken
 //! in anew: refused, or parked.
 //!
-//! *Invariants*: the token is taken after the read came in, so the index covers every write answered before.
+//! *Invariants*: the token is taken after the read came in, so the index covers every write answered before. The
+//! region's version is checked when the read comes in and again when its index is applied.
 //! Without `replica_read` a read is served by the leader alone, also if it lost office meanwhile.
 //!
 //! A read with `replica_read` may show what the leader has committed and not applied yet; a later read of the leader
@@ -115,6 +116,11 @@ impl Peer {
             .partition(|(index, _)| *index <= applied);
         self.reads.confirmed = waiting;
         for task in served.into_iter().flat_map(|(_, tasks)| tasks) {
+            if self.has_changed_since(&task) {
+                let error = refusal::epoch_not_match(self.view.current_regions());
+                task.responder.refuse(error);
+                continue;
+            }
             effects.reads.push(ConfirmedRead {
                 view: self.view.clone(),
                 office: (!of_any_replica(&task)).then(|| self.node.term()),
@@ -122,6 +128,12 @@ impl Peer {
                 responder: task.responder,
             });
         }
+    }
+
+    /// Whether the region has other borders than those the read was checked under: a range would be cut short.
+    fn has_changed_since(&self, task: &ReadTask) -> bool {
+        let epoch = front::describe(&task.request).and_then(|(_, context)| context.region_epoch);
+        epoch.map_or(0, |epoch| epoch.version) != self.view.version()
     }
 
     /// This replica does not lead any more: only reads of any replica stay.

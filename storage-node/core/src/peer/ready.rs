@@ -10,12 +10,12 @@
 //! *Next stop*: [`crate::apply`].
 
 use super::Peer;
-use crate::apply::{Applied, ApplyTask};
+use crate::apply::{ApplyTask, Progress};
 use crate::config::Config;
 use crate::store::message::{Effects, Round};
 use yadkv_consensus::{Ready, Role, RoleChange};
 use yadkv_proto::id::{StoreId, Term};
-use yadkv_proto::time::Now;
+use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::LogEntry;
 
 impl Peer {
@@ -48,11 +48,14 @@ impl Peer {
     }
 
     /// Entries were applied.
-    pub fn entries_applied(&mut self, applied: Applied, effects: &mut Effects) {
+    pub fn entries_applied(&mut self, progress: Progress, now: Moment, effects: &mut Effects) {
+        let applied = progress.applied;
         assert!(applied.index >= self.applied.index, "apply never goes back");
         let first_of_term = self.applied.term != applied.term;
         self.applied = applied;
         self.node.applied(applied.index);
+        self.size.wrote(progress.written);
+        self.splits_applied(progress.splits, now, effects);
         self.publish_lease();
         self.serve_confirmed(effects);
         if first_of_term && self.is_leader() {
@@ -97,6 +100,7 @@ impl Peer {
             self.view.withdraw();
             self.view.set_office(Term(0));
             self.proposals.abandon();
+            self.abandon_split();
             self.return_reads(store, config);
         }
         if leader != 0 {
@@ -111,6 +115,9 @@ impl Peer {
 
     /// Publishes or withdraws the right to read under the lease.
     pub(super) fn publish_lease(&mut self) {
+        if self.has_unapplied_split() {
+            return;
+        }
         let applied_own_term = self.applied.term == self.node.term();
         match self.node.lease() {
             Some(until) if applied_own_term => self.view.publish(self.node.term(), until),

@@ -47,11 +47,14 @@ impl Peer {
             return;
         }
         self.reports.pending = self.pending();
+        let size = self.size.estimate();
         effects.reports.push(RegionHeartbeatRequest {
             region: Some(self.view.region().clone()),
             leader: Some(*self.view.peer()),
             term: self.node.term().0,
             pending_peers: self.reports.pending.clone(),
+            approximate_size: size.bytes,
+            approximate_keys: size.keys,
             ..Default::default()
         });
     }

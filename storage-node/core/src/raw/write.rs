@@ -12,6 +12,7 @@
 use super::keys::{Invalid, KeySpace};
 use crate::config::TTL_S_MAX;
 use bytes::Bytes;
+use prost::Message;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::kvrpcpb::{Context, RawBatchPutRequest, RawCasRequest};
 use yadkv_proto::yadkvpb::command::Operation;
@@ -137,7 +138,7 @@ pub fn point_keys(operation: &Operation) -> impl Iterator<Item = &Bytes> {
     let (mutations, key): (&[Mutation], Option<&Bytes>) = match operation {
         Operation::Write(write) => (&write.mutations, None),
         Operation::CompareAndSwap(cas) => (&[], Some(&cas.key)),
-        Operation::DeleteRange(_) => (&[], None),
+        Operation::DeleteRange(_) | Operation::Split(_) => (&[], None),
     };
     mutations.iter().map(|mutation| &mutation.key).chain(key)
 }
@@ -158,5 +159,7 @@ pub fn bytes(operation: &Operation) -> usize {
             cas.key.len() + old.map_or(0, Bytes::len) + new.map_or(0, Bytes::len) + OVERHEAD
         }
         Operation::DeleteRange(delete) => delete.start.len() + delete.end.len() + OVERHEAD,
+        // Its entry has nothing else in it.
+        Operation::Split(split) => split.encoded_len(),
     }
 }

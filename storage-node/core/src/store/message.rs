@@ -7,20 +7,22 @@
 //!
 //! *Next stop*: [`super::Worker`].
 
-use crate::apply::{Applied, ApplyTask};
+use crate::apply::{ApplyTask, Progress};
 use crate::read::ConfirmedRead;
 use crate::refusal;
 use crate::respond::Responder;
+use crate::split::check::{Checked, Limits};
+use bytes::Bytes;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::errorpb;
 use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_proto::pdpb::{RegionHeartbeatRequest, SplitId};
 use yadkv_proto::time::Moment;
-use yadkv_proto::yadkvpb::Envelope;
 use yadkv_proto::yadkvpb::command::Operation;
+use yadkv_proto::yadkvpb::{Envelope, SplitPart};
 
 /// A write on its way to the log.
 #[derive(Debug)]
@@ -48,6 +50,76 @@ pub struct ReadTask {
     pub arrived: Moment,
 }
 
+/// A caller wants a region cut.
+#[derive(Debug)]
+pub struct CutTask {
+    /// Where the caller sent it and what it believes of the region.
+    pub context: Box<Context>,
+    /// Where, as borders, in rising order.
+    pub keys: Vec<Bytes>,
+    /// Who waits.
+    pub responder: Responder,
+}
+
+/// The placement driver shall give ids for cutting a region; the answer comes back as a [`SplitTask`].
+#[derive(Debug)]
+pub struct IdRequest {
+    /// The region as it is.
+    pub region: Region,
+    /// Where it is to be cut, in rising order.
+    pub keys: Vec<Bytes>,
+    /// Who waits, if it was not the region's size.
+    pub responder: Option<Responder>,
+}
+
+/// Ids for cutting a region.
+#[derive(Debug)]
+pub struct SplitTask {
+    /// The region as it was when they were asked for: with another epoch it is not cut.
+    pub region: Region,
+    /// The new regions.
+    pub parts: Vec<SplitPart>,
+    /// Who waits.
+    pub responder: Option<Responder>,
+}
+
+impl IdRequest {
+    /// What comes back with these ids: one for each cut; `None` if there are more or fewer.
+    pub fn with_ids(self, ids: Vec<SplitId>) -> Option<SplitTask> {
+        if ids.len() != self.keys.len() {
+            return None;
+        }
+        let part = |(end_key, id): (Bytes, SplitId)| SplitPart {
+            end_key,
+            region_id: id.new_region_id,
+            peer_ids: id.new_peer_ids,
+        };
+        Some(SplitTask {
+            region: self.region,
+            parts: self.keys.into_iter().zip(ids).map(part).collect(),
+            responder: self.responder,
+        })
+    }
+}
+
+/// Somebody shall look how large a region is; [`Input::Looked`] follows.
+#[derive(Debug)]
+pub struct SizeTask {
+    /// The region.
+    pub region: Region,
+    /// What is too large.
+    pub limits: Limits,
+}
+
+/// A new replica, made by a split; its records are on the disk.
+#[derive(Debug)]
+pub struct Adopted {
+    /// Its region.
+    pub region: Region,
+    /// Whether the replica it was cut off leads: then it campaigns at once.
+    pub campaign: bool,
+}
+
 /// All inputs of a worker.
 #[derive(Debug)]
 pub enum Input {
@@ -60,7 +132,17 @@ pub enum Input {
     /// A read that needs ReadIndex.
     Read(ReadTask),
     /// Entries were applied.
-    Applied(Vec<Applied>),
+    Applied(Vec<Progress>),
+    /// Cut a region.
+    Cut(CutTask),
+    /// Ids for that.
+    Split(SplitTask),
+    /// The placement driver knows of a split, or could not be told.
+    SplitReported(RegionId),
+    /// Somebody looked how large a region is, as it was at this version of its epoch.
+    Looked(RegionId, u64, Checked),
+    /// Replicas that a split on another worker made.
+    Adopt(Vec<Adopted>),
     /// First regions, as the placement driver assigned them. Known ones are left alone.
     Create(Vec<Region>),
     /// Hand leadership to another replica.
@@ -91,6 +173,12 @@ impl Input {
         match self {
             Self::Write(task) => task.responder.refuse(error),
             Self::Read(task) => task.responder.refuse(error),
+            Self::Cut(task) => task.responder.refuse(error),
+            Self::Split(task) => {
+                if let Some(responder) = task.responder {
+                    responder.refuse(error);
+                }
+            }
             _ => {}
         }
     }
@@ -119,6 +207,15 @@ pub struct Effects {
     pub apply: Vec<ApplyTask>,
     /// Reads that may be served now.
     pub reads: Vec<ConfirmedRead>,
+    /// Ids wanted from the placement driver.
+    pub ids: Vec<IdRequest>,
+    /// Splits to tell the placement driver of, by region, with all descriptors that took its place;
+    /// [`Input::SplitReported`] follows.
+    pub split_reports: Vec<(RegionId, Vec<Region>)>,
+    /// Regions whose size is wanted.
+    pub looks: Vec<SizeTask>,
+    /// New replicas of other workers; must not get lost.
+    pub adopt: Vec<Adopted>,
     /// Heartbeats to the placement driver.
     pub reports: Vec<RegionHeartbeatRequest>,
 }

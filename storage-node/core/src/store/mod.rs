@@ -22,15 +22,17 @@
 //!
 //! *Next stop*: [`crate::peer`].
 
+mod adopt;
 pub mod message;
 pub mod recover;
 
+use crate::apply::Progress;
 use crate::config::Config;
 use crate::layout::LoadError;
 use crate::peer::Peer;
 use crate::refusal;
 use crate::view::Directory;
-use message::{Effects, Input, Round};
+use message::{Adopted, Effects, Input, Round, SplitTask};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
@@ -84,6 +86,7 @@ pub struct Worker {
     peers: BTreeMap<RegionId, Peer>,
     touched: BTreeSet<RegionId>,
     effects: Effects,
+    early: adopt::Early,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -117,6 +120,7 @@ impl Worker {
             peers: BTreeMap::new(),
             touched: BTreeSet::new(),
             effects: Effects::default(),
+            early: adopt::Early::default(),
             dropped: BTreeMap::new(),
         };
         worker.recover(now)?;
@@ -169,12 +173,24 @@ impl Worker {
                     None => task.responder.refuse(refusal::region_not_found(region)),
                 }
             }
-            Input::Applied(results) => {
-                for applied in results {
-                    if let Some(peer) = self.peers.get_mut(&applied.region) {
-                        self.touched.insert(applied.region);
-                        peer.entries_applied(applied, &mut self.effects);
-                    }
+            Input::Applied(results) => self.applied(results, now)?,
+            Input::Looked(region, version, found) => {
+                if let Some(peer) = self.peers.get_mut(&region) {
+                    peer.looked(version, found, now.moment, &mut self.effects);
+                }
+            }
+            Input::Adopt(adopted) => self.adopt(adopted, now)?,
+            Input::Cut(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
+                Some(peer) => peer.cut(task, self.shared.store, &mut self.effects),
+                None => {
+                    let error = refusal::region_not_found(task.context.region_id);
+                    task.responder.refuse(error);
+                }
+            },
+            Input::Split(task) => self.split(task, now),
+            Input::SplitReported(region) => {
+                if let Some(peer) = self.peers.get_mut(&region) {
+                    peer.split_announced();
                 }
             }
             Input::Create(regions) => self.create(regions, now)?,
@@ -212,8 +228,38 @@ impl Worker {
         Ok(())
     }
 
+    fn applied(&mut self, results: Vec<Progress>, now: Now) -> Result<(), StoreError> {
+        for progress in results {
+            let region = progress.applied.region;
+            if let Some(peer) = self.peers.get_mut(&region) {
+                self.touched.insert(region);
+                let changed = !progress.splits.is_empty();
+                peer.entries_applied(progress, now.moment, &mut self.effects);
+                if changed {
+                    self.shared.directory.publish(peer.view().clone());
+                }
+            }
+        }
+        let owned = |new: &mut Adopted| self.shard.owns(RegionId(new.region.id));
+        let owned: Vec<_> = self.effects.adopt.extract_if(.., owned).collect();
+        self.adopt(owned, now)
+    }
+
+    fn split(&mut self, task: SplitTask, now: Now) {
+        let region = RegionId(task.region.id);
+        if let Some(peer) = self.peers.get_mut(&region) {
+            self.touched.insert(region);
+            peer.split(task, now, &self.shared.config);
+        }
+    }
+
     fn receive(&mut self, envelope: Envelope, now: Now) {
         let region = RegionId(envelope.region_id);
+        let envelope = match self.peers.contains_key(&region) {
+            true => Some(envelope),
+            false => self.early.keep(envelope, now.moment),
+        };
+        let Some(envelope) = envelope else { return };
         let reason = match (
             self.peers.get_mut(&region),
             envelope.from,

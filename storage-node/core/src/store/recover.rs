@@ -172,7 +172,7 @@ impl Worker {
         Ok(self.shared.log.engine().write(batch, Durability::Synced)?)
     }
 
-    fn start(
+    pub(super) fn start(
         &mut self,
         region: Region,
         applied: Applied,
@@ -229,7 +229,7 @@ fn open_node(
     .map_err(|error| damaged(id, error))
 }
 
-fn own_peer(region: &Region, store: StoreId) -> Option<yadkv_proto::metapb::Peer> {
+pub(super) fn own_peer(region: &Region, store: StoreId) -> Option<yadkv_proto::metapb::Peer> {
     region
         .peers
         .iter()
@@ -237,7 +237,7 @@ fn own_peer(region: &Region, store: StoreId) -> Option<yadkv_proto::metapb::Peer
         .copied()
 }
 
-fn damaged(region: RegionId, reason: impl std::fmt::Display) -> StoreError {
+pub(super) fn damaged(region: RegionId, reason: impl std::fmt::Display) -> StoreError {
     StoreError::Region {
         region,
         reason: reason.to_string(),

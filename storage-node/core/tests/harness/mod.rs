@@ -10,16 +10,18 @@ use yadkv_engine::{Durability, Engine};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::epoch;
 use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb::{ApiVersion, Context};
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_proto::pdpb::{RegionHeartbeatRequest, SplitId};
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::{Applier, ApplyTask};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::front::{Front, Next};
 use yadkv_storage_core::layout;
-use yadkv_storage_core::store::message::{Effects, Input};
+use yadkv_storage_core::split::check::check;
+use yadkv_storage_core::store::message::{Effects, IdRequest, Input};
 use yadkv_storage_core::store::{Shard, Shared, Worker};
 use yadkv_storage_core::view::Directory;
 
@@ -42,12 +44,17 @@ pub struct Running {
 pub struct Cluster {
     pub now: Now,
     pub stores: BTreeMap<u64, Store>,
+    /// The borders that clients know.
     pub regions: Vec<Region>,
     pub cut: BTreeSet<u64>,
     /// Stores whose apply is held back.
     pub stalled: BTreeSet<u64>,
     /// The last heartbeat of each region to the placement driver.
     pub reported: BTreeMap<u64, RegionHeartbeatRequest>,
+    /// Whether the placement driver takes reports of splits.
+    pub driver: bool,
+    next_id: u64,
+    config: Config,
     held: BTreeMap<u64, Vec<ApplyTask>>,
     network: VecDeque<Envelope>,
 }
@@ -70,6 +77,10 @@ pub fn region(id: u64, start: &str, end: &str) -> Region {
 
 impl Cluster {
     pub fn new(borders: &[&str]) -> Self {
+        Self::with_config(borders, Config::default())
+    }
+
+    pub fn with_config(borders: &[&str], config: Config) -> Self {
         let now = Now {
             moment: Moment(10_000_000_000),
             wall_ms: 1_000_000,
@@ -100,6 +111,9 @@ impl Cluster {
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             reported: BTreeMap::new(),
+            config,
+            driver: true,
+            next_id: 100,
             held: BTreeMap::new(),
             network: VecDeque::new(),
         };
@@ -122,7 +136,7 @@ impl Cluster {
             store: StoreId(id),
             boot_id: self.now.moment.0 + id,
             seed: id,
-            config: Config::default(),
+            config: self.config.clone(),
             kv: kv.clone(),
             log,
             directory: directory.clone(),
@@ -132,7 +146,7 @@ impl Cluster {
         let front = Front {
             store: StoreId(id),
             directory,
-            config: Config::default(),
+            config: self.config.clone(),
             log_full: false.into(),
         };
         store.running = Some(Running {
@@ -219,6 +233,23 @@ impl Cluster {
             let region = report.region.as_ref().map_or(0, |region| region.id);
             self.reported.insert(region, report);
         }
+        assert!(effects.adopt.is_empty(), "one worker owns all regions");
+        for request in effects.ids {
+            self.give_ids(id, request);
+        }
+        for (region, regions) in effects.split_reports {
+            self.routes(&regions);
+            if self.driver {
+                self.input(id, Input::SplitReported(region));
+            }
+        }
+        for look in effects.looks {
+            let range = KeyRange::of(&look.region);
+            let version = look.region.region_epoch.map_or(0, |epoch| epoch.version);
+            let snapshot = self.stores[&id].kv.clone();
+            let found = check(&*snapshot.snapshot(), &range, &look.limits).unwrap();
+            self.input(id, Input::Looked(RegionId(look.region.id), version, found));
+        }
         let tasks = self.held.entry(id).or_default();
         tasks.extend(effects.apply);
         if !self.stalled.contains(&id) && !tasks.is_empty() {
@@ -238,13 +269,36 @@ impl Cluster {
         let mut prepared = running.applier.prepare(tasks).unwrap();
         store
             .kv
-            .write(std::mem::take(&mut prepared.batch), Durability::Buffered)
+            .write(std::mem::take(&mut prepared.batch), prepared.durability)
             .unwrap();
         let applied = prepared.finish();
         running
             .worker
             .handle(Input::Applied(applied), self.now)
             .unwrap();
+    }
+
+    /// What the placement driver answers to a store that wants to cut a region.
+    fn give_ids(&mut self, id: u64, request: IdRequest) {
+        let mut next = || {
+            self.next_id += 1;
+            self.next_id
+        };
+        let ids = request.keys.iter().map(|_| SplitId {
+            new_region_id: next(),
+            new_peer_ids: request.region.peers.iter().map(|_| next()).collect(),
+        });
+        let ids = ids.collect();
+        self.input(id, Input::Split(request.with_ids(ids).unwrap()));
+    }
+
+    /// Clients learn new borders.
+    pub fn routes(&mut self, regions: &[Region]) {
+        let new: BTreeSet<u64> = regions.iter().map(|region| region.id).collect();
+        self.regions.retain(|region| !new.contains(&region.id));
+        self.regions.extend(regions.iter().cloned());
+        self.regions
+            .sort_by(|left, right| left.start_key.cmp(&right.start_key));
     }
 
     pub fn unstall(&mut self, id: u64) {

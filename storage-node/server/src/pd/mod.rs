@@ -17,6 +17,7 @@
 pub mod heartbeat;
 pub mod regions;
 pub mod register;
+pub mod splits;
 
 use crate::transport::Resolver;
 use futures::FutureExt;

@@ -238,6 +238,7 @@ fn encode(response: StoreResponse) -> ResponseCmd {
         StoreResponse::RawGetKeyTtl(_)
         | StoreResponse::RawCompareAndSwap(_)
         | StoreResponse::RawChecksum(_)
+        | StoreResponse::SplitRegion(_)
         | StoreResponse::UnsafeDestroyRange(_)
         | StoreResponse::GetStoreSafeTs(_) => {
             ResponseCmd::Empty(BatchCommandsEmptyResponse::default())

@@ -55,6 +55,7 @@ unary! {
     raw_get_key_ttl(kv::RawGetKeyTtlRequest) -> kv::RawGetKeyTtlResponse,
     raw_compare_and_swap(kv::RawCasRequest) -> kv::RawCasResponse,
     raw_checksum(kv::RawChecksumRequest) -> kv::RawChecksumResponse,
+    split_region(kv::SplitRegionRequest) -> kv::SplitRegionResponse,
     kv_scan_lock(kv::ScanLockRequest) -> kv::ScanLockResponse,
     unsafe_destroy_range(kv::UnsafeDestroyRangeRequest) -> kv::UnsafeDestroyRangeResponse,
     get_store_safe_ts(kv::StoreSafeTsRequest) -> kv::StoreSafeTsResponse,

@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::router::Router;
 use crossbeam::channel::Receiver;
 use std::sync::Arc;
-use yadkv_engine::{Durability, Engine};
+use yadkv_engine::Engine;
 use yadkv_storage_core::apply::{Applier, ApplyError, ApplyTask};
 
 /// Hand-overs that may wait.
@@ -55,7 +55,7 @@ impl ApplyThread {
             let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
             let mut prepared = self.applier.prepare(tasks)?;
             self.kv
-                .write(std::mem::take(&mut prepared.batch), Durability::Buffered)?;
+                .write(std::mem::take(&mut prepared.batch), prepared.durability)?;
             let applied = prepared.finish();
             timer.observe_duration();
             self.metrics.apply_entries.inc_by(entries as u64);

@@ -1,4 +1,4 @@
-//! The threads of a storage node: workers, apply, reads.
+//! The threads of a storage node: workers, apply, reads, and the one that measures regions.
 //!
 //! *Place*: [`crate::node`] starts and joins them; [`crate::router`] feeds the workers.
 //!
@@ -11,6 +11,7 @@
 
 pub mod apply;
 pub mod reads;
+pub mod sizes;
 pub mod worker;
 
 use parking_lot::Mutex;

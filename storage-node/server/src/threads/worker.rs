@@ -15,7 +15,8 @@
 use super::Failure;
 use crate::clock;
 use crate::metrics::Metrics;
-use crate::router::{Mailbox, Message};
+use crate::pd::splits::Job;
+use crate::router::{Mailbox, Message, Router};
 use crate::threads::reads::ReadJob;
 use crate::transport::Outgoing;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -27,7 +28,7 @@ use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::apply::ApplyTask;
 use yadkv_storage_core::refusal;
-use yadkv_storage_core::store::message::{Effects, Input};
+use yadkv_storage_core::store::message::{Effects, Input, SizeTask};
 use yadkv_storage_core::store::{StoreError, Worker};
 
 /// Inputs taken in before a round is made.
@@ -49,6 +50,12 @@ pub struct WorkerThread {
     pub apply: Sender<Vec<ApplyTask>>,
     /// Confirmed reads.
     pub reads: Sender<ReadJob>,
+    /// Regions to be measured; dropped when full, the worker names them again.
+    pub sizes: Sender<SizeTask>,
+    /// Ids for splits, and reports of them.
+    pub splits: mpsc::Sender<Job>,
+    /// New replicas of other workers.
+    pub router: Router,
     /// Heartbeats to the placement driver; dropped when full, the next one makes it good.
     pub reports: mpsc::Sender<RegionHeartbeatRequest>,
     /// Raft tick.
@@ -72,9 +79,12 @@ impl WorkerThread {
         let mut counted = BTreeMap::new();
         while !self.failure.stop.is_cancelled() {
             self.wait_and_drain(next_tick)?;
-            let applied = self.mailbox.take();
+            let (applied, adopted) = self.mailbox.take();
             if !applied.is_empty() {
                 self.worker.handle(Input::Applied(applied), clock::now())?;
+            }
+            if !adopted.is_empty() {
+                self.worker.handle(Input::Adopt(adopted), clock::now())?;
             }
             let now = Instant::now();
             if now >= next_tick {
@@ -150,6 +160,19 @@ impl WorkerThread {
             {
                 read.responder
                     .refuse(refusal::busy("the read queue is full"));
+            }
+        }
+        if !effects.adopt.is_empty() {
+            self.router.adopt(effects.adopt);
+        }
+        for look in effects.looks {
+            let _ = self.sizes.try_send(look);
+        }
+        let ids = effects.ids.into_iter().map(Job::Ids);
+        let reports = effects.split_reports.into_iter();
+        for job in ids.chain(reports.map(|(region, regions)| Job::Report(region, regions))) {
+            if let Err(mpsc::error::TrySendError::Full(job)) = self.splits.try_send(job) {
+                job.refuse();
             }
         }
         for report in effects.reports {

@@ -1,0 +1,47 @@
+//! Bugs that tests must be able to find, switched on per thread.
+//!
+//! *Place*: consulted where the protecting rule is; only with the cargo feature `planted-bugs` can anything
+//! be switched on, and no shipped binary has it.
+//!
+//! *Next stop*: [`crate::peer`].
+
+/// A bug to plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A leader renews its lease while a split is committed that it has not applied.
+    LeaseRenewedDuringSplit,
+    /// The epoch of a command is checked when it is proposed, and not again when it is applied; writes do not wait
+    /// for a split either.
+    EpochUncheckedAtApply,
+    /// The data engine is not synced before the replicas that a split made start.
+    SplitNotSynced,
+}
+
+#[cfg(feature = "planted-bugs")]
+mod switch {
+    use super::Planted;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Planted>> = const { Cell::new(None) };
+    }
+
+    /// Plants a bug into every store that this thread runs from now on; `None` removes it.
+    pub fn set(bug: Option<Planted>) {
+        ACTIVE.set(bug);
+    }
+
+    pub(crate) fn is(bug: Planted) -> bool {
+        ACTIVE.get() == Some(bug)
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+pub(crate) use switch::is;
+#[cfg(feature = "planted-bugs")]
+pub use switch::set;
+
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn is(_bug: Planted) -> bool {
+    false
+}
