@@ -6,7 +6,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use yadkv_engine::rocks::{BlockCache, Compression, FamilyOptions, Options, Rocks};
@@ -198,7 +198,7 @@ fn write_without_a_log_until_killed() {
         return;
     };
     let engine = Rocks::open(directory, &unlogged()).unwrap();
-    for number in 0.. {
+    for number in 0..1_000_000 {
         let mut batch = put(number, 10);
         batch.put(A, key(number), vec![number as u8; 3000]);
         engine.write(batch, Durability::Buffered).unwrap();
@@ -209,29 +209,40 @@ fn write_without_a_log_until_killed() {
     }
 }
 
+/// A process that ends here, whatever becomes of the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// The first family fills its memtables long before the second: unless they are flushed together, a kill leaves
 /// more of one than of the other.
 #[test]
 fn a_killed_process_without_a_log_leaves_a_prefix() {
     for _ in 0..3 {
         let directory = tempfile::tempdir().unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "write_without_a_log_until_killed"])
             .args(["--ignored", "--nocapture"])
             .env(KILLED_DIRECTORY, directory.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut child = Killed(child);
+        let output = BufReader::new(child.0.stdout.take().unwrap());
         let mut lines = output.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line == "synced"));
+        // A test runner that names the test first does so on the same line.
+        assert!(lines.any(|line| line.ends_with("synced")));
         let begun = Instant::now();
         while tables(directory.path()) < 8 {
             assert!(begun.elapsed() < Duration::from_secs(60), "no flush");
             std::thread::yield_now();
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(child);
         let left = Rocks::open(directory.path(), &unlogged()).unwrap();
         let found = count(&left, A);
         assert_eq!(found, count(&left, Family(1)), "a torn flush");
@@ -252,8 +263,6 @@ fn without_a_log_a_synced_write_is_in_the_tables() {
     let copied = copy(directory.path());
     let left = Rocks::open(copied.path(), &unlogged()).unwrap();
     assert_eq!(count(&left, A), 12);
-    drop(engine);
-    assert!(tables(directory.path()) > 0);
 }
 
 #[test]

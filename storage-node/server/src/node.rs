@@ -59,9 +59,11 @@ use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
 use yadkv_storage_core::view::Directory;
 
 /// Largest request: a frame of many batch writes. Larger ones are refused before they are read.
-const REQUEST_BYTES_MAX: usize = 256 << 20;
+const REQUEST_BYTES_MAX: usize = 64 << 20;
 /// Calls of one connection that may be under way; clients queue more.
 const STREAMS_MAX: u32 = 4096;
+/// How long a connection may be silent, and then not answer, before it ends with all that waits for its client.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a stopping node waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Flow-control windows of HTTP/2: large enough that frames of many clients never wait for an update.
@@ -373,7 +375,9 @@ impl Node {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_concurrent_streams(STREAMS_MAX)
-            .layer(MapResponseLayer::new(answers::release_with_body))
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .http2_keepalive_timeout(Some(KEEP_ALIVE))
+            .layer(MapResponseLayer::new(answers::go_with_bytes))
             .add_service(health_service)
             .add_service(
                 TransportServer::new(incoming).max_decoding_message_size(REQUEST_BYTES_MAX),

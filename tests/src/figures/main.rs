@@ -8,13 +8,14 @@
 //! *Limits and failure*: a figure that is not reached is printed as such and makes the exit code 1; whatever must
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
-//! *Next stop*: [`ready`], [`idle`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+//! *Next stop*: [`ready`], [`idle`], [`regions`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod idle;
 mod pd_kill;
 mod process;
 mod ready;
+mod regions;
 mod simulation;
 mod store_kill;
 mod throughput;
@@ -52,9 +53,10 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 6] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
+    ("regions", regions::measure),
     ("store-kill", store_kill::measure),
     ("pd-kill", pd_kill::measure),
     ("throughput", throughput::measure),

@@ -6,8 +6,8 @@
 //! *Limits and failure*: a sixteenth of `store.memory`, half for reads and half for writes, so that neither waits
 //! for the other. When a half is used up, requests wait until a deadline ([`WAIT_MAX`] from when they were read)
 //! and then get ServerIsBusy; a stream whose requests wait is not read further. A request larger than its half
-//! runs alone. What a connection is still receiving is not counted: the limits of streams and messages in
-//! [`crate::node`] bound that.
+//! runs alone. What a connection is still receiving, and a frame that is being taken apart, is not counted: each stream
+//! may have one message of the size that [`crate::node`] allows.
 //!
 //! *Next stop*: [`super::answers`].
 

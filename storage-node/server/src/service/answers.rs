@@ -1,24 +1,34 @@
 //! How many bytes of answers a store holds until its clients take them.
 //!
-//! *Place*: [`super::Door`] charges every answer when it is made; [`super::batch`] and [`release_with_body`] give
-//! the bytes back when the connection has taken it.
+//! *Place*: [`super::Door`] charges every answer when it is made; [`super::batch`] and [`super::Door::call`] put what it
+//! holds into a [`Parcel`], and [`go_with_bytes`] ties that to the bytes that the connection writes.
+//!
+//! *Life of a charge*: made with the answer → in the parcel of its response → part of the encoded bytes → given back
+//! when the connection has written them to its socket, or drops them.
 //!
 //! *Invariants*: a write's answer is never replaced: its outcome is true whether or not there is room.
 //!
-//! *Limits and failure*: a sixteenth of `store.memory`. A read whose answer does not fit gets ServerIsBusy instead;
-//! an answer larger than all of it is let through alone.
+//! *Limits and failure*: a sixteenth of `store.memory`. When it is used up, a read's answer becomes ServerIsBusy and new
+//! requests get that at once; the answer that uses it up may be larger than what was left, and commands that were
+//! under way then are still answered.
 //!
 //! *Next stop*: [`super::batch`].
 
+use bytes::Bytes;
 use http_body_util::BodyExt;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::Notify;
 use tonic::body::Body;
 use tonic::codegen::http;
 use yadkv_proto::api::StoreResponse;
 use yadkv_proto::errorpb;
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::respond::Kind;
+
+/// Memory of an answer besides its content, about.
+const OVERHEAD_BYTES: usize = 512;
 
 /// The bytes that wait to be taken. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,19 +41,79 @@ pub struct Answers {
 #[derive(Debug)]
 pub struct Held {
     held: Arc<AtomicUsize>,
+    backlog: Option<Arc<Backlog>>,
     bytes: usize,
 }
 
 impl Held {
-    /// Bytes of the answer on the wire.
+    /// Bytes of the answer, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Counts them for a stream, too.
+    pub fn on(mut self, backlog: Arc<Backlog>) -> Self {
+        backlog.bytes.fetch_add(self.bytes, Ordering::Relaxed);
+        self.backlog = Some(backlog);
+        self
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        if let Some(backlog) = &self.backlog {
+            backlog.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+            backlog.taken.notify_one();
+        }
+    }
+}
+
+/// The bytes of one stream's answers that its client has not taken.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    bytes: AtomicUsize,
+    taken: Notify,
+}
+
+impl Backlog {
+    /// Waits until less than `bytes_max` is left; for one task.
+    pub async fn below(&self, bytes_max: usize) {
+        while self.bytes.load(Ordering::Relaxed) >= bytes_max {
+            self.taken.notified().await;
+        }
+    }
+}
+
+/// What the answers hold that go into the next bytes of a response. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Parcel(Arc<Mutex<Vec<Held>>>);
+
+impl Parcel {
+    /// Adds what an answer holds, before it is encoded.
+    pub fn add(&self, held: impl IntoIterator<Item = Held>) {
+        self.0.lock().extend(held);
+    }
+
+    /// Ties all of it to encoded bytes.
+    fn tie(&self, data: Bytes) -> Bytes {
+        let held = std::mem::take(&mut *self.0.lock());
+        match held.is_empty() {
+            true => data,
+            false => Bytes::from_owner(Tied { data, _held: held }),
+        }
+    }
+}
+
+/// Bytes on their way to the socket.
+struct Tied {
+    data: Bytes,
+    _held: Vec<Held>,
+}
+
+impl AsRef<[u8]> for Tied {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
     }
 }
 
@@ -57,6 +127,7 @@ impl Answers {
     }
 
     /// Bytes of all answers that wait.
+    #[cfg(test)]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -66,10 +137,22 @@ impl Answers {
         self.bytes_max
     }
 
-    fn hold(&self, bytes: usize) -> (Held, usize) {
+    /// Whether there is no room for any answer.
+    pub fn are_full(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > self.bytes_max
+    }
+
+    /// Holds the bytes of an answer that has nothing to say.
+    pub fn empty(&self) -> Held {
+        self.hold(0).0
+    }
+
+    fn hold(&self, content: usize) -> (Held, usize) {
+        let bytes = content + OVERHEAD_BYTES;
         let before = self.held.fetch_add(bytes, Ordering::Relaxed);
         let held = Held {
             held: self.held.clone(),
+            backlog: None,
             bytes,
         };
         (held, before)
@@ -81,7 +164,7 @@ impl Answers {
         let bytes = response.encoded_len();
         let (held, before) = self.hold(bytes);
         match read {
-            Some(kind) if before > 0 && before.saturating_add(bytes) > self.bytes_max => {
+            Some(kind) if before > self.bytes_max => {
                 drop((response, held));
                 let refused = kind.refused(no_room());
                 let (held, _) = self.hold(refused.encoded_len());
@@ -92,27 +175,24 @@ impl Answers {
     }
 }
 
-fn no_room() -> errorpb::Error {
+/// What is said to whom there is no room for.
+pub fn no_room() -> errorpb::Error {
     refusal::busy("too many bytes of answers wait for their clients")
 }
 
-/// Keeps what a unary answer holds (an [`Arc`] of [`Held`] among its extensions) until its body is sent or dropped.
-pub fn release_with_body(response: http::Response<Body>) -> http::Response<Body> {
+/// Ties what a response's [`Parcel`] (among its extensions) holds to the bytes of its body.
+pub fn go_with_bytes(response: http::Response<Body>) -> http::Response<Body> {
     let (mut head, body) = response.into_parts();
-    let Some(held) = head.extensions.remove::<Arc<Held>>() else {
+    let Some(parcel) = head.extensions.remove::<Parcel>() else {
         return http::Response::from_parts(head, body);
     };
-    let body = body.map_frame(move |frame| {
-        let _until_the_body_ends = &held;
-        frame
-    });
+    let body = body.map_frame(move |frame| frame.map_data(|data| parcel.tie(data)));
     http::Response::from_parts(head, Body::new(body))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use http_body_util::Full;
     use yadkv_proto::kvrpcpb::{RawCasResponse, RawGetResponse};
 
@@ -138,7 +218,8 @@ mod tests {
         let answers = Answers::new(1000);
         let read = Some(Kind::RawGet);
         let (large, first) = answers.charge(found(5000), read);
-        assert!(!is_busy(&large), "nothing else waits");
+        assert!(!is_busy(&large), "there was room");
+        assert!(answers.are_full());
         let (refused, second) = answers.charge(found(1), read);
         assert!(is_busy(&refused));
         let previous = StoreResponse::RawCompareAndSwap(RawCasResponse {
@@ -149,21 +230,42 @@ mod tests {
         let (swapped, third) = answers.charge(previous.clone(), None);
         assert_eq!(swapped, previous);
         drop((first, second, third));
+        assert_eq!(answers.held(), 0);
         let (small, _fourth) = answers.charge(found(900), read);
         assert!(!is_busy(&small), "all bytes were given back");
     }
 
+    /// An HTTP/2 connection asks for the end of a body before the bytes in front of it are written.
     #[tokio::test]
-    async fn a_unary_answer_is_held_until_its_body_is_gone() {
+    async fn an_answer_is_held_until_its_bytes_are_gone() {
         let answers = Answers::new(1000);
-        let (_, held) = answers.charge(found(900), Some(Kind::RawGet));
+        let parcel = Parcel::default();
+        parcel.add([answers.charge(found(900), Some(Kind::RawGet)).1]);
         let mut response = http::Response::new(Body::new(Full::<Bytes>::from("sent")));
-        response.extensions_mut().insert(Arc::new(held));
-        let response = release_with_body(response);
-        let (head, body) = response.into_parts();
-        drop(head);
-        assert!(is_busy(&answers.charge(found(900), Some(Kind::RawGet)).0));
+        response.extensions_mut().insert(parcel);
+        let mut body = go_with_bytes(response).into_body();
+        let frame = body.frame().await.expect("a frame").expect("no error");
+        let data = frame.into_data().expect("data");
+        assert!(body.frame().await.is_none());
         drop(body);
-        assert!(!is_busy(&answers.charge(found(900), Some(Kind::RawGet)).0));
+        assert_eq!(data, "sent");
+        assert!(answers.are_full());
+        drop(data);
+        assert_eq!(answers.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_back_with_a_body_that_nobody_reads() {
+        let answers = Answers::new(1000);
+        let backlog = Arc::new(Backlog::default());
+        let parcel = Parcel::default();
+        parcel.add([answers.empty().on(backlog.clone())]);
+        let mut below = std::pin::pin!(backlog.below(1));
+        assert!(futures::poll!(&mut below).is_pending());
+        let mut response = http::Response::new(Body::new(Full::<Bytes>::from("lost")));
+        response.extensions_mut().insert(parcel);
+        drop(go_with_bytes(response));
+        assert_eq!(answers.held(), 0);
+        below.await;
     }
 }

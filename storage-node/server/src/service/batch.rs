@@ -3,8 +3,9 @@
 //! *Life of a frame*: each command gets a place in the answer channel, then goes its own way → answers come in
 //! any order → whatever is there when the connection can take it becomes one frame.
 //!
-//! *Invariants*: each id is answered once; an unknown command is answered `Empty`. A command that waits for room
-//! holds up no other of its frame, and the frames behind it no longer than one [`admission::WAIT_MAX`].
+//! *Invariants*: each id is answered once, while the stream lasts; an unknown command is answered `Empty`. A command
+//! that waits for room holds up no other of its frame, and the frames behind it no longer than one
+//! [`admission::WAIT_MAX`], counted from when its frame was read.
 //!
 //! *Limits and failure*: a frame ends after [`FRAME_BYTES_MAX`], whatever waits. When [`IN_FLIGHT_MAX`] commands of
 //! one stream are under way, or a quarter of what the store holds for answers waits for this stream's client, its
@@ -13,13 +14,13 @@
 //! *Next stop*: [`super::Door`].
 
 use super::admission;
-use super::answers::Held;
+use super::answers::{Backlog, Held, Parcel};
 use super::{Arrived, Door};
+use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tonic::{Status, Streaming};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
@@ -41,52 +42,23 @@ const FRAME_BYTES_MAX: usize = 1 << 20;
 struct Answer {
     id: u64,
     cmd: ResponseCmd,
-    held: Option<Held>,
+    held: Held,
 }
 
-impl Answer {
-    fn bytes(&self) -> usize {
-        self.held.as_ref().map_or(0, Held::bytes)
-    }
-}
-
-/// The bytes of one stream's answers that its client has not taken.
-#[derive(Debug, Default)]
-struct Backlog {
-    bytes: AtomicUsize,
-    taken: Notify,
-}
-
-impl Backlog {
-    fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn take(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.taken.notify_one();
-    }
-
-    /// Waits until less than `bytes_max` is left; for one task.
-    async fn below(&self, bytes_max: usize) {
-        while self.bytes.load(Ordering::Relaxed) >= bytes_max {
-            self.taken.notified().await;
-        }
-    }
-}
-
-/// Serves one stream.
+/// Serves one stream; the parcel goes along with its response.
 pub fn serve(
     door: Door,
     requests: Streaming<BatchCommandsRequest>,
-) -> BoxStream<'static, Result<BatchCommandsResponse, Status>> {
+) -> (
+    BoxStream<'static, Result<BatchCommandsResponse, Status>>,
+    Parcel,
+) {
     let (answers, receiver) = mpsc::channel::<Answer>(IN_FLIGHT_MAX);
-    let backlog = Arc::new(Backlog::default());
     let stop = door.stop.clone();
     let frames = Frames {
         door,
         answers,
-        backlog: backlog.clone(),
+        backlog: Arc::default(),
     };
     tokio::spawn(async move {
         tokio::select! {
@@ -96,28 +68,26 @@ pub fn serve(
     });
     let outgoing = Outgoing {
         receiver,
-        backlog,
         waiting: VecDeque::new(),
-        sent: Vec::new(),
+        parcel: Parcel::default(),
     };
-    Box::pin(stream::unfold(outgoing, |mut outgoing| async move {
+    let parcel = outgoing.parcel.clone();
+    let answers = stream::unfold(outgoing, |mut outgoing| async move {
         let frame = outgoing.next().await?;
         Some((Ok(frame), outgoing))
-    }))
+    });
+    (Box::pin(answers), parcel)
 }
 
 /// The way of answers to the client.
 struct Outgoing {
     receiver: mpsc::Receiver<Answer>,
-    backlog: Arc<Backlog>,
     waiting: VecDeque<Answer>,
-    /// What the last frame holds: the connection has taken it when it asks for the next.
-    sent: Vec<Held>,
+    parcel: Parcel,
 }
 
 impl Outgoing {
     async fn next(&mut self) -> Option<BatchCommandsResponse> {
-        self.sent.clear();
         if self.waiting.is_empty() {
             let mut answers = Vec::with_capacity(FRAME_MAX);
             if self.receiver.recv_many(&mut answers, FRAME_MAX).await == 0 {
@@ -126,8 +96,7 @@ impl Outgoing {
             self.waiting = answers.into();
         }
         let (frame, held) = frame(&mut self.waiting);
-        self.sent = held;
-        self.backlog.take(self.sent.iter().map(Held::bytes).sum());
+        self.parcel.add(held);
         Some(frame)
     }
 }
@@ -140,12 +109,12 @@ fn frame(waiting: &mut VecDeque<Answer>) -> (BatchCommandsResponse, Vec<Held>) {
     while bytes < FRAME_BYTES_MAX
         && let Some(answer) = waiting.pop_front()
     {
-        bytes += answer.bytes();
+        bytes += answer.held.bytes();
         frame.request_ids.push(answer.id);
         frame.responses.push(Response {
             cmd: Some(answer.cmd),
         });
-        held.extend(answer.held);
+        held.push(answer.held);
     }
     (frame, held)
 }
@@ -157,11 +126,18 @@ struct Frames {
     backlog: Arc<Backlog>,
 }
 
+/// Waits until the client has taken enough; false when it has gone.
+async fn may_go_on(backlog: &Backlog, bytes_max: usize, answers: &mpsc::Sender<Answer>) -> bool {
+    tokio::select! {
+        () = backlog.below(bytes_max) => true,
+        () = answers.closed() => false,
+    }
+}
+
 impl Frames {
     async fn take_all(self, mut requests: Streaming<BatchCommandsRequest>) {
         let backlog_max = self.door.answers.bytes_max() / 4;
-        loop {
-            self.backlog.below(backlog_max).await;
+        while may_go_on(&self.backlog, backlog_max, &self.answers).await {
             // An error is the client's end of the stream: it knows.
             let Ok(Some(frame)) = requests.message().await else {
                 return;
@@ -174,31 +150,44 @@ impl Frames {
 
     /// `None` when nobody waits for answers any more.
     async fn take(&self, frame: BatchCommandsRequest) -> Option<()> {
+        let deadline = Instant::now() + admission::WAIT_MAX;
         let mut waiting = Vec::new();
         for (id, request) in frame.request_ids.into_iter().zip(frame.requests) {
-            let place = self.answers.clone().reserve_owned().await.ok()?;
+            let place = match self.answers.clone().try_reserve_owned() {
+                Ok(place) => place,
+                Err(_) => {
+                    // Commands that wait for room have places too: without this nobody would free one.
+                    self.take_until(std::mem::take(&mut waiting), deadline)
+                        .await;
+                    self.answers.clone().reserve_owned().await.ok()?
+                }
+            };
             match request.cmd.map_or(Err(0), decode) {
                 Ok(request) => {
                     let backlog = self.backlog.clone();
                     let deliver = move |response, held: Held| {
-                        backlog.add(held.bytes());
-                        let (cmd, held) = (encode(response), Some(held));
+                        let (cmd, held) = (encode(response), held.on(backlog));
                         place.send(Answer { id, cmd, held });
                     };
                     waiting.extend(self.door.take(Arrived::new(request, deliver)));
                 }
                 Err(test_id) => {
                     let cmd = ResponseCmd::Empty(BatchCommandsEmptyResponse { test_id });
-                    let held = None;
+                    let held = self.door.answers.empty().on(self.backlog.clone());
                     place.send(Answer { id, cmd, held });
                 }
             }
         }
-        let deadline = Instant::now() + admission::WAIT_MAX;
-        for arrived in waiting {
-            self.door.take_until(arrived, deadline).await;
-        }
+        self.take_until(waiting, deadline).await;
         Some(())
+    }
+
+    async fn take_until<Deliver>(&self, waiting: Vec<Arrived<Deliver>>, deadline: Instant)
+    where
+        Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
+    {
+        let waiting = waiting.into_iter();
+        join_all(waiting.map(|arrived| self.door.take_until(arrived, deadline))).await;
     }
 }
 
@@ -253,7 +242,7 @@ mod tests {
     use yadkv_proto::kvrpcpb::RawGetResponse;
     use yadkv_storage_core::respond::Kind;
 
-    fn answer(answers: &Answers, id: u64, bytes: usize) -> Answer {
+    fn answer(answers: &Answers, backlog: &Arc<Backlog>, id: u64, bytes: usize) -> Answer {
         let response = StoreResponse::RawGet(RawGetResponse {
             value: vec![0; bytes].into(),
             ..Default::default()
@@ -262,36 +251,50 @@ mod tests {
         Answer {
             id,
             cmd: encode(response),
-            held: Some(held),
+            held: held.on(backlog.clone()),
         }
     }
 
     #[tokio::test]
-    async fn large_answers_become_several_frames_and_are_held_until_the_next_is_asked_for() {
+    async fn large_answers_become_several_frames() {
         let answers = Answers::new(64 << 20);
         let backlog = Arc::new(Backlog::default());
         let (sender, receiver) = mpsc::channel(8);
         for id in 0..5 {
-            let answer = answer(&answers, id, FRAME_BYTES_MAX / 2);
-            backlog.add(answer.bytes());
+            let answer = answer(&answers, &backlog, id, FRAME_BYTES_MAX / 2);
             assert!(sender.try_send(answer).is_ok());
         }
         drop(sender);
         let mut outgoing = Outgoing {
             receiver,
-            backlog: backlog.clone(),
             waiting: VecDeque::new(),
-            sent: Vec::new(),
+            parcel: Parcel::default(),
         };
-        let mut below = std::pin::pin!(backlog.below(FRAME_BYTES_MAX));
-        assert!(futures::poll!(&mut below).is_pending());
         let mut frames = Vec::new();
         while let Some(frame) = outgoing.next().await {
-            assert!(answers.held() > 0, "the connection does not have it yet");
             frames.push(frame.request_ids);
         }
         assert_eq!(frames, [vec![0, 1], vec![2, 3], vec![4]]);
+        assert!(answers.held() > 5 * FRAME_BYTES_MAX / 2, "nobody took it");
+        drop(outgoing);
         assert_eq!(answers.held(), 0);
-        below.await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_with_a_full_backlog_is_noticed_and_late_answers_are_dropped() {
+        let answers = Answers::new(64 << 20);
+        let backlog = Arc::new(Backlog::default());
+        let (sender, receiver) = mpsc::channel(8);
+        let late = sender.clone().reserve_owned().await.expect("a place");
+        let unwritten = answer(&answers, &backlog, 1, 1000);
+        {
+            let mut waiting = std::pin::pin!(may_go_on(&backlog, 1000, &sender));
+            assert!(futures::poll!(&mut waiting).is_pending());
+            drop(receiver);
+            assert!(!waiting.await);
+        }
+        late.send(answer(&answers, &backlog, 2, 1000));
+        drop((sender, unwritten));
+        assert_eq!(answers.held(), 0);
     }
 }

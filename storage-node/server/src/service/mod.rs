@@ -23,7 +23,7 @@ use crate::metrics::{Calls, Metrics};
 use crate::router::Router;
 use crate::threads::reads::ReadJob;
 use admission::{Admission, Admitted};
-use answers::{Answers, Held};
+use answers::{Answers, Held, Parcel};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,11 +79,17 @@ impl<Deliver: FnOnce(StoreResponse, Held) + Send + 'static> Arrived<Deliver> {
 }
 
 impl Door {
-    /// Takes a request in if there is room for it now; gives it back otherwise.
+    /// Takes a request in if there is room for it now; gives it back otherwise. Without room for answers it is refused
+    /// at once, before anything is done.
     pub fn take<Deliver>(&self, arrived: Arrived<Deliver>) -> Option<Arrived<Deliver>>
     where
         Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
     {
+        if self.answers.are_full() {
+            let (request, reply) = self.measured(arrived, None);
+            self.front.refuse(&request, reply, answers::no_room());
+            return None;
+        }
         let Some(admitted) = self.admission.try_admit(&arrived.request) else {
             return Some(arrived);
         };
@@ -171,7 +177,7 @@ impl Door {
         (request, reply)
     }
 
-    /// Takes a request in and waits for its answer, which [`answers::release_with_body`] lets go of.
+    /// Takes a request in and waits for its answer, which [`answers::go_with_bytes`] lets go of.
     pub async fn call<T>(&self, request: StoreRequest) -> Result<Response<T>, Status>
     where
         T: TryFrom<StoreResponse, Error = StoreResponse>,
@@ -189,7 +195,9 @@ impl Door {
         let response = T::try_from(response)
             .map_err(|other| Status::internal(format!("answered as {}", other.name())))?;
         let mut response = Response::new(response);
-        response.extensions_mut().insert(Arc::new(held));
+        let parcel = Parcel::default();
+        parcel.add([held]);
+        response.extensions_mut().insert(parcel);
         Ok(response)
     }
 }

@@ -23,7 +23,10 @@ macro_rules! unary {
                 &self,
                 request: Request<Streaming<BatchCommandsRequest>>,
             ) -> Result<Response<BoxStream<'static, Result<BatchCommandsResponse, Status>>>, Status> {
-                Ok(Response::new(batch::serve(self.0.clone(), request.into_inner())))
+                let (answers, parcel) = batch::serve(self.0.clone(), request.into_inner());
+                let mut response = Response::new(answers);
+                response.extensions_mut().insert(parcel);
+                Ok(response)
             }
 
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
