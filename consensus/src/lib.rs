@@ -21,8 +21,7 @@
 //! without and with a round of messages · [`sanitise`] what the network may say · [`message`] conversion ·
 //! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log.
 //!
-//! *Not here*: snapshots, truncation of the log and changes of members (the layout and the sanitiser leave room
-//! for them); regions, epochs and transport.
+//! *Not here*: snapshots and changes of members (the layout and the sanitiser leave room for them); regions, epochs and transport.
 //!
 //! *Next stop*: [`node`].
 

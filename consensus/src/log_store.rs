@@ -24,6 +24,7 @@ use crate::layout::{self, HardState, Malformed, Truncated};
 use crate::planted::{self, Planted};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 
@@ -38,6 +39,7 @@ pub const FIRST_TERM: Term = Term(5);
 pub struct LogStore {
     engine: Arc<dyn Engine>,
     budget: Arc<Budget>,
+    truncations: Arc<AtomicU64>,
 }
 
 impl LogStore {
@@ -65,6 +67,7 @@ impl LogStore {
         Ok(Self {
             engine,
             budget: Budget::new(cache_bytes_max),
+            truncations: Arc::default(),
         })
     }
 
@@ -122,6 +125,15 @@ impl LogStore {
     /// The engine that holds everything.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// How often a log was shortened since the store was opened: whether reclaiming space is worth while.
+    pub fn truncations(&self) -> u64 {
+        self.truncations.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_truncation(&self) {
+        self.truncations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes of entries held in memory, over all groups.

@@ -46,6 +46,7 @@ use crate::storage::GroupLog;
 use bytes::Bytes;
 use raft::RawNode;
 use raft::eraftpb::{Entry, Message, MessageType};
+use yadkv_engine::WriteBatch;
 use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::RaftMessage;
@@ -259,6 +260,30 @@ impl Node {
             let lacks = raft.raft_log.last_index().saturating_sub(progress.matched);
             progress.state == raft::ProgressState::Replicate && lacks <= FOLLOWS_ENTRIES_MAX
         })
+    }
+
+    /// Takes entries up to `index` out of the log, in `batch`, which the caller writes before anything else of this
+    /// node. Only what is applied, here durably, and held by every replica; other positions are ignored.
+    pub fn truncate(&mut self, index: Index, batch: &mut WriteBatch) {
+        self.assert_accepts_input();
+        let inside = index > self.truncated_index() && index <= self.applied_index();
+        if inside && !self.is_damaged() {
+            self.raw.mut_store().truncate(index, batch);
+        }
+    }
+
+    /// The last position that is no longer in the log.
+    pub fn truncated_index(&self) -> Index {
+        self.raw.store().truncated_index()
+    }
+
+    /// The last position that every replica has on its disk, as far as this leader knows; `None` on others.
+    pub fn replicated_index(&self) -> Option<Index> {
+        if self.role() != Role::Leader {
+            return None;
+        }
+        let peers = self.raw.raft.prs().iter();
+        peers.map(|(_, progress)| Index(progress.matched)).min()
     }
 
     /// Tells the others at once how far the log is committed, if this replica leads; else they learn it with the

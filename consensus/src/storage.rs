@@ -14,8 +14,8 @@
 //!
 //! *Limits and failure*: raft-rs ends the process when its storage fails, so reads here never fail towards it:
 //! they note the damage, return something harmless, and [`crate::Node`] throws away whatever raft-rs made of it
-//! and goes into quarantine. Reads are bounded by the bytes asked for. Snapshots are never available: the log
-//! of this release is not truncated, so nobody needs one.
+//! and goes into quarantine. Reads are bounded by the bytes asked for. Snapshots are never available: only what every
+//! replica has is taken out of a log, so nobody needs one.
 //!
 //! *Source*: raft-rs, trait `Storage`.
 //!
@@ -163,6 +163,37 @@ impl GroupLog {
     /// What [`Self::put_hard_state`] put into a batch is durable now.
     pub(crate) fn hard_state_written(&mut self, state: HardState) {
         self.hard_state = state;
+    }
+
+    /// Takes entries up to `index` out of the log: what is behind it stays readable. In one batch, so that the log and
+    /// where it begins never disagree; nobody reads in between.
+    pub(crate) fn truncate(&mut self, index: Index, batch: &mut WriteBatch) {
+        assert!(
+            index > self.truncated.index && index <= self.terms.last(),
+            "a log is cut off inside"
+        );
+        let Some(term) = self.term_at(index) else {
+            // Damage, which is noted: nothing is taken out of such a log.
+            return;
+        };
+        batch.delete_range(
+            layout::LOG,
+            layout::entry_key(self.group, self.truncated.index.next()),
+            layout::entry_key(self.group, index.next()),
+        );
+        self.truncated = Truncated { index, term };
+        batch.put(
+            layout::STATE,
+            layout::truncated_key(self.group),
+            layout::encode_truncated(&self.truncated),
+        );
+        self.cache.release(index);
+        self.store.count_truncation();
+    }
+
+    /// The last position that is no longer in the log.
+    pub(crate) fn truncated_index(&self) -> Index {
+        self.truncated.index
     }
 
     /// Nobody will read entries up to `index` soon.

@@ -108,6 +108,38 @@ fn a_newer_store_is_refused() {
 }
 
 #[test]
+fn a_shortened_log_keeps_what_is_behind_and_opens_where_it_begins() {
+    let disk = used_disk();
+    let mut node = open(&disk, 1, 9, 0).unwrap();
+    for outside in [5, 10] {
+        let mut batch = WriteBatch::new();
+        node.truncate(Index(outside), &mut batch);
+        assert!(batch.is_empty(), "{outside} is no place to cut at");
+    }
+    write(&disk, |batch| node.truncate(Index(8), batch));
+    assert_eq!(node.truncated_index(), Index(8));
+    assert_eq!(node.term_at(Index(7)), None);
+    assert_eq!(node.term_at(Index(8)), Some(Term(6)));
+    assert_eq!(node.term_at(Index(9)), Some(Term(6)));
+    let mut again = WriteBatch::new();
+    node.truncate(Index(8), &mut again);
+    assert!(again.is_empty(), "once is enough");
+    assert_eq!(disk.get(LOG, &entry_key(8)).unwrap(), None);
+    assert!(disk.get(LOG, &entry_key(9)).unwrap().is_some());
+
+    let node = open(&disk, 1, 10, 0).unwrap();
+    assert_eq!(
+        (node.truncated_index(), node.last_index()),
+        (Index(8), Index(10))
+    );
+    let refused = open(&disk, 1, 7, 0).map(|_| ());
+    assert!(
+        matches!(&refused, Err(OpenError::Damaged { reason, .. }) if reason.contains("before the log's start")),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn what_does_not_fit_together_is_refused() {
     let disk = used_disk();
     assert!(open(&disk, 1, 10, 0).is_ok());

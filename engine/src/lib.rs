@@ -119,6 +119,10 @@ pub trait Engine: Send + Sync {
     /// Makes everything written so far durable.
     fn sync(&self) -> Result<()>;
 
+    /// Gives back the space of what was deleted. May rewrite everything that is left: call it seldom, and where blocking
+    /// is allowed.
+    fn reclaim(&self) -> Result<()>;
+
     /// Space used, at most some seconds old.
     fn statistics(&self) -> Statistics;
 }

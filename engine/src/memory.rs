@@ -197,6 +197,10 @@ impl Engine for Memory {
         Ok(())
     }
 
+    fn reclaim(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn statistics(&self) -> Statistics {
         let disk = self.disk.lock();
         Statistics {

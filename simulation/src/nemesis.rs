@@ -12,7 +12,7 @@
 //!
 //! *Next stop*: [`crate::run`].
 
-use crate::client::insider;
+use crate::client::insider::{self, Deed};
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
 use crate::store::{Trap, schedule};
 use crate::world::World;
@@ -69,8 +69,9 @@ pub enum Action {
     QuickData(Machine),
     /// The apply thread of a machine stands still for a time.
     StallApply(Machine, Duration),
-    /// Somebody who knows who leads a key, whatever the placement driver knows, puts a value.
-    Insider(&'static str),
+    /// Somebody who knows who leads a key, whatever the placement driver knows, does something; or, true, somebody who
+    /// goes to the leader with the oldest borders around it.
+    Insider(&'static str, Deed, bool),
     /// Orders of a leader transfer are held back, of a thousand.
     HoldTransfers(u64),
     /// The region around a border is to be cut there.
@@ -140,7 +141,7 @@ impl World {
                 let until = sky.now + time.as_nanos() as u64;
                 sky.stalled_apply.insert(machine, until);
             }
-            Action::Insider(key) => self.insider(key),
+            Action::Insider(key, deed, late) => self.insider(key, deed, late),
             Action::HoldTransfers(permille) => {
                 self.sky.lock().network.straggle_transfers = permille
             }
@@ -205,10 +206,13 @@ impl World {
         schedule(&mut sky, machine, life, Duration::ZERO, cut);
     }
 
-    fn insider(&mut self, key: &'static str) {
-        let Some((store, view)) = self.leading(key.as_bytes()) else {
-            return;
+    fn insider(&mut self, key: &'static str, deed: Deed, late: bool) {
+        let mut leading = self.all_leading(key.as_bytes());
+        let chosen = match late {
+            true => (!leading.is_empty()).then(|| leading.remove(0)),
+            false => leading.pop(),
         };
+        let Some((store, view)) = chosen else { return };
         let context = Context {
             region_id: view.id().0,
             region_epoch: view.region().region_epoch,
@@ -217,7 +221,7 @@ impl World {
         };
         let to = Machine::Store(store);
         let (sky, history) = (self.sky.clone(), self.history.clone());
-        let put = insider::put(sky, history, to, context, key);
+        let put = insider::act(sky, history, to, context, (key, deed));
         self.sky
             .lock()
             .spawned
@@ -226,13 +230,20 @@ impl World {
 
     /// The leader that has the newest borders around a key, and its view of the region.
     fn leading(&self, key: &[u8]) -> Option<(usize, Arc<RegionView>)> {
+        self.all_leading(key).pop()
+    }
+
+    /// All leaders of regions around a key, those with the oldest borders first.
+    fn all_leading(&self, key: &[u8]) -> Vec<(usize, Arc<RegionView>)> {
         let led = self.regions().into_iter().filter_map(|region| {
             let store = self.leader(region)?;
             let directory = &self.stores[store].runs()?.directory;
             let view = directory.get(RegionId(region))?;
             view.range().contains(key).then_some((store, view))
         });
-        led.max_by_key(|(_, view)| view.version())
+        let mut led: Vec<_> = led.collect();
+        led.sort_by_key(|(_, view)| view.version());
+        led
     }
 
     fn transfer(&mut self, region: u64, to: usize) {
@@ -565,13 +576,19 @@ impl World {
         let Some((store, _)) = self.leading(border) else {
             return;
         };
-        let time = self.millis(1500, 4000);
+        let time = self.millis(2600, 4500);
         self.act(Action::StallApply(Machine::Store(store), time));
         self.act(Action::Split(border));
-        let mut at = self.millis(700, 1200);
+        let mut at = self.millis(1000, 1800);
         while at < time {
             let key = ["b", "a", "h", "i", "p"][self.below(5) as usize];
-            self.later(at, Action::Insider(key));
+            let (deed, late) = match self.below(5) {
+                0..=1 => (Deed::Put, false),
+                2 => (Deed::Swap, true),
+                3 => (Deed::Get, true),
+                _ => (Deed::Get, false),
+            };
+            self.later(at, Action::Insider(key, deed, late));
             at += self.millis(10, 120);
         }
     }

@@ -15,6 +15,7 @@
 //! | `lease-renewed-during-split` | a leader that has not applied a committed split renews its lease | a stale read |
 //! | `epoch-unchecked-at-apply` | a write proposed behind a split reaches the part that was cut off | replicas differ |
 //! | `split-not-synced` | a split is forgotten at a power loss, its parts' votes and logs at the next start | lost writes |
+//! | `log-truncated-before-flush` | entries leave the log whose effects the data engine may lose | a store cannot open |
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -57,11 +58,13 @@ pub enum Planted {
     EpochUncheckedAtApply,
     /// In the storage core, which does not sync, and `consensus`, which writes over what it finds.
     SplitNotSynced,
+    /// In the storage core.
+    LogTruncatedBeforeFlush,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -72,6 +75,7 @@ impl Planted {
         Self::LeaseRenewedDuringSplit,
         Self::EpochUncheckedAtApply,
         Self::SplitNotSynced,
+        Self::LogTruncatedBeforeFlush,
     ];
 
     /// Its name on the command line.
@@ -87,6 +91,7 @@ impl Planted {
             Self::LeaseRenewedDuringSplit => "lease-renewed-during-split",
             Self::EpochUncheckedAtApply => "epoch-unchecked-at-apply",
             Self::SplitNotSynced => "split-not-synced",
+            Self::LogTruncatedBeforeFlush => "log-truncated-before-flush",
         }
     }
 
@@ -122,6 +127,7 @@ mod switch {
             Some(Planted::LeaseRenewedDuringSplit) => Some(Storage::LeaseRenewedDuringSplit),
             Some(Planted::EpochUncheckedAtApply) => Some(Storage::EpochUncheckedAtApply),
             Some(Planted::SplitNotSynced) => Some(Storage::SplitNotSynced),
+            Some(Planted::LogTruncatedBeforeFlush) => Some(Storage::LogTruncatedBeforeFlush),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_client::runtime::CallError;
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
+use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::time::{Moment, Now};
@@ -135,6 +136,8 @@ pub enum StoreEvent {
     Split(Box<SplitTask>),
     /// The placement driver was told of a split, or could not be.
     SplitReported(u64),
+    /// The data engine makes applied positions durable.
+    Flushed(Vec<(RegionId, Index)>),
     /// A region is measured.
     Look(Box<SizeTask>),
     /// The data engine writes back what it holds.

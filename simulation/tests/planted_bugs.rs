@@ -8,7 +8,7 @@ use yadkv_simulation::planted::{Planted, set};
 use yadkv_simulation::run::run;
 
 /// Seeds tried for each mistake.
-const SEEDS_MAX: u64 = 100;
+const SEEDS_MAX: u64 = 200;
 
 /// Plants a mistake and runs seeds until one breaks a law in the expected way.
 fn found(bug: Planted, signs: &[&str]) {
@@ -107,4 +107,9 @@ fn a_split_that_is_not_synced() {
         "two lease holders",
     ];
     found(Planted::SplitNotSynced, &signs);
+}
+
+#[test]
+fn a_log_truncated_before_the_data_is_flushed() {
+    found(Planted::LogTruncatedBeforeFlush, &["cannot open"]);
 }

@@ -33,19 +33,22 @@ async fn fill(raw: &RawClient, from: usize) -> usize {
     panic!("no write was refused");
 }
 
+/// A store that is away keeps the logs long; when it is back and has caught up, they are shortened.
 #[tokio::test(flavor = "multi_thread")]
-async fn full_logs_refuse_writes_and_lose_nothing() {
+async fn full_logs_refuse_writes_and_lose_nothing_until_the_missing_store_is_back() {
     let limit = format!("store.log_size={LIMIT_MIB}MiB");
     let mut cluster = Cluster::start(&[&limit]);
     let patient = connect(&cluster, Duration::from_secs(20)).await;
     let hasty = connect(&cluster, Duration::from_secs(3)).await;
+    let (away, rest) = cluster.stores.split_last_mut().unwrap();
+    away.kill();
     let written = fill(&hasty, 0).await;
     assert!(written >= LIMIT_MIB / 2, "refused after {written} MiB");
 
-    for store in &mut cluster.stores {
+    for store in &mut *rest {
         store.kill();
     }
-    for store in &mut cluster.stores {
+    for store in &mut *rest {
         store.start();
     }
     patient.get("0").await.unwrap();
@@ -56,4 +59,22 @@ async fn full_logs_refuse_writes_and_lose_nothing() {
         assert!(found.as_deref() == Some(&value(number)[..]), "{number}");
     }
     assert_eq!(patient.get(written.to_string()).await.unwrap(), None);
+
+    away.start();
+    let mut tries = 0;
+    while hasty.put("again", "1").await.is_err() {
+        tries += 1;
+        assert!(tries < 20, "there is no room although all stores are back");
+    }
+    let most = written + 3 * LIMIT_MIB;
+    for number in written..most {
+        patient
+            .put(number.to_string(), value(number))
+            .await
+            .unwrap();
+    }
+    for number in 0..most {
+        let found = patient.get(number.to_string()).await.unwrap();
+        assert!(found.as_deref() == Some(&value(number)[..]), "{number}");
+    }
 }

@@ -261,6 +261,12 @@ impl Engine for Rocks {
         self.db.flush_wal(true).map_err(|error| self.poison(&error))
     }
 
+    fn reclaim(&self) -> Result<()> {
+        self.flush()?;
+        self.compact();
+        Ok(())
+    }
+
     fn statistics(&self) -> Statistics {
         Statistics {
             disk_bytes: self.property(properties::TOTAL_SST_FILES_SIZE)

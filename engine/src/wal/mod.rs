@@ -1,7 +1,7 @@
 //! Finds damage in RocksDB's write-ahead log that RocksDB would take for its end.
 //!
-//! *Place*: `rocks::Rocks::open` calls [`verify`] before RocksDB sees the files of a database that may not lose
-//! anything but a torn tail. It only reads.
+//! *Place*: `rocks::Rocks::open` calls [`verify`] before RocksDB sees the files of a database: nothing but a torn
+//! tail may be lost. It only reads. (One that keeps no log has nothing here, unless an earlier release kept one.)
 //!
 //! *Why*: with `TolerateCorruptedTailRecords` RocksDB refuses most damage, but three kinds end or thin the log
 //! silently, and with it votes and acknowledged entries: a flipped length in the last block (looks like a record

@@ -185,6 +185,12 @@ impl StoreHost {
                 self.input(sky, region, Input::SplitReported(region));
             }
             StoreEvent::Look(task) => self.look(sky, &task),
+            StoreEvent::Flushed(positions) => {
+                self.kv
+                    .sync()
+                    .expect("memory engines fail only when told to");
+                self.broadcast(sky, || Input::Durable(positions.clone()));
+            }
             StoreEvent::Flush => {
                 let _ = self.kv.sync();
             }
@@ -214,7 +220,7 @@ impl StoreHost {
             store,
             boot_id: process.life,
             seed,
-            config: Config::default(),
+            config: config(),
             kv: kv.clone(),
             log,
             directory: directory.clone(),
@@ -231,7 +237,7 @@ impl StoreHost {
         let front = Front {
             store,
             directory: directory.clone(),
-            config: Config::default(),
+            config: config(),
             log_full: false.into(),
         };
         process.running = Some(Running {
@@ -328,6 +334,14 @@ impl StoreHost {
 pub fn schedule(sky: &mut Sky, machine: Machine, life: u64, delay: Duration, event: StoreEvent) {
     if let Machine::Store(number) = machine {
         sky.after(delay, Event::Store(number, life, event));
+    }
+}
+
+/// Logs are shortened after a few entries, so that it happens all the time.
+fn config() -> Config {
+    Config {
+        log_entries: 16,
+        ..Config::default()
     }
 }
 

@@ -230,6 +230,11 @@ impl StoreHost {
             self.input(sky, region, Input::Adopt(vec![adopted]));
         }
         self.tell_splits(sky, effects.ids, effects.split_reports);
+        if !effects.flush.is_empty() {
+            let mut sky = sky.lock();
+            let delay = sky.random.millis(1, 400);
+            self.later(&mut sky, delay, StoreEvent::Flushed(effects.flush));
+        }
         for look in effects.looks {
             let mut sky = sky.lock();
             let delay = sky.random.millis(1, 50);

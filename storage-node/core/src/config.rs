@@ -43,14 +43,20 @@ pub struct Config {
     pub parked_max: usize,
     /// Longest time between two heartbeats of a region to the placement driver; default 60 s.
     pub region_heartbeat: Duration,
-    /// Most bytes of the Raft logs on disk before writes are refused with DiskFull; default 64 GiB. Logs are
-    /// not shortened yet, so this bounds the disk.
+    /// Most bytes of the Raft logs on disk before writes are refused with DiskFull; default 64 GiB. Logs keep what a
+    /// store lacks that is away, so this bounds the disk.
     pub log_bytes_max: u64,
     /// Bytes of keys and values after which a region is cut, once it has half as many again; default 256 MiB, 16 KiB
     /// to 64 GiB. Smaller: more regions, each with its cost when idle. Larger: longer moves, fewer hands for one range.
     pub split_bytes: u64,
     /// Pairs after which a region is cut, likewise; default 2.5 million, 16 or more.
     pub split_keys: u64,
+    /// Entries that every replica has and that stay in the log; default 8192, 16 or more. Smaller: a store that was
+    /// away for a moment reads from disk. Larger: more disk, longer restarts.
+    pub log_entries: u64,
+    /// Bytes of keys and values put after which entries leave the log whatever their number; default 32 MiB, 64 KiB or
+    /// more.
+    pub log_bytes: u64,
     /// Raft tick; default 100 ms, 90 to 150: the lease (550 ms) must be well below 8 ticks, and above 3.
     pub tick: Duration,
 }
@@ -67,6 +73,8 @@ impl Default for Config {
             log_bytes_max: 64 << 30,
             split_bytes: 256 << 20,
             split_keys: 2_500_000,
+            log_entries: 8192,
+            log_bytes: 32 << 20,
             tick: Duration::from_millis(100),
         }
     }
@@ -143,10 +151,10 @@ impl Config {
             format!("{:?}", self.tick),
             "90ms to 150ms",
         )?;
-        self.validate_split()
+        self.validate_growth()
     }
 
-    fn validate_split(&self) -> Result<(), ConfigError> {
+    fn validate_growth(&self) -> Result<(), ConfigError> {
         check(
             (16 << 10..=64 << 30).contains(&self.split_bytes),
             "region.split_size",
@@ -158,6 +166,18 @@ impl Config {
             "region.split_keys",
             self.split_keys.to_string(),
             "16 or more",
+        )?;
+        check(
+            self.log_entries >= 16,
+            "region.log_entries",
+            self.log_entries.to_string(),
+            "16 or more",
+        )?;
+        check(
+            self.log_bytes >= 64 << 10,
+            "region.log_size",
+            self.log_bytes.to_string(),
+            "64KiB or more",
         )
     }
 }

@@ -15,6 +15,8 @@ pub enum Planted {
     EpochUncheckedAtApply,
     /// The data engine is not synced before the replicas that a split made start.
     SplitNotSynced,
+    /// Entries leave the log before the data engine holds durably what they did.
+    LogTruncatedBeforeFlush,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -8,6 +8,7 @@
 //! | options of calls | `v2`, `replica`, `version=N`, `region=N`, `store=N`, `peer=N`, `cf=NAME`, `later` |
 //! | `answers` | shows answers of calls made with `later` |
 //! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
+//! | `log_entries N` · `flushes BOOL` · `logs R` | before `cluster`: entries after which a log is shortened · whether data engines flush when asked · where logs begin and end |
 //! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
 //! | `split S K…` · `fill PREFIX N` | a call to store S · puts N keys where they belong |
 //! | `split_size KEYS` · `regions` · `driver BOOL` | before `cluster`: pairs that make a part · what clients know · whether the placement driver takes reports |
@@ -27,6 +28,7 @@ use std::ops::ControlFlow;
 use yadkv_engine::{Direction, Engine};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::errorpb;
+use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::*;
 use yadkv_proto::metapb;
 use yadkv_storage_core::config::Config;
@@ -89,6 +91,11 @@ impl Runner for Script {
                     self.cluster.cut.insert(store);
                 }
             }
+            "log_entries" => {
+                self.config.log_entries = args.next_pos().ok_or("how many?")?.parse()?
+            }
+            "flushes" => self.cluster.flushes = args.next_pos().ok_or("true or false?")?.parse()?,
+            "logs" => out = self.logs(&mut args)?,
             "split_size" => {
                 self.config.split_keys = args.next_pos().ok_or("how many keys?")?.parse()?
             }
@@ -151,6 +158,21 @@ impl Script {
                 None => Ok(other.parse()?),
             },
         }
+    }
+
+    /// Where the logs of a region begin and end, store by store.
+    fn logs(&self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let region = RegionId(args.next_pos().unwrap_or("1").parse()?);
+        let log = |(id, store): (&u64, &harness::Store)| {
+            let node = store.running.as_ref()?.worker.peer(region)?.node();
+            Some(format!(
+                "{id}: {}..={}",
+                node.truncated_index().next(),
+                node.last_index()
+            ))
+        };
+        let logs: Vec<_> = self.cluster.stores.iter().filter_map(log).collect();
+        Ok(logs.join("  ") + "\n")
     }
 
     /// Puts so many keys that begin alike, each to the region that has it.
@@ -477,4 +499,9 @@ fn split() {
 #[test]
 fn split_size() {
     run("split_size");
+}
+
+#[test]
+fn logs() {
+    run("logs");
 }

@@ -76,6 +76,10 @@ pub struct RegionSection {
     pub split_size: ByteSize,
     /// Pairs that make a region, likewise; default 2.5 million.
     pub split_keys: u64,
+    /// Entries that every replica has and that stay in a region's log; default 8192.
+    pub log_entries: u64,
+    /// Bytes put to a region after which its log is shortened whatever its entries; default 32 MiB.
+    pub log_size: ByteSize,
     /// Raft tick; default 100 ms.
     #[serde(with = "humantime_serde")]
     pub tick: Duration,
@@ -113,6 +117,8 @@ impl Default for RegionSection {
             heartbeat_interval: core.region_heartbeat,
             split_size: ByteSize::b(core.split_bytes),
             split_keys: core.split_keys,
+            log_entries: core.log_entries,
+            log_size: ByteSize::b(core.log_bytes),
             tick: core.tick,
         }
     }
@@ -132,6 +138,8 @@ impl Config {
             log_bytes_max: self.store.log_size.as_u64(),
             split_bytes: self.region.split_size.as_u64(),
             split_keys: self.region.split_keys,
+            log_entries: self.region.log_entries,
+            log_bytes: self.region.log_size.as_u64(),
             tick: self.region.tick,
         }
     }

@@ -1,20 +1,24 @@
-//! Stops writes before the disk is full.
+//! Stops writes before the disk is full, and gives the space of shortened logs back.
 //!
 //! *Place*: beside the servers, whether or not a placement driver answers; `Front::submit` looks at the result.
 //!
 //! *Invariants*: the first look comes before the first request.
 //!
 //! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A file
-//! system that cannot be asked counts as full.
+//! system that cannot be asked counts as full. When the logs have half of what they may, they are shortened and their
+//! space is given back, in the background.
 //!
 //! *Next stop*: [`crate::pd`].
 
+use crate::router::Router;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use yadkv_engine::Engine;
+use tokio::task::JoinHandle;
+use yadkv_consensus::LogStore;
 use yadkv_storage_core::front::Front;
+use yadkv_storage_core::store::message::Input;
 
 /// Writes are refused while less than this is free: hard states, applied entries and flushes still need room.
 const RESERVE_BYTES: u64 = 256 << 20;
@@ -25,26 +29,70 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub struct DiskWatch {
     /// Refuses writes while the disk or the logs are full.
     pub front: Arc<Front>,
-    /// Log engine.
-    pub raft: Arc<dyn Engine>,
+    /// Whose logs are shortened.
+    pub router: Router,
+    /// All logs.
+    pub log: LogStore,
     /// Where the disk is.
     pub data_dir: PathBuf,
+    reclaiming: Option<JoinHandle<()>>,
+    /// Truncations when space was reclaimed last.
+    reclaimed: u64,
 }
 
 impl DiskWatch {
+    /// A watch over the disk that holds `data_dir`.
+    pub fn new(front: Arc<Front>, router: Router, log: LogStore, data_dir: PathBuf) -> Self {
+        Self {
+            front,
+            router,
+            log,
+            data_dir,
+            reclaiming: None,
+            reclaimed: 0,
+        }
+    }
+
     /// Looks at once, then until it is dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             self.look();
+            self.reclaim();
         }
+    }
+
+    /// Has logs shortened, and their space given back, when they have grown to half of what they may.
+    fn reclaim(&mut self) {
+        let large = self.log_bytes() > self.front.config.log_bytes_max / 2;
+        if large {
+            self.router.offer(|| Input::ShortenLogs);
+        }
+        let shortened = self.log.truncations() != self.reclaimed;
+        let runs = self
+            .reclaiming
+            .as_ref()
+            .is_some_and(|job| !job.is_finished());
+        if large && shortened && !runs {
+            self.reclaimed = self.log.truncations();
+            let engine = self.log.engine().clone();
+            self.reclaiming = Some(tokio::task::spawn_blocking(move || {
+                if let Err(error) = engine.reclaim() {
+                    tracing::error!(%error, "the space of logs cannot be reclaimed");
+                }
+            }));
+        }
+    }
+
+    fn log_bytes(&self) -> u64 {
+        self.log.engine().statistics().disk_bytes
     }
 
     /// Refuses or allows writes from now on.
     pub fn look(&self) {
-        let log_bytes = self.raft.statistics().disk_bytes;
+        let log_bytes = self.log_bytes();
         let available = fs4::available_space(&self.data_dir);
         let free = *available.as_ref().unwrap_or(&0);
         let full = log_bytes > self.front.config.log_bytes_max || free < RESERVE_BYTES;

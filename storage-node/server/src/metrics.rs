@@ -8,6 +8,7 @@
 //!
 //! *Next stop*: [`crate::status`].
 
+use prometheus::core::Collector;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     exponential_buckets,
@@ -37,6 +38,11 @@ pub struct Metrics {
     pub index_reads: IntCounter,
     /// Raft messages dropped, by reason. Does a peer talk to the wrong store?
     pub dropped_messages: IntCounterVec,
+    /// Regions cut while they were led here. Do regions grow?
+    pub splits: IntCounter,
+    /// Looks at regions that are too large and stay whole: all their keys begin with one encoded key. Does one key have
+    /// too many rows?
+    pub uncuttable: IntCounter,
     /// Replicas on this store.
     pub regions: IntGauge,
     /// Replicas that lead.
@@ -101,21 +107,36 @@ impl Metrics {
                 counter("dropped_messages_total", "Raft messages dropped, by reason"),
                 &["reason"],
             )?,
+            splits: IntCounter::with_opts(counter("splits_total", "Regions cut while led here"))?,
+            uncuttable: IntCounter::with_opts(counter(
+                "uncuttable_regions_total",
+                "Looks at regions too large that cannot be cut",
+            ))?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
             leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
         };
-        registry.register(Box::new(metrics.request_seconds.clone()))?;
-        registry.register(Box::new(metrics.region_errors.clone()))?;
-        registry.register(Box::new(metrics.log_write_seconds.clone()))?;
-        registry.register(Box::new(metrics.log_bytes.clone()))?;
-        registry.register(Box::new(metrics.apply_seconds.clone()))?;
-        registry.register(Box::new(metrics.apply_entries.clone()))?;
-        registry.register(Box::new(metrics.lease_reads.clone()))?;
-        registry.register(Box::new(metrics.index_reads.clone()))?;
-        registry.register(Box::new(metrics.dropped_messages.clone()))?;
-        registry.register(Box::new(metrics.regions.clone()))?;
-        registry.register(Box::new(metrics.leaders.clone()))?;
+        for collector in metrics.collectors() {
+            registry.register(collector)?;
+        }
         Ok(metrics)
+    }
+
+    fn collectors(&self) -> [Box<dyn Collector>; 13] {
+        [
+            Box::new(self.request_seconds.clone()),
+            Box::new(self.region_errors.clone()),
+            Box::new(self.log_write_seconds.clone()),
+            Box::new(self.log_bytes.clone()),
+            Box::new(self.apply_seconds.clone()),
+            Box::new(self.apply_entries.clone()),
+            Box::new(self.lease_reads.clone()),
+            Box::new(self.index_reads.clone()),
+            Box::new(self.dropped_messages.clone()),
+            Box::new(self.splits.clone()),
+            Box::new(self.uncuttable.clone()),
+            Box::new(self.regions.clone()),
+            Box::new(self.leaders.clone()),
+        ]
     }
 
     /// The timers of every call.

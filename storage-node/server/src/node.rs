@@ -25,6 +25,7 @@ use crate::service::admission::Admission;
 use crate::service::answers::{self, Answers};
 use crate::service::tikv::Service;
 use crate::threads::apply::ApplyThread;
+use crate::threads::flush::{self, FlushThread};
 use crate::threads::reads::ReadThread;
 use crate::threads::sizes::{self, SizeThread};
 use crate::threads::worker::WorkerThread;
@@ -45,7 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
-use yadkv_proto::id::{ClusterId, StoreId};
+use yadkv_proto::id::{ClusterId, Index, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_proto::storagepb::StoreRecord;
@@ -158,6 +159,7 @@ fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
 struct Ends {
     apply: Sender<Vec<ApplyTask>>,
     sizes: Sender<SizeTask>,
+    flush: Sender<Vec<(RegionId, Index)>>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
     splits: mpsc::Sender<splits::Job>,
 }
@@ -189,6 +191,7 @@ impl Node {
         let (reports, reported) = mpsc::channel(regions::QUEUE);
         let (splits, split_jobs) = mpsc::channel(splits::QUEUE);
         let (sizes, size_tasks) = channel::bounded(sizes::QUEUE);
+        let (flush, asked) = channel::bounded(flush::QUEUE);
         let (reads, read_jobs) = channel::bounded(reads::QUEUE);
         let (apply, tasks) = channel::bounded(apply::QUEUE);
         let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
@@ -226,12 +229,13 @@ impl Node {
         let ends = Ends {
             apply,
             sizes,
+            flush,
             reports,
             splits,
         };
         node.start_workers(config, inboxes, ends)?;
         node.start_apply(tasks)?;
-        node.start_sizes(size_tasks)?;
+        node.start_background(size_tasks, asked)?;
         node.start_reads(config, read_jobs)?;
         Ok(node)
     }
@@ -286,6 +290,7 @@ impl Node {
                 apply: ends.apply.clone(),
                 reads: self.door.reads.clone(),
                 sizes: ends.sizes.clone(),
+                flush: ends.flush.clone(),
                 splits: ends.splits.clone(),
                 router: self.router.clone(),
                 reports: ends.reports.clone(),
@@ -316,14 +321,26 @@ impl Node {
         Ok(())
     }
 
-    fn start_sizes(&mut self, tasks: Receiver<SizeTask>) -> Result<(), NodeError> {
+    fn start_background(
+        &mut self,
+        tasks: Receiver<SizeTask>,
+        asked: Receiver<Vec<(RegionId, Index)>>,
+    ) -> Result<(), NodeError> {
         let thread = SizeThread {
             tasks,
             kv: self.data.kv.clone(),
+            metrics: self.door.metrics.clone(),
             router: self.router.clone(),
             stop: self.failure.stop.clone(),
         };
         self.threads.push(spawn("sizes", move || thread.run())?);
+        let thread = FlushThread {
+            asked,
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            failure: self.failure.clone(),
+        };
+        self.threads.push(spawn("flush", move || thread.run())?);
         Ok(())
     }
 
@@ -400,11 +417,10 @@ impl Node {
             ));
         }
         tracing::info!(store = self.record.store_id, address, "serving");
-        let disk = DiskWatch {
-            front: self.door.front.clone(),
-            raft: self.data.log.engine().clone(),
-            data_dir: config.store.data_dir.clone(),
-        };
+        let front = self.door.front.clone();
+        let data_dir = config.store.data_dir.clone();
+        let log = self.data.log.clone();
+        let disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let companions = self.accompany(config, address);

@@ -16,6 +16,7 @@ use crate::respond::Outcome;
 use crate::split::check::Amount;
 use bytes::Bytes;
 use yadkv_engine::Family;
+use yadkv_proto::id::Index;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::Region;
 use yadkv_proto::yadkvpb::command::Operation;
@@ -77,6 +78,11 @@ pub(super) fn apply(
             if end.is_empty() || start < end {
                 staged.delete_range(family, start, end);
             }
+            Ok(Ok(Outcome::Done))
+        }
+        Some(Operation::TruncateLog(truncate)) => {
+            let index = Index(truncate.index).min(replica.applied.index);
+            replica.truncate = replica.truncate.max(Some(index));
             Ok(Ok(Outcome::Done))
         }
         Some(Operation::Split(split)) => {

@@ -26,6 +26,8 @@ pub struct Progress {
     pub written: Amount,
     /// Splits since then, oldest first.
     pub splits: Vec<SplitDone>,
+    /// Entries up to here may leave the log once they are durable in the data engine.
+    pub truncate: Option<Index>,
 }
 
 /// A split that was applied.
@@ -47,6 +49,7 @@ impl Progress {
         self.applied = later.applied;
         self.written += later.written;
         self.splits.extend(later.splits);
+        self.truncate = self.truncate.max(later.truncate);
     }
 }
 
@@ -67,6 +70,7 @@ pub(super) struct Replica {
     pub(super) peer: Peer,
     pub(super) written: Amount,
     pub(super) splits: Vec<SplitDone>,
+    pub(super) truncate: Option<Index>,
 }
 
 impl Replica {
@@ -80,6 +84,7 @@ impl Replica {
             peer: record.peer.unwrap_or_default(),
             written: Amount::default(),
             splits: Vec::new(),
+            truncate: None,
         })
     }
 
@@ -99,6 +104,7 @@ impl Replica {
             applied: self.applied,
             written: std::mem::take(&mut self.written),
             splits: std::mem::take(&mut self.splits),
+            truncate: self.truncate.take(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
-//! placement driver), `size` and `split`.
+//! placement driver), `size` and `split`, `truncate` (the log).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -25,6 +25,7 @@ mod ready;
 mod report;
 mod size;
 mod split;
+mod truncate;
 
 use crate::apply::Applied;
 use crate::config::Config;
@@ -52,6 +53,7 @@ pub struct Peer {
     reports: report::Reports,
     size: size::Size,
     splitting: split::Splitting,
+    truncation: truncate::Truncation,
     clock_proposed: Moment,
 }
 
@@ -69,6 +71,7 @@ impl Peer {
             reports: report::Reports::new(now),
             size: size::Size::default(),
             splitting: split::Splitting::default(),
+            truncation: truncate::Truncation::default(),
             clock_proposed: Moment(0),
         }
     }
@@ -103,6 +106,7 @@ impl Peer {
         self.node.has_ready()
             || (self.is_leader() && !self.queue.is_empty() && !self.holds_writes())
             || self.reads.wants_round()
+            || self.may_truncate()
     }
 
     /// One tick of Raft time.
@@ -112,6 +116,8 @@ impl Peer {
         self.expire_reads(now.moment, config);
         self.expire_announcement(now.moment);
         self.look_if_due(now.moment, config, effects);
+        self.propose_truncation(now, config);
+        self.ask_for_durability(now.moment, effects);
         self.propose_clock(now);
         self.report_if_due(now, config, effects);
     }

@@ -23,6 +23,7 @@ impl Peer {
     pub fn round(&mut self, now: Now, store: StoreId, config: &Config, round: &mut Round) {
         self.propose_queued(now, config);
         self.register_reads(now.moment);
+        self.truncate_log(&mut round.batch);
         let Some(mut ready) = self.node.ready(&mut round.batch, now.moment) else {
             return self.publish_lease();
         };
@@ -55,6 +56,7 @@ impl Peer {
         self.applied = applied;
         self.node.applied(applied.index);
         self.size.wrote(progress.written);
+        self.truncation_applied(progress.truncate, progress.written.bytes);
         self.splits_applied(progress.splits, now, effects);
         self.publish_lease();
         self.serve_confirmed(effects);

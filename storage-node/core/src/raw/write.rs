@@ -138,7 +138,7 @@ pub fn point_keys(operation: &Operation) -> impl Iterator<Item = &Bytes> {
     let (mutations, key): (&[Mutation], Option<&Bytes>) = match operation {
         Operation::Write(write) => (&write.mutations, None),
         Operation::CompareAndSwap(cas) => (&[], Some(&cas.key)),
-        Operation::DeleteRange(_) | Operation::Split(_) => (&[], None),
+        Operation::DeleteRange(_) | Operation::Split(_) | Operation::TruncateLog(_) => (&[], None),
     };
     mutations.iter().map(|mutation| &mutation.key).chain(key)
 }
@@ -161,5 +161,6 @@ pub fn bytes(operation: &Operation) -> usize {
         Operation::DeleteRange(delete) => delete.start.len() + delete.end.len() + OVERHEAD,
         // Its entry has nothing else in it.
         Operation::Split(split) => split.encoded_len(),
+        Operation::TruncateLog(truncate) => truncate.encoded_len(),
     }
 }

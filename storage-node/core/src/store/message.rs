@@ -16,7 +16,7 @@ use bytes::Bytes;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::errorpb;
-use yadkv_proto::id::RegionId;
+use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, SplitId};
@@ -139,6 +139,8 @@ pub enum Input {
     Split(SplitTask),
     /// The placement driver knows of a split, or could not be told.
     SplitReported(RegionId),
+    /// The data engine holds everything up to these positions durably.
+    Durable(Vec<(RegionId, Index)>),
     /// Somebody looked how large a region is, as it was at this version of its epoch.
     Looked(RegionId, u64, Checked),
     /// Replicas that a split on another worker made.
@@ -152,6 +154,8 @@ pub enum Input {
         /// The replica that shall lead.
         to: Peer,
     },
+    /// The logs of this store are large: shorten whatever can be.
+    ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.
     ReportAll,
     /// The transport could not reach a store.
@@ -212,6 +216,8 @@ pub struct Effects {
     /// Splits to tell the placement driver of, by region, with all descriptors that took its place;
     /// [`Input::SplitReported`] follows.
     pub split_reports: Vec<(RegionId, Vec<Region>)>,
+    /// The data engine shall be durable up to here: applied positions by region; [`Input::Durable`] follows.
+    pub flush: Vec<(RegionId, Index)>,
     /// Regions whose size is wanted.
     pub looks: Vec<SizeTask>,
     /// New replicas of other workers; must not get lost.

@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
 use yadkv_engine::Engine;
-use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::id::{Index, RegionId, StoreId};
 use yadkv_proto::time::Now;
 use yadkv_proto::yadkvpb::Envelope;
 
@@ -174,6 +174,7 @@ impl Worker {
                 }
             }
             Input::Applied(results) => self.applied(results, now)?,
+            Input::Durable(positions) => self.durable(positions),
             Input::Looked(region, version, found) => {
                 if let Some(peer) = self.peers.get_mut(&region) {
                     peer.looked(version, found, now.moment, &mut self.effects);
@@ -204,6 +205,7 @@ impl Worker {
                 .peers
                 .values_mut()
                 .for_each(|peer| peer.report(&mut self.effects)),
+            Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
                 .peers
                 .values_mut()
@@ -243,6 +245,15 @@ impl Worker {
         let owned = |new: &mut Adopted| self.shard.owns(RegionId(new.region.id));
         let owned: Vec<_> = self.effects.adopt.extract_if(.., owned).collect();
         self.adopt(owned, now)
+    }
+
+    fn durable(&mut self, positions: Vec<(RegionId, Index)>) {
+        for (region, index) in positions {
+            if let Some(peer) = self.peers.get_mut(&region) {
+                self.touched.insert(region);
+                peer.durable(index);
+            }
+        }
     }
 
     fn split(&mut self, task: SplitTask, now: Now) {

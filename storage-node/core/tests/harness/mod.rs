@@ -51,6 +51,8 @@ pub struct Cluster {
     pub stalled: BTreeSet<u64>,
     /// The last heartbeat of each region to the placement driver.
     pub reported: BTreeMap<u64, RegionHeartbeatRequest>,
+    /// Whether data engines flush when they are asked to.
+    pub flushes: bool,
     /// Whether the placement driver takes reports of splits.
     pub driver: bool,
     next_id: u64,
@@ -112,6 +114,7 @@ impl Cluster {
             stalled: BTreeSet::new(),
             reported: BTreeMap::new(),
             config,
+            flushes: true,
             driver: true,
             next_id: 100,
             held: BTreeMap::new(),
@@ -242,6 +245,10 @@ impl Cluster {
             if self.driver {
                 self.input(id, Input::SplitReported(region));
             }
+        }
+        if !effects.flush.is_empty() && self.flushes {
+            self.stores[&id].kv.sync().unwrap();
+            self.input(id, Input::Durable(effects.flush));
         }
         for look in effects.looks {
             let range = KeyRange::of(&look.region);

@@ -1,4 +1,5 @@
-//! The threads of a storage node: workers, apply, reads, and the one that measures regions.
+//! The threads of a storage node: workers, apply, reads, those that measure regions and
+//! make data durable.
 //!
 //! *Place*: [`crate::node`] starts and joins them; [`crate::router`] feeds the workers.
 //!
@@ -10,6 +11,7 @@
 //! *Next stop*: [`worker`].
 
 pub mod apply;
+pub mod flush;
 pub mod reads;
 pub mod sizes;
 pub mod worker;

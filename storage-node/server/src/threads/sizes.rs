@@ -7,6 +7,7 @@
 //!
 //! *Next stop*: `yadkv_storage_core::split::check`.
 
+use crate::metrics::Metrics;
 use crate::router::Router;
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub struct SizeThread {
     pub tasks: Receiver<SizeTask>,
     /// The data engine.
     pub kv: Arc<dyn Engine>,
+    /// Counters.
+    pub metrics: Metrics,
     /// Where results go.
     pub router: Router,
     /// Ends it.
@@ -53,6 +56,7 @@ impl SizeThread {
         let range = KeyRange::of(&task.region);
         match check(&*self.kv.snapshot(), &range, &task.limits) {
             Ok(found) => {
+                self.metrics.uncuttable.inc_by(found.uncuttable.into());
                 self.router
                     .send(region, Input::Looked(region, version, found));
             }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::apply::ApplyTask;
 use yadkv_storage_core::refusal;
@@ -52,6 +53,8 @@ pub struct WorkerThread {
     pub reads: Sender<ReadJob>,
     /// Regions to be measured; dropped when full, the worker names them again.
     pub sizes: Sender<SizeTask>,
+    /// Positions to be made durable; dropped when full, the worker asks again.
+    pub flush: Sender<Vec<(RegionId, Index)>>,
     /// Ids for splits, and reports of them.
     pub splits: mpsc::Sender<Job>,
     /// New replicas of other workers.
@@ -165,9 +168,15 @@ impl WorkerThread {
         if !effects.adopt.is_empty() {
             self.router.adopt(effects.adopt);
         }
+        if !effects.flush.is_empty() {
+            let _ = self.flush.try_send(effects.flush);
+        }
         for look in effects.looks {
             let _ = self.sizes.try_send(look);
         }
+        self.metrics
+            .splits
+            .inc_by(effects.split_reports.len() as u64);
         let ids = effects.ids.into_iter().map(Job::Ids);
         let reports = effects.split_reports.into_iter();
         for job in ids.chain(reports.map(|(region, regions)| Job::Report(region, regions))) {
