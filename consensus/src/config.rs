@@ -69,6 +69,9 @@ pub struct Config {
     pub committed_bytes_per_ready_max: u64,
     /// Bytes of one proposal; above, it is refused with `TooLarge`.
     pub entry_bytes_max: u64,
+    /// Whether the caller can send its state to a peer that lags behind the log, as [`crate::Ready::snapshots`] asks.
+    /// Without, entries that any peer lacks must not be taken out of the log.
+    pub sends_snapshots: bool,
 }
 
 /// Settings that contradict each other.
@@ -94,6 +97,7 @@ impl Config {
             uncommitted_bytes_max: UNCOMMITTED_BYTES_MAX,
             committed_bytes_per_ready_max: COMMITTED_BYTES_PER_READY_MAX,
             entry_bytes_max: ENTRY_BYTES_MAX,
+            sends_snapshots: false,
         }
     }
 

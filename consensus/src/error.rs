@@ -140,6 +140,12 @@ pub enum ProposeError {
     /// Leadership is being handed over: retry soon.
     #[error("leadership is being transferred")]
     Transferring,
+    /// Another change of members is not applied yet: retry soon.
+    #[error("another change of members is under way")]
+    Changing,
+    /// A joint state must be left before anything else, and only a joint state can be left.
+    #[error("the change does not fit: leave the joint state first, or there is none")]
+    Joint,
     /// The replica is in quarantine, see [`crate::Node::damage`].
     #[error("the replica's log is damaged")]
     Damaged,

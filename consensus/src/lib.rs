@@ -18,10 +18,10 @@
 //! ```
 //!
 //! *What is where*: [`node`] the replica · [`election`] who may vote when · [`lease`] and [`reads`] reads
-//! without and with a round of messages · [`sanitise`] what the network may say · [`message`] conversion ·
+//! without and with a round of messages · [`members`] who belongs to the group · [`sanitise`] what the network may say · [`message`] conversion ·
 //! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log.
 //!
-//! *Not here*: snapshots and changes of members (the layout and the sanitiser leave room for them); regions, epochs and transport.
+//! *Not here*: the state machine, whose state is what a snapshot carries; regions, epochs and transport.
 //!
 //! *Next stop*: [`node`].
 
@@ -35,6 +35,7 @@ pub mod error;
 pub mod layout;
 pub mod lease;
 pub mod log_store;
+pub mod members;
 pub mod message;
 pub mod node;
 pub mod planted;
@@ -49,8 +50,9 @@ pub use election::Start;
 pub use error::{OpenError, ProposeError, ReadError, StepError, TransferError};
 pub use layout::FAMILIES;
 pub use log_store::{FIRST_INDEX, FIRST_TERM, LogStore};
-pub use message::is_vote_request;
-pub use node::{Members, Node, Proposal};
+pub use members::{MemberChange, Members, MembersChange};
+pub use message::{acts_as_leader, is_vote_request, says_nothing_is_here};
+pub use node::{MEMBERS_ENTRY, Node, Proposal};
 pub use reads::{ReadReady, ReadToken};
 pub use ready::{Persisted, Ready, Role, RoleChange};
 

@@ -122,6 +122,77 @@ impl LogStore {
         Ok(true)
     }
 
+    /// Adds to `batch` what a replica begins with whose state came by a snapshot of position (`index`, `term`): its log
+    /// is empty after that. Whatever is there of the same replica loses its log and keeps term and vote; state of another
+    /// (earlier) replica is forgotten. Doing it twice changes nothing, as long as the replica was not opened in between.
+    pub fn reset(
+        &self,
+        group: RegionId,
+        peer: PeerId,
+        (index, term): (Index, Term),
+        batch: &mut WriteBatch,
+    ) -> Result<(), OpenError> {
+        let known = self.hard_state(group)?;
+        let mut state = known
+            .filter(|state| state.peer == peer)
+            .unwrap_or(HardState {
+                peer,
+                ..HardState::default()
+            });
+        if state.term < term {
+            state.term = term;
+            state.vote = PeerId::NONE;
+        }
+        state.commit = index;
+        self.delete_log(group, batch);
+        let truncated = Truncated { index, term };
+        batch.put(
+            layout::STATE,
+            layout::hard_state_key(group),
+            layout::encode_hard_state(&state),
+        );
+        batch.put(
+            layout::STATE,
+            layout::truncated_key(group),
+            layout::encode_truncated(&truncated),
+        );
+        Ok(())
+    }
+
+    /// Adds the end of a replica to `batch`: nothing of the group stays.
+    pub fn wipe(&self, group: RegionId, batch: &mut WriteBatch) {
+        self.delete_log(group, batch);
+        batch.delete(layout::STATE, layout::hard_state_key(group));
+        batch.delete(layout::STATE, layout::truncated_key(group));
+    }
+
+    /// The replica that the state of a group belongs to; `None` if there is none.
+    pub fn owner(&self, group: RegionId) -> Result<Option<PeerId>, OpenError> {
+        Ok(self.hard_state(group)?.map(|state| state.peer))
+    }
+
+    fn delete_log(&self, group: RegionId, batch: &mut WriteBatch) {
+        batch.delete_range(
+            layout::LOG,
+            layout::entry_key(group, Index(0)),
+            layout::entry_key(group, Index(u64::MAX)),
+        );
+    }
+
+    fn hard_state(&self, group: RegionId) -> Result<Option<HardState>, OpenError> {
+        let found = self
+            .engine
+            .get(layout::STATE, &layout::hard_state_key(group))?;
+        let decode = |bytes: bytes::Bytes| layout::decode_hard_state(&bytes);
+        found
+            .map(decode)
+            .transpose()
+            .map_err(|error| OpenError::Damaged {
+                group,
+                reason: format!("hard state: {error}"),
+            })
+    }
+
     /// The engine that holds everything.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
@@ -151,11 +222,7 @@ impl LogStore {
             group,
             reason: format!("{name}: {error}"),
         };
-        let state = self
-            .engine
-            .get(layout::STATE, &layout::hard_state_key(group))?
-            .ok_or(OpenError::Missing(group))?;
-        let state = layout::decode_hard_state(&state).map_err(|e| damaged("hard state", e))?;
+        let state = self.hard_state(group)?.ok_or(OpenError::Missing(group))?;
         let truncated = self
             .engine
             .get(layout::STATE, &layout::truncated_key(group))?

@@ -4,7 +4,7 @@
 //! [`crate::storage`]. It has no clock, thread, disk or socket of its own.
 //!
 //! *Types to know*: [`Node`]; [`Ready`](crate::Ready) and [`Persisted`](crate::Persisted) are its output.
-//! Inputs and state are here, `tick` and `round` (the output) in files of their own.
+//! Inputs and state are here, `tick`, `round` (the output), `members` and `catch_up` in files of their own.
 //!
 //! *Life of a proposal*:
 //! 1. [`Node::propose`] appends it to the leader's unwritten log and notes the moment for the lease.
@@ -37,6 +37,7 @@ use crate::election::{Election, Start};
 use crate::error::{OpenError, ProposeError, ReadError, StepError, TransferError};
 use crate::lease::Lease;
 use crate::log_store::LogStore;
+use crate::members::Members;
 use crate::message;
 use crate::planted::{self, Planted};
 use crate::reads::{ReadToken, Reads};
@@ -46,25 +47,17 @@ use crate::storage::GroupLog;
 use bytes::Bytes;
 use raft::RawNode;
 use raft::eraftpb::{Entry, Message, MessageType};
-use yadkv_engine::WriteBatch;
 use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::RaftMessage;
 
+mod catch_up;
+mod members;
 mod round;
 mod tick;
 
-/// Entries that a peer may lack and still count as keeping up: a few rounds of a busy region.
-pub const FOLLOWS_ENTRIES_MAX: u64 = 256;
-
-/// Members of a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Members {
-    /// They vote and count for a quorum.
-    pub voters: Vec<PeerId>,
-    /// They receive the log only.
-    pub learners: Vec<PeerId>,
-}
+pub use catch_up::FOLLOWS_ENTRIES_MAX;
+pub use members::MEMBERS_ENTRY;
 
 /// Where a proposal will be in the log, if it gets there: compare both when it is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,9 +99,7 @@ impl Node {
         now: Moment,
     ) -> Result<Self, OpenError> {
         config.validate()?;
-        let is_member =
-            members.voters.contains(&config.peer) || members.learners.contains(&config.peer);
-        if !is_member {
+        if !members.contains(config.peer) {
             return Err(OpenError::NotMember {
                 group: config.group,
                 peer: config.peer,
@@ -249,43 +240,6 @@ impl Node {
         Ok(())
     }
 
-    /// Whether a peer of this leader keeps up: it takes entries as they come and lacks at most
-    /// [`FOLLOWS_ENTRIES_MAX`] of them. False on any other replica, and for peers that are none.
-    pub fn follows(&self, peer: PeerId) -> bool {
-        let raft = &self.raw.raft;
-        if raft.state != raft::StateRole::Leader {
-            return false;
-        }
-        raft.prs().get(peer.0).is_some_and(|progress| {
-            let lacks = raft.raft_log.last_index().saturating_sub(progress.matched);
-            progress.state == raft::ProgressState::Replicate && lacks <= FOLLOWS_ENTRIES_MAX
-        })
-    }
-
-    /// Takes entries up to `index` out of the log, in `batch`, which the caller writes before anything else of this
-    /// node. Only what is applied, here durably, and held by every replica; other positions are ignored.
-    pub fn truncate(&mut self, index: Index, batch: &mut WriteBatch) {
-        self.assert_accepts_input();
-        let inside = index > self.truncated_index() && index <= self.applied_index();
-        if inside && !self.is_damaged() {
-            self.raw.mut_store().truncate(index, batch);
-        }
-    }
-
-    /// The last position that is no longer in the log.
-    pub fn truncated_index(&self) -> Index {
-        self.raw.store().truncated_index()
-    }
-
-    /// The last position that every replica has on its disk, as far as this leader knows; `None` on others.
-    pub fn replicated_index(&self) -> Option<Index> {
-        if self.role() != Role::Leader {
-            return None;
-        }
-        let peers = self.raw.raft.prs().iter();
-        peers.map(|(_, progress)| Index(progress.matched)).min()
-    }
-
     /// Tells the others at once how far the log is committed, if this replica leads; else they learn it with the
     /// next entry or heartbeat.
     pub fn announce_commit(&mut self) {
@@ -309,6 +263,7 @@ impl Node {
         if !self.is_damaged() && index > self.applied_index() {
             assert!(index <= self.commit(), "only what was committed is applied");
             self.raw.advance_apply_to(index.0);
+            self.raw.mut_store().applied(index);
         }
     }
 

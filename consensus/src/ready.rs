@@ -73,6 +73,8 @@ pub struct Ready {
     pub reads: Vec<ReadReady>,
     /// Reads that will never be answered: retry or refuse them.
     pub lost_reads: Vec<ReadToken>,
+    /// Peers that need a snapshot: see [`crate::Node::report_snapshot`].
+    pub snapshots: Vec<PeerId>,
     /// What changed about role, term or leader. Whatever readers see of this replica must be withdrawn before any
     /// message of the round leaves: the message may be a vote for the next leader.
     pub role: Option<RoleChange>,
@@ -91,4 +93,6 @@ pub struct Persisted {
     pub send: Vec<RaftMessage>,
     /// Entries that are committed and durable now; they follow those of the [`Ready`].
     pub committed: Vec<LogEntry>,
+    /// As [`Ready::snapshots`].
+    pub snapshots: Vec<PeerId>,
 }

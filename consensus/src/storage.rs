@@ -14,8 +14,8 @@
 //!
 //! *Limits and failure*: raft-rs ends the process when its storage fails, so reads here never fail towards it:
 //! they note the damage, return something harmless, and [`crate::Node`] throws away whatever raft-rs made of it
-//! and goes into quarantine. Reads are bounded by the bytes asked for. Snapshots are never available: only what every
-//! replica has is taken out of a log, so nobody needs one.
+//! and goes into quarantine. Reads are bounded by the bytes asked for. A snapshot is a position only, the applied one:
+//! the state itself is the caller's ([`crate::Config::sends_snapshots`]).
 //!
 //! *Source*: raft-rs, trait `Storage`.
 //!
@@ -33,13 +33,16 @@ use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use yadkv_engine::{Direction, WriteBatch};
-use yadkv_proto::id::{Index, PeerId, RegionId, Term};
+use yadkv_proto::id::{Index, RegionId, Term};
 
 /// The log, hard state and members of one group.
 pub(crate) struct GroupLog {
     group: RegionId,
     store: LogStore,
     members: ConfState,
+    /// What the state machine holds, as far as the node was told.
+    applied: Index,
+    sends_snapshots: bool,
     /// As on disk, except that `commit` may be ahead after a restart.
     hard_state: HardState,
     truncated: Truncated,
@@ -71,7 +74,9 @@ impl GroupLog {
             group,
             cache: EntryCache::new(store.budget()),
             store,
-            members: conf_state(members),
+            members: members.conf_state(),
+            applied,
+            sends_snapshots: config.sends_snapshots,
             hard_state,
             truncated,
             terms: Terms::new(truncated.index, truncated.term),
@@ -108,6 +113,16 @@ impl GroupLog {
             group: self.group,
             reason,
         })
+    }
+
+    /// The state machine holds everything up to `index`.
+    pub(crate) fn applied(&mut self, index: Index) {
+        self.applied = index;
+    }
+
+    /// The members have changed.
+    pub(crate) fn set_members(&mut self, members: &Members) {
+        self.members = members.conf_state();
     }
 
     /// The first damage found while reading.
@@ -284,7 +299,8 @@ impl GroupLog {
         })
     }
 
-    fn note_damage(&self, reason: String) {
+    /// Notes the first damage: nothing of this log is believed any more.
+    pub(crate) fn note_damage(&self, reason: String) {
         self.damage
             .borrow_mut()
             .get_or_insert_with(|| format!("log of {}: {reason}", self.group));
@@ -359,13 +375,17 @@ impl Storage for GroupLog {
     }
 
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+        let term = self.term_at(self.applied);
+        let (true, Some(term)) = (self.sends_snapshots, term) else {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        };
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = self.applied.0;
+        metadata.term = term.0;
+        metadata.set_conf_state(self.members.clone());
+        Ok(snapshot)
     }
-}
-
-fn conf_state(members: &Members) -> ConfState {
-    let ids = |peers: &[PeerId]| -> Vec<u64> { peers.iter().map(|peer| peer.0).collect() };
-    ConfState::from((ids(&members.voters), ids(&members.learners)))
 }
 
 fn decode(key: &[u8], value: &[u8], index: Index) -> Result<Entry, String> {

@@ -43,6 +43,7 @@ fn open(disk: &Memory, boot: u64, voters: u64, now: Moment) -> Node {
     let members = Members {
         voters: (1..=voters).map(PeerId).collect(),
         learners: vec![PeerId(9)],
+        ..Members::default()
     };
     // A restart every few steps would leave no time without a vote hold.
     let start = Start::Bootstrap;

@@ -47,7 +47,7 @@ fn open(disk: &Memory, peer: u64, applied: u64, cache_bytes: usize) -> Result<No
     let config = Config::new(GROUP, PeerId(peer), 9, 1);
     let members = Members {
         voters: vec![PeerId(1), PeerId(2)],
-        learners: vec![],
+        ..Members::default()
     };
     Node::open(
         config,
@@ -94,6 +94,49 @@ fn state_is_created_once_and_listed() {
     }
     let groups = store.groups().unwrap();
     assert_eq!(groups, [RegionId(2), RegionId(7), RegionId(300)]);
+}
+
+/// Term and vote of a node's disk, by what it answers to candidates of its term.
+fn promises(disk: &Memory, peer: u64) -> (Term, Index) {
+    let node = open(disk, peer, 20, 0).unwrap();
+    (node.term(), node.last_index())
+}
+
+#[test]
+fn a_snapshot_ends_the_log_and_keeps_the_promises_of_the_same_replica_only() {
+    let disk = used_disk();
+    let store = LogStore::open(Arc::new(disk.clone()), 0).unwrap();
+    let reset = |peer, index, term| {
+        let mut batch = WriteBatch::new();
+        let position = (Index(index), Term(term));
+        store
+            .reset(GROUP, PeerId(peer), position, &mut batch)
+            .unwrap();
+        disk.write(batch, Durability::Synced).unwrap();
+    };
+    let vote = || {
+        let key = [&[1][..], &GROUP.0.to_be_bytes(), &[1]].concat();
+        let state = disk.get(STATE, &key).unwrap().unwrap();
+        state[17..25].to_vec()
+    };
+    reset(1, 20, 6);
+    assert_eq!(promises(&disk, 1), (Term(6), Index(20)));
+    assert_eq!(vote(), 1_u64.to_be_bytes(), "it voted for itself in term 6");
+    assert_eq!(disk.get(LOG, &entry_key(10)).unwrap(), None);
+    // A later term brings no vote along; an earlier one takes none away.
+    reset(1, 20, 8);
+    assert_eq!(promises(&disk, 1), (Term(8), Index(20)));
+    assert_eq!(vote(), 0_u64.to_be_bytes());
+    reset(1, 20, 7);
+    assert_eq!(promises(&disk, 1), (Term(8), Index(20)));
+    // Another replica of the region starts afresh.
+    reset(2, 20, 7);
+    assert_eq!(promises(&disk, 2), (Term(7), Index(20)));
+    let mut batch = WriteBatch::new();
+    store.wipe(GROUP, &mut batch);
+    disk.write(batch, Durability::Synced).unwrap();
+    assert_eq!(store.groups().unwrap(), []);
+    assert_eq!(store.owner(GROUP).unwrap(), None);
 }
 
 #[test]

@@ -11,6 +11,10 @@
 //! | `hold KIND` · `release` · `drop` | keep messages of a kind back, let them go, lose them |
 //! | `cut N…` · `heal` | nodes N… reach each other only |
 //! | `crash N` · `power_loss N [keep=0]` · `start N` | the process ends, and the machine |
+//! | `change N v4 l3` · `change N leave` | proposes: 4 votes and 3 learns, in one joint step; ends it |
+//! | `truncate N INDEX` | takes entries out of the log of N |
+//! | `join N` | a machine without state |
+//! | `snapshot` / `snapshot lost` | the oldest snapshot under way arrives, or not |
 //! | `trace on` / `trace off` | show messages |
 //! | `status` · `log N` | show what nodes know |
 //!
@@ -24,6 +28,7 @@ use harness::{Cluster, kind_number};
 use std::error::Error;
 use std::fmt::Write as _;
 use yadkv_consensus::Node;
+use yadkv_engine::{Durability, Engine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId};
 
 type Answer = Result<(), Box<dyn Error>>;
@@ -94,6 +99,11 @@ impl Script {
                 }
             }
             "heal" => cluster.cuts.clear(),
+            "join" => cluster.join(args.next_pos().ok_or("which node?")?.parse()?),
+            "snapshot" => {
+                let lost = args.next_pos() == Some("lost");
+                cluster.deliver_snapshot(!lost);
+            }
             "trace" => cluster.trace = args.next_pos() == Some("on"),
             "status" => self.status(),
             _ => return Ok(false),
@@ -111,6 +121,24 @@ impl Script {
                     let (term, index) = cluster.propose(id, data)?;
                     let _ = writeln!(cluster.log, "{id} proposes {index} in {term}");
                 }
+            }
+            "change" => {
+                let mut words = Vec::new();
+                while let Some(word) = args.next_pos() {
+                    words.push(word.to_owned());
+                }
+                let text = words.join(" ");
+                let change = harness::parse_change(text.as_bytes());
+                let node = cluster.node(id);
+                let proposal = node.propose_change(&change, text.into(), now)?;
+                let _ = writeln!(cluster.log, "{id} proposes {}", proposal.index);
+            }
+            "truncate" => {
+                let index = Index(args.next_pos().ok_or("where?")?.parse()?);
+                let mut batch = WriteBatch::new();
+                cluster.node(id).truncate(index, &mut batch);
+                let disk = &cluster.machines[&id].disk;
+                disk.write(batch, Durability::Synced)?;
             }
             "read" => {
                 let token = cluster.node(id).read_index(now)?;
@@ -151,7 +179,7 @@ impl Script {
     fn show_log(&mut self, id: u64) {
         let node = self.cluster.node(id);
         let mut line = format!("{id}");
-        for index in 5..=node.last_index().0 {
+        for index in node.truncated_index().0..=node.last_index().0 {
             let term = node.term_at(Index(index)).unwrap();
             let _ = write!(line, " {index}/{}", term.0);
         }

@@ -3,7 +3,7 @@
 //! *Place*: `consensus::log_store` and the apply side of stores and placement drivers call it; it calls
 //! RocksDB (`rocks`, a cargo feature) or nothing (`memory`, which can lose what a real disk would lose).
 //!
-//! *Types to know*: [`Engine`], [`Snapshot`], [`WriteBatch`].
+//! *Types to know*: [`Engine`], [`Snapshot`], [`WriteBatch`]; [`Intake`] for many pairs at once.
 //!
 //! *Life of a batch*: built by a core → [`Engine::write`], atomic over all families → visible to every later
 //! read → durable at once ([`Durability::Synced`]) or with the next synced batch or [`Engine::sync`].
@@ -16,6 +16,7 @@
 //! *Next stop*: [`memory`], then `rocks`.
 
 pub mod batch;
+pub mod intake;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
@@ -23,6 +24,7 @@ pub mod rocks;
 mod wal;
 
 pub use batch::{Operation, WriteBatch};
+pub use intake::{Intake, Stage};
 
 use bytes::Bytes;
 use std::ops::ControlFlow;

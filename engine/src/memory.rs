@@ -25,6 +25,7 @@
 //!
 //! *Next stop*: `rocks`, the same promises on a real disk.
 
+use crate::intake::{Intake, Order, Stage};
 use crate::{
     Cached, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot, Statistics,
     Visitor, WriteBatch,
@@ -32,7 +33,7 @@ use crate::{
 use bytes::Bytes;
 use imbl::OrdMap;
 use parking_lot::Mutex;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
@@ -74,6 +75,8 @@ struct Disk {
     capacity: u64,
     /// Whether `get_cached` answers, or always says that the disk must be asked.
     cached: bool,
+    /// Finished sets, durable.
+    staged: BTreeMap<String, Vec<(Family, Bytes, Bytes)>>,
 }
 
 impl Memory {
@@ -90,6 +93,7 @@ impl Memory {
                 bytes: 0,
                 capacity: u64::MAX,
                 cached: true,
+                staged: BTreeMap::new(),
             })),
         }
     }
@@ -207,6 +211,69 @@ impl Engine for Memory {
             disk_bytes: disk.bytes,
             memory_bytes: disk.bytes,
         }
+    }
+}
+
+impl Intake for Memory {
+    fn stage(&self, name: &str) -> Result<Box<dyn Stage + '_>> {
+        self.discard(name)?;
+        Ok(Box::new(Pairs {
+            disk: self,
+            name: name.to_owned(),
+            order: Order::default(),
+            pairs: Vec::new(),
+        }))
+    }
+
+    fn ingest(&self, name: &str) -> Result<()> {
+        let mut disk = self.disk.lock();
+        disk.check_poison()?;
+        let Some(pairs) = disk.staged.get(name).cloned() else {
+            return Err(Error::Corrupt {
+                place: name.to_owned(),
+                reason: "the staged set is missing".to_owned(),
+            });
+        };
+        let mut batch = WriteBatch::new();
+        for (family, key, value) in pairs {
+            batch.put(family, key, value);
+        }
+        // At once on the disk, whatever was written before waits for.
+        apply(&mut disk.durable, &batch);
+        let grown = apply(&mut disk.visible, &batch);
+        disk.bytes = disk.bytes.saturating_add_signed(grown);
+        Ok(())
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        self.disk.lock().staged.remove(name);
+        Ok(())
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        Ok(self.disk.lock().staged.keys().cloned().collect())
+    }
+}
+
+/// A set in the making; a crash forgets it.
+struct Pairs<'a> {
+    disk: &'a Memory,
+    name: String,
+    order: Order,
+    pairs: Vec<(Family, Bytes, Bytes)>,
+}
+
+impl Stage for Pairs<'_> {
+    fn put(&mut self, family: Family, key: &[u8], value: &[u8]) -> Result<()> {
+        self.order.follow(family, key)?;
+        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        self.pairs.push((family, key, value));
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        self.disk.disk.lock().staged.insert(self.name, self.pairs);
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Commands, keys being `FAMILY/KEY`: `put K=V…`, `delete K…`, `delete_range FAMILY A..B…` (one synced batch, or
 //! part of the batch begun by `batch` and ended by `commit` or `commit buffered`) · `get K…` · `scan FAMILY A..B
 //! [reverse] [limit=N]` · `view NAME` (then `view=NAME` reads there) · in a range `min` and `max` are no bounds · `sync` · `crash` (of the process; the
-//! power stays on).
+//! power stays on) · `stage NAME K=V…`, `ingest NAME`, `discard NAME`, `staged` (sets of pairs).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use goldenscript::{Command, Context};
@@ -12,19 +12,23 @@ use std::error::Error;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Direction, Durability, Engine, Family, Snapshot, WriteBatch};
+use yadkv_engine::{Direction, Durability, Engine, Family, Intake, Snapshot, WriteBatch};
+
+/// What both engines can do.
+trait Both: Engine + Intake {}
+impl<T: Engine + Intake> Both for T {}
 
 const FAMILIES: usize = 2;
 
 /// Opens what a crash leaves; engines are leaked, so that views can outlive a crash.
 trait Host {
-    fn open(&mut self) -> &'static dyn Engine;
+    fn open(&mut self) -> &'static dyn Both;
 }
 
 struct MemoryHost(Memory);
 
 impl Host for MemoryHost {
-    fn open(&mut self) -> &'static dyn Engine {
+    fn open(&mut self) -> &'static dyn Both {
         self.0.restart();
         Box::leak(Box::new(self.0.clone()))
     }
@@ -36,28 +40,38 @@ struct RocksHost(Option<tempfile::TempDir>);
 #[cfg(feature = "rocks")]
 impl Host for RocksHost {
     /// Opens a copy of the directory: what a killed process would leave, the old one still holding its own.
-    fn open(&mut self) -> &'static dyn Engine {
+    fn open(&mut self) -> &'static dyn Both {
         use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
         let directory = tempfile::tempdir().unwrap();
         if let Some(before) = self.0.take() {
-            for entry in std::fs::read_dir(before.path()).unwrap() {
-                let entry = entry.unwrap();
-                std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
-            }
+            copy(before.path(), directory.path());
             // The leaked engine goes on writing there.
             std::mem::forget(before);
         }
         let families = (0..FAMILIES).map(|family| FamilyOptions::new(format!("f{family}")));
         let options = Options::new(families.collect(), BlockCache::new(1 << 20)).verified();
-        let engine = Rocks::open(directory.path(), &options).unwrap();
+        let engine = Rocks::open(directory.path().join("db"), &options).unwrap();
         self.0 = Some(directory);
         Box::leak(Box::new(engine))
     }
 }
 
+#[cfg(feature = "rocks")]
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
+
 struct Runner<H: Host> {
     host: H,
-    engine: &'static dyn Engine,
+    engine: &'static dyn Both,
     views: BTreeMap<String, Box<dyn Snapshot + 'static>>,
     batch: Option<WriteBatch>,
 }
@@ -198,6 +212,18 @@ impl<H: Host> goldenscript::Runner for Runner<H> {
                 let name = args.next_pos().ok_or("which name?")?.to_owned();
                 self.views.insert(name, self.engine.snapshot());
             }
+            "stage" => {
+                let name = args.next_pos().ok_or("which name?")?.to_owned();
+                let mut stage = self.engine.stage(&name)?;
+                while let Some((key, value)) = args.next_key() {
+                    let (family, key) = parse(key)?;
+                    stage.put(family, key.as_bytes(), value.as_bytes())?;
+                }
+                stage.finish()?;
+            }
+            "ingest" => self.engine.ingest(args.next_pos().ok_or("which name?")?)?,
+            "discard" => self.engine.discard(args.next_pos().ok_or("which name?")?)?,
+            "staged" => out = format!("{:?}\n", self.engine.staged()?),
             "sync" => self.engine.sync()?,
             "crash" => self.engine = self.host.open(),
             name => return Err(format!("unknown command {name}").into()),

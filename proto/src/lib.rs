@@ -36,6 +36,7 @@ macro_rules! package {
 package!(
     apipb,
     deadlock,
+    eraftpb,
     errorpb,
     etcdserverpb,
     keyspacepb,

@@ -16,6 +16,11 @@
 //! | `epoch-unchecked-at-apply` | a write proposed behind a split reaches the part that was cut off | replicas differ |
 //! | `split-not-synced` | a split is forgotten at a power loss, its parts' votes and logs at the next start | lost writes |
 //! | `log-truncated-before-flush` | entries leave the log whose effects the data engine may lose | a store cannot open |
+//! | `log-kept-on-resume` | an installation that a crash interrupted goes on without the reset of the log | a store cannot open |
+//! | `reset-not-synced` | the reset of a log for a snapshot is not synced | a store cannot open |
+//! | `snapshot-ahead-of-data` | a snapshot's position is beyond its data | replicas differ |
+//! | `old-data-kept` | a snapshot is laid over what the replica held | replicas differ |
+//! | `members-under-old-epoch` | members change under the old epoch | replicas differ |
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -60,11 +65,21 @@ pub enum Planted {
     SplitNotSynced,
     /// In the storage core.
     LogTruncatedBeforeFlush,
+    /// In the storage core.
+    LogKeptOnResume,
+    /// In the storage core.
+    ResetNotSynced,
+    /// In the storage core.
+    SnapshotAheadOfData,
+    /// In the storage core.
+    OldDataKept,
+    /// In the storage core.
+    MembersUnderOldEpoch,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 16] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -76,6 +91,11 @@ impl Planted {
         Self::EpochUncheckedAtApply,
         Self::SplitNotSynced,
         Self::LogTruncatedBeforeFlush,
+        Self::LogKeptOnResume,
+        Self::ResetNotSynced,
+        Self::SnapshotAheadOfData,
+        Self::OldDataKept,
+        Self::MembersUnderOldEpoch,
     ];
 
     /// Its name on the command line.
@@ -92,6 +112,11 @@ impl Planted {
             Self::EpochUncheckedAtApply => "epoch-unchecked-at-apply",
             Self::SplitNotSynced => "split-not-synced",
             Self::LogTruncatedBeforeFlush => "log-truncated-before-flush",
+            Self::LogKeptOnResume => "log-kept-on-resume",
+            Self::ResetNotSynced => "reset-not-synced",
+            Self::SnapshotAheadOfData => "snapshot-ahead-of-data",
+            Self::OldDataKept => "old-data-kept",
+            Self::MembersUnderOldEpoch => "members-under-old-epoch",
         }
     }
 
@@ -128,6 +153,11 @@ mod switch {
             Some(Planted::EpochUncheckedAtApply) => Some(Storage::EpochUncheckedAtApply),
             Some(Planted::SplitNotSynced) => Some(Storage::SplitNotSynced),
             Some(Planted::LogTruncatedBeforeFlush) => Some(Storage::LogTruncatedBeforeFlush),
+            Some(Planted::LogKeptOnResume) => Some(Storage::LogKeptOnResume),
+            Some(Planted::ResetNotSynced) => Some(Storage::ResetNotSynced),
+            Some(Planted::SnapshotAheadOfData) => Some(Storage::SnapshotAheadOfData),
+            Some(Planted::OldDataKept) => Some(Storage::OldDataKept),
+            Some(Planted::MembersUnderOldEpoch) => Some(Storage::MembersUnderOldEpoch),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

@@ -30,7 +30,7 @@ pub const SAFETY: Duration = Duration::from_secs(24);
 /// How long clients work on after the last fault.
 pub const QUIET: Duration = Duration::from_secs(6);
 /// How long a healed cluster may take to become equal.
-const CONVERGE: Duration = Duration::from_secs(20);
+const CONVERGE: Duration = Duration::from_secs(30);
 /// How long a new cluster may take to serve.
 const START: Duration = Duration::from_secs(15);
 

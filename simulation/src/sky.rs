@@ -25,12 +25,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_client::runtime::CallError;
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
-use yadkv_proto::id::{Index, RegionId};
+use yadkv_proto::id::{Index, PeerId, RegionId};
 use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::time::{Moment, Now};
-use yadkv_proto::yadkvpb::Envelope;
-use yadkv_storage_core::store::message::{SizeTask, SplitTask};
+use yadkv_proto::yadkvpb::{Envelope, SnapshotChunk};
+use yadkv_storage_core::store::message::{ChangeTask, SendTask, SizeTask, SplitTask};
 
 /// Wall clock of a correct machine when a run begins, milliseconds since the Unix epoch.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -88,8 +88,36 @@ pub enum Message {
     StoreCall(u64, Box<StoreRequest>),
     /// A call to a placement driver; whether another one passed it on.
     PdCall(u64, Box<PdRequest>, bool),
+    /// All chunks of a snapshot.
+    Snapshot(Box<Transit>),
+    /// What became of one that this machine sent.
+    SnapshotEnd(Transfer, bool),
     /// An operator that the placement driver pushes to a store.
     Operator(Box<RegionHeartbeatResponse>),
+}
+
+/// Which snapshot: sender and its life, region, receiving peer, and a number of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// Who sends.
+    pub from: Machine,
+    /// In which life.
+    pub life: u64,
+    /// The region.
+    pub region: RegionId,
+    /// Who shall have it.
+    pub to: PeerId,
+    /// Which one.
+    pub id: u64,
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub struct Transit {
+    /// Which one.
+    pub transfer: Transfer,
+    /// Everything.
+    pub chunks: Vec<SnapshotChunk>,
 }
 
 /// The answer to a call.
@@ -142,6 +170,18 @@ pub enum StoreEvent {
     Look(Box<SizeTask>),
     /// The data engine writes back what it holds.
     Flush,
+    /// Logs are large.
+    ShortenLogs,
+    /// Members of a region change.
+    ChangePeers(u64, Box<ChangeTask>),
+    /// A snapshot is read and sent.
+    SendSnapshot(Box<SendTask>),
+    /// One that was sent has had time enough.
+    SnapshotLate(Transfer),
+    /// A replica's installation or destruction takes its next step.
+    MoveStep,
+    /// The placement driver knows where a region is.
+    Located(Box<Region>),
 }
 
 /// A step of a placement driver's process.
@@ -167,7 +207,7 @@ pub enum Event {
     /// In a placement driver's process of one life.
     Pd(usize, u64, PdEvent),
     /// A message arrives.
-    Arrive(Machine, Message),
+    Arrive(Machine, Box<Message>),
     /// The answer to a call arrives.
     Answered(u64, Answer),
     /// A call has waited long enough.
@@ -334,12 +374,15 @@ impl Sky {
                     );
                 }
                 for delay in delays {
-                    self.after(delay, Event::Arrive(to, Message::Raft(envelope.clone())));
+                    self.after(
+                        delay,
+                        Event::Arrive(to, Box::new(Message::Raft(envelope.clone()))),
+                    );
                 }
             }
             other => {
                 if let Some(delay) = self.network.call(&mut self.random, from, to) {
-                    self.after(delay, Event::Arrive(to, other));
+                    self.after(delay, Event::Arrive(to, Box::new(other)));
                 }
             }
         }

@@ -148,7 +148,7 @@ impl World {
             Event::Pd(number, life, event) => {
                 self.pds[number].step(&self.sky, life, event, &mut self.laws)
             }
-            Event::Arrive(machine, message) => self.arrive(machine, message),
+            Event::Arrive(machine, message) => self.arrive(machine, *message),
             Event::Answered(call, answer) => self.sky.lock().calls.end(call, answer),
             Event::TimedOut(call) => {
                 let lost = Answer::Failed(CallError::Lost("timed out".into()));

@@ -113,3 +113,32 @@ fn a_split_that_is_not_synced() {
 fn a_log_truncated_before_the_data_is_flushed() {
     found(Planted::LogTruncatedBeforeFlush, &["cannot open"]);
 }
+
+#[test]
+fn a_log_that_is_kept_when_an_installation_goes_on() {
+    found(Planted::LogKeptOnResume, &["cannot open"]);
+}
+
+#[test]
+fn a_reset_of_a_log_that_is_not_synced() {
+    found(Planted::ResetNotSynced, &["cannot open"]);
+}
+
+#[test]
+fn a_snapshot_ahead_of_its_data() {
+    found(
+        Planted::SnapshotAheadOfData,
+        &["become equal", "not linearizable", "panic"],
+    );
+}
+
+#[test]
+fn a_snapshot_over_old_data() {
+    found(Planted::OldDataKept, &["become equal", "not linearizable"]);
+}
+
+#[test]
+fn members_that_change_under_the_old_epoch() {
+    let signs = ["become equal", "not linearizable", "panic", "map"];
+    found(Planted::MembersUnderOldEpoch, &signs);
+}

@@ -13,13 +13,15 @@
 //! *Next stop*: the files in `tests/`.
 
 pub mod demo;
+pub mod load;
 
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -35,7 +37,7 @@ pub struct Process {
     child: Option<Child>,
 }
 
-/// Three PDs and three stores.
+/// Three PDs and three stores, or more.
 #[derive(Debug)]
 pub struct Cluster {
     /// Placement drivers.
@@ -46,6 +48,8 @@ pub struct Cluster {
     pub endpoints: Vec<String>,
     /// Status addresses of the stores.
     pub status: Vec<String>,
+    /// Settings of every store.
+    settings: Vec<String>,
     /// Where data and logs live.
     pub folder: TempDir,
 }
@@ -69,9 +73,17 @@ pub fn borders(regions: u32) -> String {
     format!("bootstrap.borders=[{}]", borders.join(","))
 }
 
-/// Addresses that were free a moment ago.
+/// Addresses that nobody else takes, before the first start and between a kill and the next one.
+///
+/// A port that was free a moment ago on 127.0.0.1 may since have become the local end of anybody's connection.
+/// Connections to the loopback network start at 127.0.0.1, so each call has another address of that network for
+/// itself: named after the process and the number of the call.
 pub fn free_addresses(count: usize) -> Vec<String> {
-    let bind = |_| TcpListener::bind("127.0.0.1:0").expect("a free port");
+    static CALLS: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let call = CALLS.fetch_add(1, Ordering::Relaxed) % 254 + 1;
+    let host = Ipv4Addr::new(127, high.max(1), low, call);
+    let bind = |_| TcpListener::bind((host, 0)).expect("a free port");
     let listeners: Vec<_> = (0..count).map(bind).collect();
     let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
     listeners.iter().map(address).collect()
@@ -98,6 +110,28 @@ impl Process {
             log,
             child: None,
         }
+    }
+
+    fn server(
+        kind: &str,
+        (folder, name): (&Path, String),
+        address: &str,
+        pd: &str,
+        settings: &[String],
+    ) -> Self {
+        let data = folder.join(&name).display().to_string();
+        let args = [kind, "--addr", address, "--data-dir", &data, "--pd", pd];
+        let mut args: Vec<String> = args.map(str::to_owned).into();
+        for setting in settings {
+            args.extend(["--set".into(), setting.clone()]);
+        }
+        Self::new(folder, name, args)
+    }
+
+    /// Where it keeps its data.
+    pub fn data(&self) -> &Path {
+        // KIND --addr ADDRESS --data-dir FOLDER …
+        Path::new(&self.args[4])
     }
 
     /// Starts it.
@@ -174,59 +208,55 @@ impl Cluster {
         let addresses = free_addresses(3 * NODES);
         let endpoints = addresses[..NODES].to_vec();
         let pd = endpoints.join(",");
-        let process = |kind: &str, number: usize, address: &str, more: &[String]| {
-            let name = format!("{kind}-{number}");
-            let data = folder.path().join(&name).display().to_string();
-            let mut args: Vec<String> = vec![
-                kind.into(),
-                "--addr".into(),
-                address.into(),
-                "--data-dir".into(),
-                data,
-            ];
-            args.extend(["--pd".into(), pd.clone()]);
-            for setting in more {
-                args.extend(["--set".into(), setting.clone()]);
-            }
-            Process::new(folder.path(), name, args)
-        };
-        let of = |wanted: fn(&str) -> bool| -> Vec<String> {
+        let of = |kinds: &[&str]| -> Vec<String> {
+            let wanted = |setting: &&&str| kinds.iter().any(|kind| setting.starts_with(kind));
             settings
                 .iter()
-                .filter(|setting| wanted(setting))
+                .filter(wanted)
                 .map(ToString::to_string)
                 .collect()
         };
-        let pd_settings =
-            of(|name| name.starts_with("bootstrap.") || name.starts_with("schedule."));
-        let store_settings = of(|name| name.starts_with("store.") || name.starts_with("region."));
-        let pds = (0..NODES)
-            .map(|number| process("pd", number, &addresses[number], &pd_settings))
-            .collect();
-        let status = addresses[2 * NODES..].to_vec();
-        let stores = (0..NODES).map(|number| {
-            let mut more = vec![
-                format!("store.status_addr={}", status[number]),
-                "store.memory=128MiB".into(),
-            ];
-            more.extend(store_settings.iter().cloned());
-            process("store", number, &addresses[NODES + number], &more)
+        let pd_settings = of(&["bootstrap.", "schedule."]);
+        let pds = (0..NODES).map(|number| {
+            let place = (folder.path(), format!("pd-{number}"));
+            Process::server("pd", place, &addresses[number], &pd, &pd_settings)
         });
-        let stores = stores.collect();
+        let pds = pds.collect();
         let mut cluster = Self {
             pds,
-            stores,
+            stores: Vec::new(),
             endpoints,
-            status,
+            status: Vec::new(),
+            settings: of(&["store.", "region."]),
             folder,
         };
-        cluster
-            .pds
-            .iter_mut()
-            .chain(&mut cluster.stores)
-            .for_each(Process::start);
+        cluster.pds.iter_mut().for_each(Process::start);
+        for number in 0..NODES {
+            cluster.place_store(&addresses[NODES + number], &addresses[2 * NODES + number]);
+        }
         cluster.wait_until_ready();
         cluster
+    }
+
+    /// Starts one more store; its place in `stores`.
+    pub fn add_store(&mut self) -> usize {
+        let addresses = free_addresses(2);
+        self.place_store(&addresses[0], &addresses[1]);
+        self.stores.len() - 1
+    }
+
+    fn place_store(&mut self, address: &str, status: &str) {
+        let mut settings = vec![
+            format!("store.status_addr={status}"),
+            "store.memory=128MiB".into(),
+        ];
+        settings.extend(self.settings.iter().cloned());
+        let name = format!("store-{}", self.stores.len());
+        let place = (self.folder.path(), name);
+        let mut store = Process::server("store", place, address, &self.pd(), &settings);
+        store.start();
+        self.stores.push(store);
+        self.status.push(status.to_owned());
     }
 
     /// The `--pd` list.

@@ -246,13 +246,13 @@ async fn send_as_stranger(address: &str, cluster: u64) {
             region_id: u64::MAX,
             from: Some(peer(666, 666)),
             to: Some(peer(667, 1)),
-            epoch: None,
             message: Some(RaftMessage {
                 from: 666,
                 to: 667,
                 term: u64::MAX,
                 ..RaftMessage::default()
             }),
+            ..Envelope::default()
         }],
     };
     let foreign = transport

@@ -1,18 +1,20 @@
-//! `yadkv ctl`: look at a running cluster, and cut its regions.
+//! `yadkv ctl`: look at a running cluster, cut its regions and move their replicas.
 //!
 //! *Invariants*: `--json` prints one object a line with stable names; without it a table for people.
 //!
 //! *Next stop*: `yadkv_client::admin`.
 
 use super::connect;
+use super::http::ask;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::text::{escape, unescape};
 use clap::{Args, Subcommand};
+use hyper::Method;
 use serde_json::{Value, json};
 use yadkv_client::Api;
 use yadkv_client::{AdminClient, Client};
-use yadkv_proto::metapb::{PeerRole, Store, StoreState};
+use yadkv_proto::metapb::PeerRole;
 use yadkv_proto::pdpb;
 
 /// Flags of every ctl command.
@@ -32,8 +34,13 @@ pub(crate) struct CtlArgs {
 enum CtlCommand {
     /// The placement drivers and their leader.
     Member,
-    /// The storage nodes, or one of them.
-    Store { id: Option<u64> },
+    /// The storage nodes, or one of them; or what can be done to them.
+    #[command(args_conflicts_with_subcommands = true)]
+    Store {
+        #[command(subcommand)]
+        action: Option<StoreAction>,
+        id: Option<u64>,
+    },
     /// The regions, or one of them; or what can be done to them.
     #[command(args_conflicts_with_subcommands = true)]
     Region {
@@ -44,8 +51,29 @@ enum CtlCommand {
         #[arg(long, conflicts_with = "id")]
         key: Option<String>,
     },
+    /// What regions are asked to do, and what became of it.
+    Operator {
+        #[command(subcommand)]
+        action: OperatorAction,
+    },
     /// A fresh timestamp.
     Tso,
+}
+
+#[derive(Debug, Subcommand)]
+enum StoreAction {
+    /// A store gives all its replicas to others and leaves for good.
+    Remove { id: u64 },
+    /// A store that is leaving stays after all.
+    Keep { id: u64 },
+}
+
+#[derive(Debug, Subcommand)]
+enum OperatorAction {
+    /// Running operators, and those that ended last.
+    List,
+    /// Gives up what a region is asked to do.
+    Cancel { region: u64 },
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,21 +86,54 @@ enum RegionAction {
         #[arg(long)]
         region: Option<u64>,
     },
+    /// Gives a region a replica on another store: first it learns, then it votes.
+    AddPeer { region: u64, store: u64 },
+    /// Takes a region's replica on a store away.
+    RemovePeer { region: u64, store: u64 },
+    /// Moves a region's replica from one store to another.
+    MovePeer { region: u64, from: u64, to: u64 },
+    /// Lets a region's replica on a store lead.
+    TransferLeader { region: u64, store: u64 },
+}
+
+impl RegionAction {
+    /// The order that the placement driver is given; none for what the stores do.
+    fn order(&self) -> Option<Value> {
+        Some(match self {
+            Self::Split { .. } => return None,
+            Self::AddPeer { region, store } => {
+                json!({ "name": "add-peer", "region_id": region, "store_id": store })
+            }
+            Self::RemovePeer { region, store } => {
+                json!({ "name": "remove-peer", "region_id": region, "store_id": store })
+            }
+            Self::MovePeer { region, from, to } => json!({
+                "name": "transfer-peer",
+                "region_id": region,
+                "from_store_id": from,
+                "to_store_id": to,
+            }),
+            Self::TransferLeader { region, store } => {
+                json!({ "name": "transfer-leader", "region_id": region, "to_store_id": store })
+            }
+        })
+    }
 }
 
 /// Runs one command.
 pub(crate) async fn run(args: CtlArgs) -> Outcome {
-    let client = connect(&args.pd, Api::V1).await?;
-    let admin = client.admin();
-    let rows = match args.command {
-        CtlCommand::Member => members(&admin).await?,
-        CtlCommand::Store { id } => stores(&admin, id).await?,
-        CtlCommand::Region {
-            action: Some(RegionAction::Split { keys, region }),
+    let rows = match &args.command {
+        CtlCommand::Operator { action } => operators(&args.pd, action).await?,
+        CtlCommand::Store {
+            action: Some(action),
             ..
-        } => split(&admin, keys, region).await?,
-        CtlCommand::Region { id, key, .. } => regions(&admin, id, key).await?,
-        CtlCommand::Tso => vec![timestamp(&client).await?],
+        } => order_store(&args.pd, action).await?,
+        CtlCommand::Store { id, .. } => stores(&args.pd, *id).await?,
+        CtlCommand::Region {
+            action: Some(action),
+            ..
+        } if action.order().is_some() => order(&args.pd, action).await?,
+        _ => look(&args).await?,
     };
     for row in &rows {
         if args.json {
@@ -82,6 +143,56 @@ pub(crate) async fn run(args: CtlArgs) -> Outcome {
         }
     }
     Ok(())
+}
+
+const OPERATORS: &str = "/pd/api/v1/operators";
+
+async fn order(pd: &str, action: &RegionAction) -> Outcome<Vec<Value>> {
+    let order = action.order().unwrap_or_default();
+    ask(pd, Method::POST, OPERATORS, Some(order.clone())).await?;
+    Ok(vec![
+        json!({ "ordered": order["name"], "region": order["region_id"] }),
+    ])
+}
+
+async fn order_store(pd: &str, action: &StoreAction) -> Outcome<Vec<Value>> {
+    let (id, state) = match action {
+        StoreAction::Remove { id } => (id, "Offline"),
+        StoreAction::Keep { id } => (id, "Up"),
+    };
+    let path = format!("/pd/api/v1/store/{id}/state?state={state}");
+    ask(pd, Method::POST, &path, None).await?;
+    Ok(vec![json!({ "store": id, "ordered": state })])
+}
+
+async fn operators(pd: &str, action: &OperatorAction) -> Outcome<Vec<Value>> {
+    match action {
+        OperatorAction::List => {
+            let answer = ask(pd, Method::GET, OPERATORS, None).await?;
+            Ok(answer["operators"].as_array().cloned().unwrap_or_default())
+        }
+        OperatorAction::Cancel { region } => {
+            let path = format!("{OPERATORS}/{region}");
+            ask(pd, Method::DELETE, &path, None).await?;
+            Ok(vec![json!({ "cancelled": region })])
+        }
+    }
+}
+
+/// What the SDK can answer.
+async fn look(args: &CtlArgs) -> Outcome<Vec<Value>> {
+    let client = connect(&args.pd, Api::V1).await?;
+    let admin = client.admin();
+    Ok(match &args.command {
+        CtlCommand::Member => members(&admin).await?,
+        CtlCommand::Region {
+            action: Some(RegionAction::Split { keys, region }),
+            ..
+        } => split(&admin, keys.clone(), *region).await?,
+        CtlCommand::Region { id, key, .. } => regions(&admin, *id, key.clone()).await?,
+        CtlCommand::Tso => vec![timestamp(&client).await?],
+        CtlCommand::Operator { .. } | CtlCommand::Store { .. } => Vec::new(),
+    })
 }
 
 /// `name=value` pairs of an object, for people.
@@ -111,45 +222,34 @@ async fn members(admin: &AdminClient) -> Outcome<Vec<Value>> {
     Ok(members.members.iter().map(row).collect())
 }
 
-async fn stores(admin: &AdminClient, id: Option<u64>) -> Outcome<Vec<Value>> {
-    let stores = match id {
-        None => admin.stores(true).await.context("stores")?,
-        Some(id) => {
-            let found = admin.store(id).await.context("store")?;
-            vec![
-                found
-                    .ok_or_else(|| {
-                        Failure(format!(
-                            "store {id}: not found; `yadkv ctl store` lists them"
-                        ))
-                    })?
-                    .0,
-            ]
-        }
-    };
-    let mut rows = Vec::new();
-    for store in stores {
-        let stats = admin
-            .store(store.id)
-            .await
-            .context("store")?
-            .and_then(|(_, stats)| stats);
-        rows.push(store_row(&store, &stats.unwrap_or_default()));
+async fn stores(pd: &str, id: Option<u64>) -> Outcome<Vec<Value>> {
+    let answer = ask(pd, Method::GET, "/pd/api/v1/stores", None).await?;
+    let stores = answer["stores"].as_array().cloned().unwrap_or_default();
+    let wanted = |shown: &&Value| id.is_none_or(|id| shown["store"]["id"] == id);
+    let rows: Vec<Value> = stores.iter().filter(wanted).map(store_row).collect();
+    match id {
+        Some(id) if rows.is_empty() => Err(Failure(format!(
+            "store {id}: not found; `yadkv ctl store` lists them"
+        ))),
+        _ => Ok(rows),
     }
-    Ok(rows)
 }
 
-fn store_row(store: &Store, stats: &pdpb::StoreStats) -> Value {
-    let state = StoreState::try_from(store.state).map_or("Unknown", |state| state.as_str_name());
+/// `region_count` is what the placement driver's map says, `peer_count` what the store itself says that it holds.
+fn store_row(shown: &Value) -> Value {
+    let (store, status) = (&shown["store"], &shown["status"]);
     json!({
-        "id": store.id,
-        "address": store.address,
-        "state": state,
-        "region_count": stats.region_count,
-        "capacity": stats.capacity,
-        "available": stats.available,
-        "used_size": stats.used_size,
-        "version": store.version,
+        "id": store["id"],
+        "address": store["address"],
+        "state": store["state_name"],
+        "region_count": status["region_count"],
+        "leader_count": status["leader_count"],
+        "peer_count": status["peer_count"],
+        "capacity": status["capacity"],
+        "available": status["available"],
+        "used_size": status["used_size"],
+        "silence_seconds": status["silence_seconds"],
+        "version": store["version"],
     })
 }
 

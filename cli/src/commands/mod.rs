@@ -7,6 +7,7 @@
 pub(crate) mod bench;
 pub(crate) mod compare;
 pub(crate) mod ctl;
+mod http;
 pub(crate) mod raw;
 
 use crate::failure::{Context, Outcome};

@@ -69,6 +69,7 @@ impl Node {
             let old = self.raw.store().hard_state();
             (old.term, old.vote) == (state.term, state.vote)
         });
+        let snapshots = snapshots_wanted(&messages);
         let (send_now, send) = self.split_messages(messages, office_durable);
         let role = self.role_change();
         self.reported = role.unwrap_or(self.reported);
@@ -78,6 +79,7 @@ impl Node {
             committed,
             reads,
             lost_reads: self.reads.take_lost(),
+            snapshots,
             role,
             must_sync: raft.must_sync(),
             raft,
@@ -106,7 +108,9 @@ impl Node {
             return Persisted::default();
         }
         let mut send = ready.send;
-        for message in light.take_messages() {
+        let messages = light.take_messages();
+        let snapshots = snapshots_wanted(&messages);
+        for message in messages.into_iter().filter(travels) {
             let bytes_max = self.config.message_bytes_max;
             send.extend(message::split_append(
                 message::message_out(message),
@@ -114,7 +118,11 @@ impl Node {
             ));
         }
         send.sort_by_key(|message| message.to);
-        Persisted { send, committed }
+        Persisted {
+            send,
+            committed,
+            snapshots,
+        }
     }
 
     fn answer_reads(&mut self, states: Vec<raft::ReadState>) -> Vec<ReadReady> {
@@ -162,7 +170,7 @@ impl Node {
         let leads = self.raw.raft.state == raft::StateRole::Leader && office_durable;
         let vote_early = planted::is(Planted::VoteBeforeHardState);
         let (mut now, mut later) = (Vec::new(), Vec::new());
-        for message in messages {
+        for message in messages.into_iter().filter(travels) {
             let early = match message.get_msg_type() {
                 MessageType::MsgAppend
                 | MessageType::MsgHeartbeat
@@ -191,6 +199,17 @@ impl Node {
         };
         (now != self.reported).then_some(now)
     }
+}
+
+/// Whom raft-rs has just begun to send a snapshot.
+fn snapshots_wanted(messages: &[Message]) -> Vec<PeerId> {
+    let wanted = messages.iter().filter(|message| !travels(message));
+    wanted.map(|message| PeerId(message.to)).collect()
+}
+
+/// Whether a message goes the way of all messages: snapshots have their own.
+fn travels(message: &Message) -> bool {
+    message.get_msg_type() != MessageType::MsgSnapshot
 }
 
 fn entries_out(entries: Vec<Entry>) -> Vec<LogEntry> {

@@ -16,12 +16,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
-use yadkv_consensus::{Config, FAMILIES, LogStore, Members, Node, Ready, Role, Start, StepError};
+use yadkv_consensus::{
+    Config, FAMILIES, FIRST_INDEX, FIRST_TERM, LogStore, MEMBERS_ENTRY, Members, Node, Ready, Role,
+    Start, StepError, acts_as_leader, says_nothing_is_here,
+};
 use yadkv_engine::memory::Memory;
 use yadkv_engine::{Durability, Engine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
+
+mod state;
+
+pub use state::{Snapshot, parse_change};
+use state::{State, next_members};
 
 pub const GROUP: RegionId = RegionId(1);
 /// Rounds after which a cluster that still talks is taken to talk for ever.
@@ -32,6 +40,9 @@ pub struct Machine {
     pub disk: Memory,
     pub node: Option<Node>,
     pub boot: u64,
+    /// What the state machine holds durably, and begins with after a restart.
+    base: State,
+    members: Members,
     pub applied: Vec<LogEntry>,
     pub paused: bool,
 }
@@ -44,9 +55,10 @@ pub struct Cluster {
     pub held: Vec<RaftMessage>,
     pub hold_kinds: BTreeSet<u32>,
     pub cuts: BTreeSet<(u64, u64)>,
+    /// Snapshots on their way.
+    pub snapshots: VecDeque<Snapshot>,
     pub trace: bool,
     pub log: String,
-    members: Members,
     leaders: BTreeMap<u64, u64>,
     history: BTreeMap<u64, LogEntry>,
 }
@@ -56,6 +68,7 @@ impl Cluster {
         let members = Members {
             voters: (1..=voters).map(PeerId).collect(),
             learners: (voters + 1..=voters + learners).map(PeerId).collect(),
+            ..Members::default()
         };
         let mut cluster = Self {
             now: Moment::default().after(Duration::from_secs(1000)),
@@ -64,29 +77,42 @@ impl Cluster {
             held: Vec::new(),
             hold_kinds: BTreeSet::new(),
             cuts: BTreeSet::new(),
+            snapshots: VecDeque::new(),
             trace: false,
             log: String::new(),
-            members,
             leaders: BTreeMap::new(),
             history: BTreeMap::new(),
         };
         for id in 1..=voters + learners {
-            let machine = Machine {
-                disk: Memory::new(FAMILIES.len()),
-                node: None,
-                boot: 0,
-                applied: Vec::new(),
-                paused: false,
+            cluster.join(id);
+            let machine = cluster.machines.get_mut(&id).unwrap();
+            machine.base = State {
+                index: FIRST_INDEX,
+                term: FIRST_TERM,
+                members: members.clone(),
             };
-            cluster.machines.insert(id, machine);
             cluster.start(id);
         }
         cluster
     }
 
+    /// A machine that belongs to no group yet.
+    pub fn join(&mut self, id: u64) {
+        let machine = Machine {
+            disk: Memory::new(FAMILIES.len()),
+            node: None,
+            boot: 0,
+            base: State::default(),
+            members: Members::default(),
+            applied: Vec::new(),
+            paused: false,
+        };
+        assert!(self.machines.insert(id, machine).is_none());
+    }
+
     /// Starts the process of a machine; the first time it bootstraps the group.
     pub fn start(&mut self, id: u64) {
-        let (now, members) = (self.now, self.members.clone());
+        let now = self.now;
         let machine = self.machines.get_mut(&id).unwrap();
         assert!(machine.node.is_none(), "{id} runs already");
         machine.boot += 1;
@@ -102,8 +128,10 @@ impl Cluster {
         };
         // A state machine that loses everything it has not written with the log: it applies again.
         machine.applied.clear();
-        let config = Config::new(GROUP, PeerId(id), machine.boot, 1);
-        let applied = yadkv_consensus::FIRST_INDEX;
+        machine.members = machine.base.members.clone();
+        let mut config = Config::new(GROUP, PeerId(id), machine.boot, 1);
+        config.sends_snapshots = true;
+        let (members, applied) = (machine.members.clone(), machine.base.index);
         machine.node = Some(Node::open(config, store, members, applied, start, now).unwrap());
     }
 
@@ -179,7 +207,15 @@ impl Cluster {
             }
         }
         self.send(std::mem::take(&mut ready.send_now));
-        self.apply(id, std::mem::take(&mut ready.committed));
+        self.take_snapshots(id, std::mem::take(&mut ready.snapshots));
+        // A change of members is an input, which has to wait until the write is over.
+        let committed = std::mem::take(&mut ready.committed);
+        let changes = committed.iter().any(|entry| entry.kind == MEMBERS_ENTRY);
+        let (early, mut late) = match changes {
+            true => (Vec::new(), committed),
+            false => (committed, Vec::new()),
+        };
+        self.apply(id, early);
         for read in &ready.reads {
             let _ = writeln!(self.log, "{id} read {} at {}", read.token.0, read.index);
         }
@@ -196,7 +232,9 @@ impl Cluster {
         }
         let persisted = self.node(id).persisted(ready, now);
         self.send(persisted.send);
-        self.apply(id, persisted.committed);
+        self.take_snapshots(id, persisted.snapshots);
+        late.extend(persisted.committed);
+        self.apply(id, late);
     }
 
     fn send(&mut self, messages: Vec<RaftMessage>) {
@@ -223,16 +261,26 @@ impl Cluster {
                 "{id} applies something else than another node"
             );
             let machine = self.machines.get_mut(&id).unwrap();
-            let expected = machine.applied.last().map_or(6, |before| before.index + 1);
+            let before = machine.applied.last().map(|before| Index(before.index));
+            let expected = before.unwrap_or(machine.base.index).next().0;
             assert_eq!(entry.index, expected, "applied in order");
             let _ = writeln!(
                 self.log,
                 "{id} apply {}/{} {:?}",
                 entry.index,
                 entry.term,
-                String::from_utf8_lossy(&entry.data)
+                match entry.kind {
+                    MEMBERS_ENTRY => String::from_utf8_lossy(&entry.context),
+                    _ => String::from_utf8_lossy(&entry.data),
+                }
             );
+            let change = (entry.kind == MEMBERS_ENTRY).then(|| parse_change(&entry.context));
             machine.applied.push(entry);
+            if let Some(change) = change {
+                machine.members = next_members(&machine.members, &change);
+                let (members, now) = (machine.members.clone(), self.now);
+                self.node(id).change_members(&change, &members, now);
+            }
         }
         self.node(id).applied(last);
     }
@@ -265,6 +313,13 @@ impl Cluster {
         if self.trace {
             let fate = if lost || !up { " lost" } else { "" };
             let _ = writeln!(self.log, "{}{fate}", show(&message));
+        }
+        let unborn = self
+            .machines
+            .get(&to)
+            .is_some_and(|machine| machine.boot == 0);
+        if unborn && !lost && acts_as_leader(&message) {
+            return self.network.extend(says_nothing_is_here(&message));
         }
         if lost || !up {
             return;

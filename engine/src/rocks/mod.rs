@@ -22,6 +22,7 @@
 //! *Next stop*: `wal`; the end of the tour.
 
 mod direct;
+mod intake;
 mod options;
 mod place;
 
@@ -54,6 +55,8 @@ pub struct Rocks {
     directory: PathBuf,
     /// Position = [`Family`].
     families: Vec<String>,
+    /// How tables of each family are made.
+    table_options: Vec<rocksdb::Options>,
     logged: bool,
     poisoned: OnceLock<String>,
     buffered: WriteOptions,
@@ -92,6 +95,7 @@ impl Rocks {
                 .iter()
                 .map(|family| family.name.clone())
                 .collect(),
+            table_options: options.tables(),
             logged: options.logged,
             poisoned: OnceLock::new(),
             buffered,

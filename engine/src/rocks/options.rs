@@ -189,6 +189,12 @@ impl Options {
             .collect()
     }
 
+    /// How tables of each family are made.
+    pub(super) fn tables(&self) -> Vec<rocksdb::Options> {
+        let families = self.families.iter();
+        families.map(|family| self.family(family)).collect()
+    }
+
     /// RocksDB insists on a family called `default`.
     fn unused_default(&self) -> Option<ColumnFamilyDescriptor> {
         let used = self.families.iter().any(|family| family.name == "default");

@@ -29,7 +29,7 @@ use yadkv_proto::metapb::{Store, StoreState};
 use yadkv_proto::placementpb::command::Operation;
 use yadkv_proto::placementpb::{
     self, ClusterRecord, Command, Entry, KeyspaceRecord, LeaderHint, LeaderRecord, RegionRecord,
-    StoreRecord,
+    SetStoreState, StoreRecord,
 };
 
 /// Name of the keyspace that exists from the start; its id is 0.
@@ -40,7 +40,9 @@ pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 pub enum Reject {
     /// Another living store has this address.
     #[error(
-        "address {address} belongs to store {owner}, which lives: stop one of the two, or give this one its own address"
+        "address {address} belongs to store {}: if its data is lost, remove it (`yadkv ctl store remove {}`) and start this one again; else give this one its own address",
+        owner.0,
+        owner.0
     )]
     AddressTaken {
         /// The address.
@@ -49,7 +51,7 @@ pub enum Reject {
         owner: StoreId,
     },
     /// The store was removed from the cluster for good.
-    #[error("store {0} is a tombstone: empty its data directory and start it as a new store")]
+    #[error("store {id} is a tombstone: empty its data directory and start it as a new store", id = .0.0)]
     Tombstone(StoreId),
     /// The id never came from this cluster.
     #[error("store id {0} was not given out by this cluster: ask for one with AllocID")]
@@ -210,6 +212,7 @@ impl Cluster {
         {
             Operation::FormCluster(form) => self.form(form),
             Operation::PutStore(put) => self.put_store(put.store.unwrap_or_default(), batch),
+            Operation::SetStoreState(set) => self.set_store_state(&set, batch),
             Operation::RaiseIdBound(raise) => {
                 self.meta.id_bound = self.meta.id_bound.max(raise.bound);
                 Ok(())
@@ -264,9 +267,7 @@ impl Cluster {
             return Err(Reject::Tombstone(id));
         }
         let owner = self.stores.values().find(|other| {
-            other.id != new.id
-                && other.address == new.address
-                && other.state() != StoreState::Tombstone
+            other.id != new.id && other.address == new.address && other.state() == StoreState::Up
         });
         if let Some(owner) = owner {
             let owner = StoreId(owner.id);
@@ -280,13 +281,32 @@ impl Cluster {
         store.node_state = old.map_or(yadkv_proto::metapb::NodeState::Serving as i32, |old| {
             old.node_state
         });
+        self.keep_store(store, batch);
+        Ok(())
+    }
+
+    fn set_store_state(&mut self, set: &SetStoreState, batch: &mut WriteBatch) -> Outcome {
+        let id = StoreId(set.store_id);
+        let mut store = self.stores.get(&id).cloned().ok_or(Reject::UnknownId(id))?;
+        use StoreState::{Offline, Tombstone, Up};
+        match (store.state(), set.state()) {
+            (Tombstone, _) => return Err(Reject::Tombstone(id)),
+            (Up, Offline) | (Offline, Up | Tombstone) => {}
+            _ => return Err(Reject::Done),
+        }
+        store.set_state(set.state());
+        self.keep_store(store, batch);
+        Ok(())
+    }
+
+    fn keep_store(&mut self, store: Store, batch: &mut WriteBatch) {
         let value = StoreRecord {
             format: FORMAT,
             store: Some(store.clone()),
         };
-        batch.put(record::STORE, record::id_key(id.0), record::encode(&value));
-        self.stores.insert(id, store);
-        Ok(())
+        let key = record::id_key(store.id);
+        batch.put(record::STORE, key, record::encode(&value));
+        self.stores.insert(StoreId(store.id), store);
     }
 
     fn bootstrap(&mut self, first: placementpb::Bootstrap, batch: &mut WriteBatch) -> Outcome {

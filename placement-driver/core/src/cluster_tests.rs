@@ -109,7 +109,7 @@ fn a_store_needs_its_own_id_and_address() {
     let taken = rig.put_store(2, "a:1").unwrap_err();
     assert_eq!(
         taken.to_string(),
-        "address a:1 belongs to store s1, which lives: stop one of the two, or give this one its own address"
+        "address a:1 belongs to store 1: if its data is lost, remove it (`yadkv ctl store remove 1`) and start this one again; else give this one its own address"
     );
     assert_eq!(rig.put_store(1, "b:1"), Ok(()));
     assert_eq!(rig.put_store(2, "a:1"), Ok(()));

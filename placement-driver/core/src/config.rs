@@ -84,15 +84,23 @@ pub struct ScheduleConfig {
     pub store_dead_time: Duration,
     /// Whether leaders are spread evenly. Default true.
     pub balance_leaders: bool,
-    /// How often schedulers look at the cluster. Default 1 s. Too small: work for nothing; too large:
+    /// How often schedulers look at the cluster, besides when an operator has ended. Default 1 s. Too small: work for nothing; too large:
     /// balance comes late.
     pub interval: Duration,
     /// Life of an operator. Default 3 min: three idle region heartbeats. Too small: it is dropped before
     /// the region's leader hears of it; too large: a lost one blocks the region.
     pub operator_timeout: Duration,
-    /// Operators that may touch one store at a time. Default 8. Too small: slow balance; too large: a
+    /// Leader transfers that may touch one store at a time. Default 8. Too small: slow balance; too large: a
     /// wave of transfers at once.
     pub operators_per_store_max: u32,
+    /// Voters that every region shall have. Default 3, 1 to 9. Too small: one lost disk loses data; too large: each
+    /// write costs more.
+    pub replicas: u32,
+    /// Whether regions with lost, missing or superfluous replicas are mended. Default true.
+    pub check_replicas: bool,
+    /// Replicas that may be made on one store at a time. Default 8, 1 to 1024. Too small: a lost store takes long to
+    /// make good; too large: clients feel it.
+    pub snapshots_per_store_max: u32,
 }
 
 impl Default for ScheduleConfig {
@@ -104,6 +112,9 @@ impl Default for ScheduleConfig {
             interval: Duration::from_secs(1),
             operator_timeout: Duration::from_secs(180),
             operators_per_store_max: 8,
+            replicas: 3,
+            check_replicas: true,
+            snapshots_per_store_max: 8,
         }
     }
 }
@@ -268,13 +279,27 @@ impl Config {
             second,
             day,
         )?;
-        match schedule.operators_per_store_max {
-            1..=1024 => Ok(()),
-            other => Err(ConfigError::value(
+        let counts = [
+            (
                 "schedule.operators_per_store_max",
-                other,
-                "1 to 1024",
-            )),
+                schedule.operators_per_store_max,
+                1024,
+            ),
+            (
+                "schedule.snapshots_per_store_max",
+                schedule.snapshots_per_store_max,
+                1024,
+            ),
+            ("schedule.replicas", schedule.replicas, BOOTSTRAP_STORES_MAX),
+        ];
+        let bad = counts
+            .into_iter()
+            .find(|(_, value, max)| !(1..=*max).contains(value));
+        match bad {
+            Some((field, value, max)) => {
+                Err(ConfigError::value(field, value, &format!("1 to {max}")))
+            }
+            None => Ok(()),
         }
     }
 }

@@ -49,5 +49,8 @@ pub mod tso;
 
 pub use answer::overview::Overview;
 pub use config::{BootstrapConfig, Config, ConfigError, MemberAddress, ScheduleConfig};
-pub use member::{Fatal, Input, Member, OpenError, OverviewReply, Refusal, Reply, Round, Seat};
+pub use member::{
+    Fatal, Input, Member, OpenError, Order, OrderReply, OverviewReply, Refusal, Reply, Round, Seat,
+    StoreOrder,
+};
 pub use record::FAMILIES;

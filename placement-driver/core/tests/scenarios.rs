@@ -8,11 +8,12 @@ use rig::{EPOCH_MS, Rig, Slot};
 use std::error::Error;
 use std::fmt::Write as _;
 use yadkv_placement_core::border;
+use yadkv_placement_core::{Order, StoreOrder};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::codec;
-use yadkv_proto::id::RegionId;
+use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::keyspacepb;
-use yadkv_proto::metapb::{Peer, Region, RegionEpoch, Store};
+use yadkv_proto::metapb::{Peer, PeerRole, Region, RegionEpoch, Store};
 use yadkv_proto::pdpb;
 
 type Output = Result<String, Box<dyn Error>>;
@@ -118,6 +119,8 @@ impl Script {
         };
         match command.name.as_str() {
             "overview" => return self.overview(target),
+            "operators" => return self.operators(target),
+            "order" => return self.order(target, args),
             "stores-join" => {
                 let count: usize = args.next_pos().unwrap_or("3").parse()?;
                 return self.stores_join(target, count);
@@ -252,7 +255,8 @@ impl Script {
         })
     }
 
-    /// `region ID leader=STORE term=T [range=a..b] [epoch=CONF.VERSION]`: what is not given is as the map says.
+    /// `region ID leader=STORE term=T [range=a..b] [epoch=CONF.VERSION] [peers=ID@STORE,…] [lags=STORE,…]`: what is
+    /// not given is as the map says. A letter behind a peer is its role: Learner, Incoming, Demoting.
     fn region_heartbeat(
         &mut self,
         header: Option<pdpb::RequestHeader>,
@@ -260,11 +264,19 @@ impl Script {
     ) -> Result<PdRequest, Box<dyn Error>> {
         let (region, leader) = self.descriptor(args)?;
         let term = args.take_key("term").unwrap_or("6").parse()?;
+        let lagging = args.take_key("lags").unwrap_or("").to_owned();
+        let lags = |peer: &&Peer| {
+            lagging
+                .split(',')
+                .any(|store| store == peer.store_id.to_string())
+        };
+        let pending_peers = region.peers.iter().filter(lags).copied().collect();
         Ok(pdpb::RegionHeartbeatRequest {
             header,
             region: Some(region),
             leader,
             term,
+            pending_peers,
             ..Default::default()
         }
         .into())
@@ -287,7 +299,10 @@ impl Script {
     ) -> Result<(Region, Option<Peer>), Box<dyn Error>> {
         let id: u64 = args.next_pos().unwrap_or("1").parse()?;
         let (range, epoch) = (args.take_key("range"), args.take_key("epoch"));
-        let region = self.described(id, range, epoch)?;
+        let mut region = self.described(id, range, epoch)?;
+        if let Some(peers) = args.take_key("peers") {
+            region.peers = peers.split(',').map(peer).collect::<Result<_, _>>()?;
+        }
         let store: u64 = args.take_key("leader").unwrap_or("1").parse()?;
         let leader = region
             .peers
@@ -421,8 +436,51 @@ impl Script {
                 store.regions, store.leaders
             )?;
         }
-        for (region, reason) in &overview.operators {
+        let running = |one: &&yadkv_placement_core::schedule::operator::Operator| {
+            one.status == yadkv_placement_core::schedule::operator::Status::Running
+        };
+        for operator in overview.operators.iter().filter(running) {
+            let (region, reason) = (operator.region, &operator.reason);
             writeln!(output, "operator {region}: {reason}")?;
+        }
+        Ok(output)
+    }
+
+    /// `order add-peer|remove-peer|transfer-leader REGION STORE`, `order move-peer REGION FROM TO`,
+    /// `order cancel REGION`, `order remove-store|keep-store STORE`.
+    fn order(&mut self, target: u64, args: &mut ArgumentConsumer<'_>) -> Output {
+        let name = args.next_pos().unwrap_or("").to_owned();
+        let mut number =
+            || -> Result<u64, Box<dyn Error>> { Ok(args.next_pos().unwrap_or("0").parse()?) };
+        let order = match name.as_str() {
+            "remove-store" => Order::Store(StoreId(number()?), StoreOrder::Remove),
+            "keep-store" => Order::Store(StoreId(number()?), StoreOrder::Keep),
+            _ => {
+                let (region, store) = (RegionId(number()?), StoreId(number()?));
+                match name.as_str() {
+                    "add-peer" => Order::AddPeer(region, store),
+                    "remove-peer" => Order::RemovePeer(region, store),
+                    "transfer-leader" => Order::TransferLeader(region, store),
+                    "move-peer" => Order::MovePeer(region, store, StoreId(number()?)),
+                    "cancel" => Order::Cancel(region),
+                    other => return Err(format!("no order {other}").into()),
+                }
+            }
+        };
+        Ok(match self.rig().order(target, order) {
+            Ok(()) => "ok".to_owned(),
+            Err(refusal) => format!("refused: {refusal}"),
+        })
+    }
+
+    fn operators(&mut self, target: u64) -> Output {
+        let overview = self.rig().overview(target)?;
+        let mut output = String::new();
+        for operator in overview.operators {
+            let step = operator.step().map(ToString::to_string);
+            let step = step.unwrap_or("nothing".to_owned());
+            let (region, status, reason) = (operator.region, operator.status, operator.reason);
+            writeln!(output, "{region} {status:?}: {step} ({reason})")?;
         }
         Ok(output)
     }
@@ -520,6 +578,15 @@ impl Script {
                 format!("safe point {}", response.new_safe_point)
             }
             PdResponse::RegionHeartbeat(response) => match response.transfer_leader {
+                _ if response.change_peer_v2.is_some() => {
+                    let changes = response.change_peer_v2.unwrap_or_default().changes;
+                    let show = |change: &pdpb::ChangePeer| {
+                        let peer = change.peer.unwrap();
+                        format!("{:?} {}@{}", change.change_type(), peer.id, peer.store_id)
+                    };
+                    let shown: Vec<_> = changes.iter().map(show).collect();
+                    format!("change region {}: {shown:?}", response.region_id)
+                }
                 Some(transfer) => format!(
                     "transfer region {} to store {}",
                     response.region_id,
@@ -551,6 +618,24 @@ impl Script {
             stamp.physical - wall
         )
     }
+}
+
+/// `ID@STORE`, and a letter for its role.
+fn peer(text: &str) -> Result<Peer, Box<dyn Error>> {
+    let (id, store) = text.split_once('@').ok_or("ID@STORE is expected")?;
+    let digits = store.trim_end_matches(char::is_alphabetic);
+    let mut peer = Peer {
+        id: id.parse()?,
+        store_id: digits.parse()?,
+        ..Peer::default()
+    };
+    peer.set_role(match &store[digits.len()..] {
+        "L" => PeerRole::Learner,
+        "I" => PeerRole::IncomingVoter,
+        "D" => PeerRole::DemotingVoter,
+        _ => PeerRole::Voter,
+    });
+    Ok(peer)
 }
 
 fn show_region(region: Option<&Region>, leader: Option<&Peer>) -> String {

@@ -71,8 +71,14 @@ pub struct ScheduleSection {
     /// Life of an operator; default 3 min.
     #[serde(with = "humantime_serde")]
     pub operator_timeout: Duration,
-    /// Operators that touch one store at a time; default 8.
+    /// Leader transfers that touch one store at a time; default 8.
     pub operators_per_store_max: u32,
+    /// Voters that every region shall have; default 3.
+    pub replicas: u32,
+    /// Whether regions with lost, missing or superfluous replicas are mended; default true.
+    pub check_replicas: bool,
+    /// Replicas made on one store at a time; default 8.
+    pub snapshots_per_store_max: u32,
 }
 
 /// `bootstrap.*`
@@ -107,6 +113,9 @@ impl Default for ScheduleSection {
             interval: core.interval,
             operator_timeout: core.operator_timeout,
             operators_per_store_max: core.operators_per_store_max,
+            replicas: core.replicas,
+            check_replicas: core.check_replicas,
+            snapshots_per_store_max: core.snapshots_per_store_max,
         }
     }
 }
@@ -170,6 +179,9 @@ impl Config {
             interval: schedule.interval,
             operator_timeout: schedule.operator_timeout,
             operators_per_store_max: schedule.operators_per_store_max,
+            replicas: schedule.replicas,
+            check_replicas: schedule.check_replicas,
+            snapshots_per_store_max: schedule.snapshots_per_store_max,
         };
         config.bootstrap.stores = self.bootstrap.stores;
         for text in &self.bootstrap.borders {

@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_engine::Durability;
-use yadkv_placement_core::{Fatal, Input, Member, MemberAddress, Overview, Refusal};
+use yadkv_placement_core::{Fatal, Input, Member, MemberAddress, Order, Overview, Refusal};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::PeerId;
 use yadkv_proto::yadkvpb::Envelope;
@@ -84,6 +84,16 @@ impl Handle {
         self.send(Input::Overview(Box::new(move |result| {
             drop(sender.send(result))
         })))?;
+        answer
+            .await
+            .unwrap_or(Err(Refusal::Unavailable("the placement driver stops")))
+    }
+
+    /// Gives an order for a region.
+    pub async fn order(&self, order: Order) -> Result<(), Refusal> {
+        let (sender, answer) = oneshot::channel();
+        let reply = Box::new(move |result| drop(sender.send(result)));
+        self.send(Input::Order(order, reply))?;
         answer
             .await
             .unwrap_or(Err(Refusal::Unavailable("the placement driver stops")))

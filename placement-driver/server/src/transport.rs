@@ -27,7 +27,7 @@ use yadkv_placement_core::MemberAddress;
 use yadkv_proto::id::PeerId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::transport_server::Transport;
-use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd};
+use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
@@ -198,6 +198,14 @@ pub struct Incoming {
 
 #[tonic::async_trait]
 impl Transport for Incoming {
+    async fn send_snapshot(
+        &self,
+        _: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<SnapshotEnd>, Status> {
+        let reason = "a placement driver has no regions: send it to a store";
+        Err(Status::unimplemented(reason))
+    }
+
     async fn deliver(
         &self,
         request: Request<Streaming<Frame>>,

@@ -63,7 +63,7 @@ impl Laws {
     pub fn applying(&mut self, sky: &Shared, store: StoreId, tasks: &[ApplyTask]) {
         for task in tasks {
             for entry in &task.entries {
-                let found = (entry.term, hash(&entry.data));
+                let found = (entry.term, hash(&entry.data) ^ hash(&entry.context));
                 let first = *self
                     .entries
                     .entry((task.region.0, entry.index))

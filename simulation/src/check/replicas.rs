@@ -11,11 +11,15 @@ use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use yadkv_engine::{Direction, Engine, Family};
-use yadkv_placement_core::FAMILIES;
+use yadkv_placement_core::schedule::operator::Operator;
+use yadkv_placement_core::{FAMILIES, Seat};
 use yadkv_proto::key::KeyRange;
-use yadkv_proto::metapb::Region;
+use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_storage_core::apply::Applied;
 use yadkv_storage_core::layout::{RAW, RAW2};
+
+/// How many replicas the placement drivers bring every region back to.
+const REPLICAS: usize = 3;
 
 /// What a replica holds.
 type Content = (Applied, Vec<Pair>);
@@ -50,8 +54,17 @@ pub fn differences(world: &World) -> Vec<String> {
         }
     }
     for (region, replicas) in found {
-        if replicas.len() != 3 {
+        if replicas.len() != REPLICAS {
             complaints.push(format!("region {region} has {} replicas", replicas.len()));
+        }
+        let peers = descriptors.get(&region).map(|known| &known.peers);
+        let votes = |peer: &Peer| peer.role() == PeerRole::Voter;
+        if let Some(peers) = peers.filter(|peers| !peers.iter().all(votes)) {
+            let show = |peer: &Peer| format!("{}@{} {:?}", peer.id, peer.store_id, peer.role());
+            let peers: Vec<_> = peers.iter().map(show).collect();
+            complaints.push(format!(
+                "region {region} has members that do not vote: {peers:?}"
+            ));
         }
         if leaders.get(&region) != Some(&1) {
             complaints.push(format!("region {region} has no single leader"));
@@ -68,6 +81,9 @@ pub fn differences(world: &World) -> Vec<String> {
         }
     }
     complaints.extend(map_differences(world, &descriptors));
+    if !complaints.is_empty() {
+        complaints.extend(running_operators(world));
+    }
     complaints.extend(placement_differences(world));
     complaints
 }
@@ -86,6 +102,24 @@ fn map_differences(world: &World, leaders: &BTreeMap<u64, Region>) -> Vec<String
     let ids: BTreeSet<u64> = ids.filter(differ).collect();
     let complain = |id| format!("region {id}: the placement driver knows it otherwise");
     ids.into_iter().map(complain).collect()
+}
+
+/// What regions are asked to do meanwhile.
+fn running_operators(world: &World) -> Vec<String> {
+    let processes = world.pds.iter().filter_map(|host| host.process.as_ref());
+    let offices = processes.filter_map(|process| match process.member.seat() {
+        Seat::Leader(office) => Some(office),
+        _ => None,
+    });
+    let running = offices.flat_map(|office| office.operators().running());
+    let show = |one: &Operator| {
+        let step = one.step().map(ToString::to_string).unwrap_or_default();
+        format!(
+            "region {} is asked to {step} ({})",
+            one.region.0, one.reason
+        )
+    };
+    running.map(show).collect()
 }
 
 /// Placement drivers that differ from the first one; the applied position is part of what they hold.

@@ -14,9 +14,18 @@ use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
 use yadkv_engine::Engine;
 use yadkv_storage_core::apply::{ApplyTask, Prepared};
+use yadkv_storage_core::snapshot::install::Move;
 
 /// Hand-overs applied in one write.
 const DRAIN_MAX: usize = 64;
+
+/// What workers hand down, in the order of each region.
+pub enum Handover {
+    /// Committed entries.
+    Apply(Vec<ApplyTask>),
+    /// A replica is to be installed or destroyed.
+    Move(Move),
+}
 
 /// What the apply thread is at.
 pub enum State {
@@ -31,11 +40,11 @@ pub enum State {
 }
 
 impl StoreHost {
-    pub(super) fn hand_over(&mut self, sky: &Shared, tasks: Vec<ApplyTask>) {
+    pub(super) fn hand_over(&mut self, sky: &Shared, handover: Handover) {
         let Some(running) = self.running() else {
             return;
         };
-        running.handed_over.push_back(tasks);
+        running.handed_over.push_back(handover);
         if matches!(running.apply, State::Idle) {
             running.apply = State::Scheduled;
             self.apply_soon(sky, StoreEvent::ApplyPrepare);
@@ -61,8 +70,27 @@ impl StoreHost {
         let Some(running) = self.running() else {
             return;
         };
-        let count = running.handed_over.len().min(DRAIN_MAX);
-        let tasks: Vec<ApplyTask> = running.handed_over.drain(..count).flatten().collect();
+        let mut tasks: Vec<ApplyTask> = Vec::new();
+        for _ in 0..DRAIN_MAX {
+            match running.handed_over.pop_front() {
+                Some(Handover::Apply(more)) => tasks.extend(more),
+                Some(order) if !tasks.is_empty() => {
+                    running.handed_over.push_front(order);
+                    break;
+                }
+                Some(Handover::Move(order)) => {
+                    running.applier.forget(order.region());
+                    running.moves.add(order);
+                    self.step_soon(sky);
+                    return self.prepare(sky, laws);
+                }
+                None => break,
+            }
+        }
+        if tasks.is_empty() {
+            running.apply = State::Idle;
+            return;
+        }
         laws.applying(sky, running.store, &tasks);
         match running.applier.prepare(tasks) {
             Ok(prepared) => running.apply = State::Writing(Box::new(prepared)),

@@ -24,6 +24,7 @@ use yadkv_proto::metapb::{NodeState, Region, Store, StoreState};
 use yadkv_proto::pdpb::{self, RegionHeartbeatRequest, RequestHeader};
 use yadkv_proto::storagepb::StoreRecord;
 use yadkv_storage_core::layout::FORMAT;
+use yadkv_storage_core::store::message::ChangeTask;
 use yadkv_storage_core::store::recover;
 
 const RETRY: Duration = Duration::from_millis(200);
@@ -152,6 +153,34 @@ pub async fn identity(sky: Shared, machine: Machine, kv: Memory) {
         recover::write_store_record(&kv, &record).expect("memory engines fail only when told to");
     }
     pd.tell(StoreEvent::Open);
+}
+
+/// Whether somebody has to name the new peer of a change.
+pub(super) fn lacks_id(task: &ChangeTask) -> bool {
+    task.changes
+        .iter()
+        .any(|change| change.peer.is_some_and(|peer| peer.id == 0))
+}
+
+/// Gives the new peer of a change its id, and goes on with the change.
+pub(super) async fn name(sky: Shared, machine: Machine, region: u64, mut task: Box<ChangeTask>) {
+    let pd = Pd::new(sky, machine);
+    let request = pdpb::AllocIdRequest {
+        header: header(pd.cluster().await, 0),
+        count: 1,
+    };
+    let allocated: Option<pdpb::AllocIdResponse> = pd.ask_any(request).await;
+    let Some(id) = allocated.map(|answer| answer.id).filter(|id| *id != 0) else {
+        return;
+    };
+    for peer in task
+        .changes
+        .iter_mut()
+        .filter_map(|change| change.peer.as_mut())
+    {
+        peer.id = id;
+    }
+    pd.tell(StoreEvent::ChangePeers(region, task));
 }
 
 /// Registers, creates the first regions, and reports until the process ends.
@@ -287,6 +316,8 @@ async fn stream(
     header: &Option<RequestHeader>,
     reports: &mut mpsc::Receiver<RegionHeartbeatRequest>,
 ) {
+    let life = || pd.sky.lock().life(Machine::Pd(leader));
+    let begun = life();
     loop {
         // A leader that is gone is noticed by asking, as a keep-alive would.
         let idle = pin!(sleep(&pd.sky, pd.machine, HEARTBEAT));
@@ -301,7 +332,9 @@ async fn stream(
                 let url = members
                     .leader
                     .and_then(|leader| leader.client_urls.into_iter().next());
-                if url.as_deref().and_then(Machine::at) != Some(Machine::Pd(leader)) {
+                let leads = url.as_deref().and_then(Machine::at) == Some(Machine::Pd(leader));
+                // One that has started again knows nothing of this stream.
+                if !leads || life() != begun {
                     return;
                 }
                 continue;
@@ -311,6 +344,10 @@ async fn stream(
         report.header = header.clone();
         match pd.ask(leader, report.into()).await {
             Some(PdResponse::RegionHeartbeat(operator)) => {
+                if let Some(task) = ChangeTask::of(&operator) {
+                    let event = StoreEvent::ChangePeers(operator.region_id, Box::new(task));
+                    pd.tell(event);
+                }
                 if let Some(to) = operator.transfer_leader.and_then(|transfer| transfer.peer) {
                     pd.tell(StoreEvent::Transfer(operator.region_id, to));
                 }

@@ -6,7 +6,7 @@
 //! *Types to know*: [`StoreHost`] (the machine: its disks outlive processes), [`Process`].
 //!
 //! *What is where*: [`worker`] drain, round, log write, fsync · [`apply`] · [`read`] lease reads in four
-//! steps · [`split`] what splits want told · [`companion`] the conversation with the placement driver.
+//! steps · [`split`] what splits want told · [`snapshot`] replicas that come and go · [`companion`] the conversation with the placement driver.
 //!
 //! *Life of a process*: boot → identity from the disk or from the placement driver → regions opened → loops →
 //! killed at any event: the process alone (what was written stays) or the power (of what was not synced a
@@ -19,6 +19,7 @@
 pub mod apply;
 pub mod companion;
 pub mod read;
+pub mod snapshot;
 pub mod split;
 pub mod worker;
 
@@ -44,7 +45,8 @@ use yadkv_storage_core::config::Config;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
-use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::snapshot::install;
+use yadkv_storage_core::store::message::{ChangeTask, Input};
 use yadkv_storage_core::store::{Shard, Shared as Parts, StoreError, Worker, recover};
 use yadkv_storage_core::view::Directory;
 
@@ -99,7 +101,8 @@ pub struct Running {
     applier: Applier,
     front: Front,
     apply: apply::State,
-    handed_over: VecDeque<Vec<yadkv_storage_core::apply::ApplyTask>>,
+    handed_over: VecDeque<apply::Handover>,
+    moves: snapshot::Moves,
     jobs: BTreeMap<u64, Job>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
 }
@@ -194,6 +197,21 @@ impl StoreHost {
             StoreEvent::Flush => {
                 let _ = self.kv.sync();
             }
+            StoreEvent::ShortenLogs => self.broadcast(sky, || Input::ShortenLogs),
+            StoreEvent::ChangePeers(region, task) if companion::lacks_id(&task) => {
+                let named = companion::name(sky.clone(), self.machine(), region, task);
+                sky.lock().spawned.push((self.machine(), Box::pin(named)));
+            }
+            StoreEvent::ChangePeers(region, task) => {
+                let region = RegionId(region);
+                self.input(sky, region, Input::ChangePeers(region, *task));
+            }
+            StoreEvent::SendSnapshot(task) => self.send_snapshot(sky, &task),
+            StoreEvent::SnapshotLate(transfer) => self.snapshot_ended(sky, transfer, false),
+            StoreEvent::MoveStep => self.take_step(sky),
+            StoreEvent::Located(region) => {
+                self.input(sky, RegionId(region.id), Input::Located(*region));
+            }
         }
         laws.after_store(sky, self);
     }
@@ -222,9 +240,11 @@ impl StoreHost {
             seed,
             config: config(),
             kv: kv.clone(),
+            intake: Arc::new(self.kv.clone()),
             log,
             directory: directory.clone(),
         };
+        install::clear(&parts.places()).expect("memory engines fail only when told to");
         let workers = match open_workers(&parts, self.workers, now) {
             Ok(workers) => workers,
             Err(error) => {
@@ -248,23 +268,28 @@ impl StoreHost {
             front,
             apply: apply::State::Idle,
             handed_over: VecDeque::new(),
+            moves: snapshot::Moves::new(parts.places()),
             jobs: BTreeMap::new(),
             reports,
         });
-        let life = process.life;
-        let mut sky_now = sky.lock();
-        crate::note!(sky_now, "{machine} is store {store}");
+        let companion =
+            companion::accompany(sky.clone(), machine, self.kv.clone(), record, received);
+        self.begin(&mut sky.lock(), companion);
+    }
+
+    /// The process is open: its loops begin.
+    fn begin(&self, sky_now: &mut Sky, companion: impl Future<Output = ()> + Send + 'static) {
+        let (machine, life) = (self.machine(), self.life());
+        crate::note!(sky_now, "{machine} begins to serve");
         for number in 0..self.workers as usize {
             schedule(
-                &mut sky_now,
+                sky_now,
                 machine,
                 life,
                 Duration::from_millis(100),
                 StoreEvent::Tick(number),
             );
         }
-        let companion =
-            companion::accompany(sky.clone(), machine, self.kv.clone(), record, received);
         sky_now.spawned.push((machine, Box::pin(companion)));
     }
 
@@ -279,6 +304,10 @@ impl StoreHost {
                 self.input(sky, RegionId(envelope.region_id), Input::Raft(envelope));
             }
             Message::Operator(operator) => self.carry_out_operator(sky, *operator),
+            Message::Snapshot(transit) => self.receive_snapshot(sky, *transit),
+            Message::SnapshotEnd(transfer, arrived) => {
+                self.snapshot_ended(sky, transfer, arrived);
+            }
             Message::StoreCall(call, request) => {
                 if self.running().is_none() {
                     let refused = Answer::Failed(CallError::NotSent("connection refused".into()));
@@ -292,6 +321,9 @@ impl StoreHost {
 
     fn carry_out_operator(&mut self, sky: &Shared, operator: RegionHeartbeatResponse) {
         let region = RegionId(operator.region_id);
+        if let Some(task) = ChangeTask::of(&operator) {
+            self.input(sky, region, Input::ChangePeers(region, task));
+        }
         if let Some(to) = operator.transfer_leader.and_then(|transfer| transfer.peer) {
             self.input(sky, region, Input::TransferLeader { region, to });
         }
@@ -337,10 +369,11 @@ pub fn schedule(sky: &mut Sky, machine: Machine, life: u64, delay: Duration, eve
     }
 }
 
-/// Logs are shortened after a few entries, so that it happens all the time.
+/// Logs are shortened after a few entries, and laggards left behind soon, so that it happens all the time.
 fn config() -> Config {
     Config {
-        log_entries: 16,
+        log_entries: 8,
+        lag_entries: 24,
         ..Config::default()
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! *Next stop*: [`super::apply`].
 
+use super::apply::Handover;
 use super::{StoreHost, Trap};
 use crate::nemesis::{Action, Step};
 use crate::planted::{self, Planted};
@@ -24,6 +25,7 @@ use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::Progress;
+use yadkv_storage_core::snapshot::install::Moved;
 use yadkv_storage_core::store::message::{Effects, Input, Round};
 use yadkv_storage_core::store::{Shard, Worker};
 
@@ -37,6 +39,8 @@ pub struct WorkerHost {
     pub worker: Worker,
     inbox: VecDeque<Input>,
     mailbox: BTreeMap<RegionId, Progress>,
+    /// Replicas that came or went: after what was applied before.
+    moved: Vec<Moved>,
     doing: Doing,
     next_tick: Moment,
     /// When the last round began.
@@ -60,6 +64,7 @@ impl WorkerHost {
             worker,
             inbox: VecDeque::new(),
             mailbox: BTreeMap::new(),
+            moved: Vec::new(),
             doing: Doing::Nothing,
             next_tick: now.after(TICK),
             last_round: now,
@@ -112,6 +117,15 @@ impl StoreHost {
         }
     }
 
+    /// A replica came or went.
+    pub(super) fn moved(&mut self, sky: &Shared, moved: Moved) {
+        let number = Shard::owner(moved.region, self.workers) as usize;
+        if let Some(worker) = self.worker(number) {
+            worker.moved.push(moved);
+            self.wake(sky, number);
+        }
+    }
+
     fn wake(&mut self, sky: &Shared, number: usize) {
         let Some(worker) = self.worker(number) else {
             return;
@@ -147,6 +161,10 @@ impl StoreHost {
             host.worker
                 .handle(Input::Applied(applied), now)
                 .expect(failed);
+        }
+        let moved = std::mem::take(&mut host.moved);
+        if !moved.is_empty() {
+            host.worker.handle(Input::Moved(moved), now).expect(failed);
         }
         if now.moment >= host.next_tick {
             host.worker.handle(Input::Tick, now).expect(failed);
@@ -210,6 +228,7 @@ impl StoreHost {
         let more = host.worker.wants_round()
             || !host.inbox.is_empty()
             || !host.mailbox.is_empty()
+            || !host.moved.is_empty()
             || now.moment >= host.next_tick;
         self.carry_out(sky, effects);
         if more {
@@ -220,7 +239,16 @@ impl StoreHost {
     fn carry_out(&mut self, sky: &Shared, effects: Effects) {
         self.send(sky, effects.send);
         if !effects.apply.is_empty() {
-            self.hand_over(sky, effects.apply);
+            self.hand_over(sky, Handover::Apply(effects.apply));
+        }
+        for order in effects.moves {
+            self.hand_over(sky, Handover::Move(order));
+        }
+        for task in effects.snapshots {
+            self.send_later(sky, task);
+        }
+        for region in effects.lookups {
+            self.locate(sky, region);
         }
         for read in effects.reads {
             self.serve_later(sky, read);

@@ -57,6 +57,13 @@ pub struct Config {
     /// Bytes of keys and values put after which entries leave the log whatever their number; default 32 MiB, 64 KiB or
     /// more.
     pub log_bytes: u64,
+    /// Entries after which a peer that lacks more than `log_entries` of them is left behind: it will be sent a snapshot
+    /// instead; default 1 million, at least `log_entries`. Smaller: short absences cost a copy of the region. Larger:
+    /// logs grow while a store is away.
+    pub lag_entries: u64,
+    /// Bytes of keys and values put after which it is left behind whatever their number; default 256 MiB, at least
+    /// `log_bytes`.
+    pub lag_bytes: u64,
     /// Raft tick; default 100 ms, 90 to 150: the lease (550 ms) must be well below 8 ticks, and above 3.
     pub tick: Duration,
 }
@@ -75,6 +82,8 @@ impl Default for Config {
             split_keys: 2_500_000,
             log_entries: 8192,
             log_bytes: 32 << 20,
+            lag_entries: 1_000_000,
+            lag_bytes: 256 << 20,
             tick: Duration::from_millis(100),
         }
     }
@@ -178,6 +187,18 @@ impl Config {
             "region.log_size",
             self.log_bytes.to_string(),
             "64KiB or more",
+        )?;
+        check(
+            self.lag_entries >= self.log_entries,
+            "region.lag_entries",
+            self.lag_entries.to_string(),
+            "at least region.log_entries",
+        )?;
+        check(
+            self.lag_bytes >= self.log_bytes,
+            "region.lag_size",
+            self.lag_bytes.to_string(),
+            "at least region.log_size",
         )
     }
 }

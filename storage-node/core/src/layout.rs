@@ -22,7 +22,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use yadkv_engine::{Engine, Family};
 use yadkv_proto::id::RegionId;
-use yadkv_proto::storagepb::{AppliedRecord, RegionRecord, StoreRecord};
+use yadkv_proto::metapb::{Peer, Region};
+use yadkv_proto::storagepb::{AppliedRecord, PeerState, RegionRecord, StoreRecord};
 use yadkv_proto::yadkvpb::Space;
 
 /// Raw V1 data.
@@ -39,6 +40,9 @@ pub const WRITE: Family = Family(4);
 pub const META: Family = Family(5);
 /// Names of the families, in the order of their numbers.
 pub const FAMILIES: [&str; 6] = ["raw", "raw2", "default", "lock", "write", "meta"];
+
+/// Families that hold what belongs to regions.
+pub const DATA: [Family; 5] = [RAW, RAW2, DEFAULT, LOCK, WRITE];
 
 /// Format of every record.
 pub const FORMAT: u32 = 1;
@@ -103,6 +107,19 @@ pub fn region_of_key(key: &[u8]) -> Option<RegionId> {
         return None;
     };
     Some(RegionId(u64::from_be_bytes(id.try_into().ok()?)))
+}
+
+/// A [`RegionRecord`] as it is stored.
+pub fn region_record(region: &Region, peer: Peer, state: PeerState) -> Bytes {
+    RegionRecord {
+        format: FORMAT,
+        region: Some(region.clone()),
+        peer: Some(peer),
+        state: state as i32,
+        ..RegionRecord::default()
+    }
+    .encode_to_vec()
+    .into()
 }
 
 /// The bounds between which all region records lie.

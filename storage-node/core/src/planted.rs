@@ -17,6 +17,16 @@ pub enum Planted {
     SplitNotSynced,
     /// Entries leave the log before the data engine holds durably what they did.
     LogTruncatedBeforeFlush,
+    /// An interrupted installation goes on without the reset of the log.
+    LogKeptOnResume,
+    /// A snapshot's position is that of a moment after its data.
+    SnapshotAheadOfData,
+    /// A snapshot is laid over what the replica held.
+    OldDataKept,
+    /// The reset of the log for a snapshot may be lost at a power loss, when the data is there already.
+    ResetNotSynced,
+    /// Members change under the old epoch.
+    MembersUnderOldEpoch,
 }
 
 #[cfg(feature = "planted-bugs")]

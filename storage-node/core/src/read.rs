@@ -83,7 +83,7 @@ impl LeaseRead {
             .view
             .delegate()
             .is_some_and(|delegate| Arc::ptr_eq(&delegate, &self.delegate));
-        same && self.delegate.covers(now)
+        same && self.delegate.covers(now) && !self.view.is_over()
     }
 }
 
@@ -115,6 +115,10 @@ impl ConfirmedRead {
             self.responder.kind(),
             &self.request,
         );
+        if self.view.is_over() {
+            let refused = refusal::region_not_found(self.view.id().0);
+            return self.responder.refuse(refused);
+        }
         if let Some(successors) = self.view.successors() {
             let refused = refusal::epoch_not_match(successors.clone());
             return self.responder.refuse(refused);

@@ -6,7 +6,8 @@
 //! to read under the leader's lease.
 //!
 //! *Invariants*: a view is immutable but for its leader hint, office, clock and delegate; a changed descriptor is a
-//! new view, and the old one is retired first: nothing that was read through it is answered any more. A delegate is published only after an entry of its term was applied, and withdrawn before its
+//! new view. If the borders are others, the old one is retired first: nothing that was read through it is answered any
+//! more. A delegate is published only after an entry of its term was applied, and withdrawn before its
 //! peer lets go of the lease. The clock moves on only after the write that it describes.
 //!
 //! *Limits*: one view a replica.
@@ -18,7 +19,7 @@
 use crate::refusal;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use imbl::OrdMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use yadkv_proto::errorpb;
 use yadkv_proto::id::{RegionId, StoreId, Term};
@@ -55,6 +56,17 @@ impl Delegate {
     }
 }
 
+/// What changes while a view lasts: one for all views of a replica, whichever readers see.
+#[derive(Debug, Default)]
+struct Vitals {
+    leader: AtomicU64,
+    /// Term in which this replica leads; 0 while it does not.
+    office: AtomicU64,
+    clock_ms: AtomicU64,
+    /// Its data goes, or others take its place.
+    over: AtomicBool,
+}
+
 /// One replica as readers see it.
 #[derive(Debug)]
 pub struct RegionView {
@@ -63,11 +75,7 @@ pub struct RegionView {
     /// What was cut off last.
     siblings: Vec<Region>,
     peer: Peer,
-    leader: AtomicU64,
-    /// Term in which this replica leads; 0 while it does not.
-    office: AtomicU64,
-    /// One for all views of a replica, so that apply moves on whichever readers see.
-    clock_ms: Arc<AtomicU64>,
+    vitals: Arc<Vitals>,
     delegate: ArcSwapOption<Delegate>,
     /// What took this view's place.
     successors: OnceLock<Vec<Region>>,
@@ -76,28 +84,37 @@ pub struct RegionView {
 impl RegionView {
     /// A view without leader and delegate.
     pub fn new(region: Region, peer: Peer, clock_ms: u64) -> Self {
-        Self::with_clock(region, peer, Arc::new(AtomicU64::new(clock_ms)))
+        let vitals = Vitals {
+            clock_ms: clock_ms.into(),
+            ..Vitals::default()
+        };
+        Self::with_vitals(region, peer, Arc::new(vitals))
     }
 
     /// The view that follows this one once `siblings` are cut off; without delegate.
     pub fn followed_by(&self, region: Region, siblings: Vec<Region>) -> Self {
-        let mut next = Self::with_clock(region, self.peer, self.clock_ms.clone());
+        let mut next = Self::with_vitals(region, self.peer, self.vitals.clone());
         next.siblings = siblings;
-        next.set_leader(self.leader.load(Ordering::Relaxed));
-        next.set_office(Term(self.office.load(Ordering::SeqCst)));
         next
     }
 
-    fn with_clock(region: Region, peer: Peer, clock_ms: Arc<AtomicU64>) -> Self {
+    /// The view that follows this one when the members have changed; without delegate.
+    pub fn with_members(&self, region: Region) -> Self {
+        let own = region.peers.iter().find(|peer| peer.id == self.peer.id);
+        let own = own.copied().unwrap_or(self.peer);
+        let mut next = Self::with_vitals(region, own, self.vitals.clone());
+        next.siblings = self.siblings.clone();
+        next
+    }
+
+    fn with_vitals(region: Region, peer: Peer, vitals: Arc<Vitals>) -> Self {
         let range = KeyRange::of(&region);
         Self {
             region,
             range,
             siblings: Vec::new(),
             peer,
-            leader: AtomicU64::new(0),
-            office: AtomicU64::new(0),
-            clock_ms,
+            vitals,
             delegate: ArcSwapOption::empty(),
             successors: OnceLock::new(),
         }
@@ -140,34 +157,34 @@ impl RegionView {
 
     /// The region clock of what is applied, milliseconds since the epoch. Read it before the engine.
     pub fn clock_ms(&self) -> u64 {
-        self.clock_ms.load(Ordering::SeqCst)
+        self.vitals.clock_ms.load(Ordering::SeqCst)
     }
 
     /// Moves the region clock on, after the write that carried it and before any reply to it.
     pub fn advance_clock(&self, clock_ms: u64) {
-        self.clock_ms.fetch_max(clock_ms, Ordering::SeqCst);
+        self.vitals.clock_ms.fetch_max(clock_ms, Ordering::SeqCst);
     }
 
     /// The leader as last heard of; `None` if unknown.
     pub fn leader(&self) -> Option<Peer> {
-        let id = self.leader.load(Ordering::Relaxed);
+        let id = self.vitals.leader.load(Ordering::Relaxed);
         self.region.peers.iter().find(|peer| peer.id == id).copied()
     }
 
     /// Notes the leader; 0 is unknown.
     pub fn set_leader(&self, peer_id: u64) {
-        self.leader.store(peer_id, Ordering::Relaxed);
+        self.vitals.leader.store(peer_id, Ordering::Relaxed);
     }
 
     /// Whether this replica leads in `term`, and has applied nothing of a later one.
     pub fn leads(&self, term: Term) -> bool {
-        self.office.load(Ordering::SeqCst) == term.0
+        self.vitals.office.load(Ordering::SeqCst) == term.0
     }
 
     /// Notes the term in which this replica leads, or (0) that it does not: before an entry of another leader is
     /// handed over to apply.
     pub fn set_office(&self, term: Term) {
-        self.office.store(term.0, Ordering::SeqCst);
+        self.vitals.office.store(term.0, Ordering::SeqCst);
     }
 
     /// The published delegate.
@@ -195,6 +212,17 @@ impl RegionView {
         let first = self.successors.set(successors).is_ok();
         assert!(first, "a view is followed once");
         self.withdraw();
+    }
+
+    /// The replica is over: before any of its data is deleted. Nothing read from now on is answered.
+    pub fn end(&self) {
+        self.vitals.over.store(true, Ordering::SeqCst);
+        self.withdraw();
+    }
+
+    /// Whether the replica is over; to be asked after its data was read.
+    pub fn is_over(&self) -> bool {
+        self.vitals.over.load(Ordering::SeqCst)
     }
 
     /// What took this view's place, if something did.
@@ -246,6 +274,11 @@ impl Directory {
     pub fn publish(&self, view: Arc<RegionView>) {
         self.views
             .rcu(|views| views.update(view.id(), view.clone()));
+    }
+
+    /// Takes a view out: there is no replica any more.
+    pub fn remove(&self, region: RegionId) {
+        self.views.rcu(|views| views.without(&region));
     }
 
     /// All views, in the order of their ids.

@@ -12,6 +12,9 @@
 //! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
 //! | `split S K…` · `fill PREFIX N` | a call to store S · puts N keys where they belong |
 //! | `split_size KEYS` · `regions` · `driver BOOL` | before `cluster`: pairs that make a part · what clients know · whether the placement driver takes reports |
+//! | `change R CHANGE…` · `members R` | the placement driver's order: `learnS`, `voteS`, `demoteS`, `removeS`; none leaves a joint state · who belongs to it as its leader knows |
+//! | `snapshots BOOL` · `sent` · `crash_in N` · `holds S` | whether snapshots get through · how many did · a store that takes steps of moves crashes after N of them · what lives on a store |
+//! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -27,16 +30,20 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use yadkv_engine::{Direction, Engine};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::eraftpb::ConfChangeType;
 use yadkv_proto::errorpb;
 use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::*;
 use yadkv_proto::metapb;
+use yadkv_proto::pdpb::ChangePeer;
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::layout;
-use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::message::{ChangeTask, Input};
+use yadkv_storage_core::store::recover;
 
 struct Script {
     cluster: Cluster,
+    next_peer: u64,
     waiting: Vec<(String, Answer)>,
     config: Config,
 }
@@ -94,6 +101,17 @@ impl Runner for Script {
             "log_entries" => {
                 self.config.log_entries = args.next_pos().ok_or("how many?")?.parse()?
             }
+            "lag_entries" => {
+                self.config.lag_entries = args.next_pos().ok_or("how many?")?.parse()?
+            }
+            "change" => self.change(&mut args)?,
+            "members" => out = self.members(&mut args)?,
+            "snapshots" => {
+                self.cluster.snapshots = args.next_pos().ok_or("true or false?")?.parse()?
+            }
+            "sent" => writeln!(out, "{}", self.cluster.snapshots_sent)?,
+            "crash_in" => self.cluster.steps_max = Some(args.next_pos().ok_or("steps?")?.parse()?),
+            "holds" => out = self.holds(&mut args)?,
             "flushes" => self.cluster.flushes = args.next_pos().ok_or("true or false?")?.parse()?,
             "logs" => out = self.logs(&mut args)?,
             "split_size" => {
@@ -111,7 +129,8 @@ impl Runner for Script {
                 let region: u64 = args.next_pos().ok_or("which region?")?.parse()?;
                 let to: u64 = args.next_pos().ok_or("to which store?")?.parse()?;
                 let leader = self.cluster.leader(region).ok_or("nobody leads")?;
-                let peer = self.cluster.regions[region as usize - 1].peers[to as usize - 1];
+                let peers = &self.cluster.region(region)?.peers;
+                let peer = *peers.iter().find(|peer| peer.store_id == to).ok_or("no")?;
                 let region = yadkv_proto::id::RegionId(region);
                 self.cluster
                     .input(leader, Input::TransferLeader { region, to: peer });
@@ -146,6 +165,80 @@ impl Runner for Script {
 }
 
 impl Script {
+    /// Orders the leader of a region to change its members.
+    fn change(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let region: u64 = args.next_pos().ok_or("which region?")?.parse()?;
+        let leader = self.cluster.leader(region).ok_or("nobody leads")?;
+        let descriptor = self.cluster.region(region)?;
+        let mut changes = Vec::new();
+        while let Some(written) = args.next_pos() {
+            let (kind, store) = written.split_at(written.len() - 1);
+            let store_id: u64 = store.parse()?;
+            let known = descriptor
+                .peers
+                .iter()
+                .find(|peer| peer.store_id == store_id);
+            self.next_peer += 1;
+            let new = metapb::Peer {
+                id: 1000 + self.next_peer,
+                store_id,
+                ..Default::default()
+            };
+            let kind = match kind {
+                "learn" | "demote" => ConfChangeType::AddLearnerNode,
+                "vote" => ConfChangeType::AddNode,
+                _ => ConfChangeType::RemoveNode,
+            };
+            changes.push(ChangePeer {
+                peer: Some(known.copied().unwrap_or(new)),
+                change_type: kind as i32,
+            });
+        }
+        let task = ChangeTask {
+            epoch: descriptor.region_epoch.unwrap(),
+            changes,
+        };
+        self.cluster
+            .input(leader, Input::ChangePeers(RegionId(region), task));
+        self.cluster.settle();
+        Ok(())
+    }
+
+    fn members(&self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let region: u64 = args.next_pos().unwrap_or("1").parse()?;
+        let region = self.cluster.region(region)?;
+        let shown = region.peers.iter().map(|peer| {
+            let role = peer.role().as_str_name();
+            format!("{}: {role} {}", peer.store_id, peer.id)
+        });
+        let shown: Vec<_> = shown.collect();
+        let conf_ver = region.region_epoch.unwrap().conf_ver;
+        Ok(format!("c{conf_ver}  {}\n", shown.join("  ")))
+    }
+
+    /// What lives on a store: regions with their pairs, and what is left of others.
+    fn holds(&self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let id = self.store(args.next_pos().ok_or("which store?")?)?;
+        let store = &self.cluster.stores[&id];
+        let mut shown = Vec::new();
+        for record in recover::load_regions(&store.kv)? {
+            let region = record.region.clone().unwrap_or_default();
+            let range = yadkv_proto::key::KeyRange::of(&region);
+            let pairs = pairs(&store.kv, &range.start, &range.end).len();
+            let log = yadkv_consensus::LogStore::open(std::sync::Arc::new(store.raft.clone()), 0)?;
+            let log = log.owner(RegionId(region.id))?.map_or(0, |peer| peer.0);
+            let peer = record.peer.unwrap_or_default().id;
+            let state = record.state().as_str_name();
+            shown.push(format!(
+                "region {} {state} peer {peer}, log of peer {log}, {pairs} pairs\n",
+                region.id
+            ));
+        }
+        let staged = yadkv_engine::Intake::staged(&store.kv)?.len();
+        shown.push(format!("{staged} staged sets\n"));
+        Ok(shown.concat())
+    }
+
     fn store(&self, written: &str) -> Result<u64, Failure> {
         match written {
             "leader" => Ok(self.cluster.leader(1).ok_or("nobody leads")?),
@@ -202,6 +295,7 @@ impl Script {
     fn process(&mut self, command: &str, store: u64) {
         match command {
             "crash" | "power_loss" => {
+                self.cluster.steps_max = None;
                 self.cluster.crash(store);
                 // The data has no log of its own: it goes back to what was flushed.
                 self.cluster.stores[&store].kv.power_loss(0);
@@ -343,30 +437,35 @@ impl Script {
         })
     }
 
-    /// Compares what the running stores hold.
+    /// Compares what the running replicas of each region hold.
     fn same(&self) -> bool {
-        let contents = self
-            .cluster
-            .stores
-            .values()
-            .filter(|store| store.running.is_some())
-            .map(|store| {
-                let snapshot = store.kv.snapshot();
-                let mut pairs = Vec::new();
-                for family in [layout::RAW, layout::RAW2] {
-                    let visit = &mut |key: &[u8], value: &[u8]| {
-                        pairs.push((family, key.to_vec(), value.to_vec()));
-                        ControlFlow::Continue(())
-                    };
-                    snapshot
-                        .scan(family, &[], &[], Direction::Forward, visit)
-                        .unwrap();
-                }
-                pairs
+        self.cluster.regions.iter().all(|region| {
+            let contents = self.cluster.stores.values().filter_map(|store| {
+                let running = store.running.as_ref()?;
+                running.worker.peer(RegionId(region.id))?;
+                Some(pairs(&store.kv, &region.start_key, &region.end_key))
             });
-        let contents: Vec<_> = contents.collect();
-        contents.windows(2).all(|pair| pair[0] == pair[1])
+            let contents: Vec<_> = contents.collect();
+            contents.windows(2).all(|pair| pair[0] == pair[1])
+        })
     }
+}
+
+type Pair = (yadkv_engine::Family, Vec<u8>, Vec<u8>);
+
+fn pairs(kv: &yadkv_engine::memory::Memory, start: &[u8], end: &[u8]) -> Vec<Pair> {
+    let snapshot = kv.snapshot();
+    let mut pairs = Vec::new();
+    for family in layout::DATA {
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            pairs.push((family, key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        snapshot
+            .scan(family, start, end, Direction::Forward, visit)
+            .unwrap();
+    }
+    pairs
 }
 
 fn region_error(error: Box<errorpb::Error>) -> String {
@@ -455,6 +554,7 @@ fn show(response: StoreResponse) -> String {
 fn run(name: &str) {
     let mut script = Script {
         cluster: Cluster::new(&[""]),
+        next_peer: 0,
         waiting: Vec::new(),
         config: Config::default(),
     };
@@ -499,6 +599,16 @@ fn split() {
 #[test]
 fn split_size() {
     run("split_size");
+}
+
+#[test]
+fn members() {
+    run("members");
+}
+
+#[test]
+fn snapshots() {
+    run("snapshots");
 }
 
 #[test]

@@ -46,6 +46,11 @@ pub struct StoreSection {
     pub workers: usize,
     /// Threads for reads that touch the disk; default 2, 1 to 64.
     pub read_threads: usize,
+    /// Snapshots that are sent at once, and that are received at once; default 4, 1 to 64. Too small: replicas are made
+    /// slowly; too large: they take disk and memory from requests.
+    pub snapshots: usize,
+    /// Bytes of snapshots sent in a second, all together; default 100 MiB, at least 1 MiB.
+    pub snapshot_rate: ByteSize,
     /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
     /// large: memory and latency under overload.
     pub inbox: usize,
@@ -80,6 +85,10 @@ pub struct RegionSection {
     pub log_entries: u64,
     /// Bytes put to a region after which its log is shortened whatever its entries; default 32 MiB.
     pub log_size: ByteSize,
+    /// Entries after which a replica that is away is left behind: it gets a snapshot instead; default 1 million.
+    pub lag_entries: u64,
+    /// Bytes put to a region after which it is left behind whatever the entries; default 256 MiB.
+    pub lag_size: ByteSize,
     /// Raft tick; default 100 ms.
     #[serde(with = "humantime_serde")]
     pub tick: Duration,
@@ -99,6 +108,8 @@ impl Default for StoreSection {
             log_size: ByteSize::b(core.log_bytes_max),
             workers: (cores / 2).clamp(1, 64),
             read_threads: 2,
+            snapshots: 4,
+            snapshot_rate: ByteSize::mib(100),
             inbox: 16_384,
             heartbeat_interval: Duration::from_secs(3),
         }
@@ -119,6 +130,8 @@ impl Default for RegionSection {
             split_keys: core.split_keys,
             log_entries: core.log_entries,
             log_size: ByteSize::b(core.log_bytes),
+            lag_entries: core.lag_entries,
+            lag_size: ByteSize::b(core.lag_bytes),
             tick: core.tick,
         }
     }
@@ -140,6 +153,8 @@ impl Config {
             split_keys: self.region.split_keys,
             log_entries: self.region.log_entries,
             log_bytes: self.region.log_size.as_u64(),
+            lag_entries: self.region.lag_entries,
+            lag_bytes: self.region.lag_size.as_u64(),
             tick: self.region.tick,
         }
     }
@@ -176,6 +191,18 @@ impl Config {
             "store.read_threads",
             store.read_threads.to_string(),
             "1 to 64",
+        )?;
+        check(
+            (1..=64).contains(&store.snapshots),
+            "store.snapshots",
+            store.snapshots.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            store.snapshot_rate >= ByteSize::mib(1),
+            "store.snapshot_rate",
+            store.snapshot_rate.to_string(),
+            "1MiB or more",
         )?;
         check(
             store.inbox >= 256,

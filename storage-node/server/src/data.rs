@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `LOCK` | held exclusively while a process uses the directory |
 //! | `kv/` | data of all regions; no log of its own, what was not flushed is replayed from the Raft logs |
+//! | `kv.staged/` | snapshots that are arriving |
 //! | `raft/` | logs and hard states of all regions; synced |
 //!
 //! *Place*: [`crate::node`] opens it first.
@@ -21,8 +22,8 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
-use yadkv_engine::Engine;
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
+use yadkv_engine::{Engine, Intake};
 use yadkv_proto::storagepb::StoreRecord;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::store::{StoreError, recover};
@@ -61,6 +62,8 @@ pub enum OpenError {
 pub struct Data {
     /// Data of all regions.
     pub kv: Arc<dyn Engine>,
+    /// The same engine, as it takes snapshots in.
+    pub intake: Arc<dyn Intake>,
     /// Their logs.
     pub log: LogStore,
     /// Who it belongs to; `None` if it is new.
@@ -90,7 +93,8 @@ impl Data {
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
         let mut options = Options::new(families, cache.clone()).unlogged();
         options.write_buffer_bytes = memory / 4;
-        let kv = open_engine(&root.join("kv"), &options)?;
+        let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
+        let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine);
         let record = recover::store_record(&*kv)?;
         if record.is_some() && !raft_existed {
             return Err(OpenError::Log {
@@ -102,7 +106,7 @@ impl Data {
         let families = families.map(|name| FamilyOptions::log(*name)).collect();
         let mut options = Options::new(families, cache).verified();
         options.write_buffer_bytes = memory / 4;
-        let raft = open_engine(&raft_path, &options)?;
+        let raft = Arc::new(Rocks::open(&raft_path, &options)?);
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
             path: raft_path.display().to_string(),
             reason: error.to_string(),
@@ -119,13 +123,10 @@ impl Data {
         }
         Ok(Self {
             kv,
+            intake,
             log,
             record,
             _lock: lock,
         })
     }
-}
-
-fn open_engine(path: &Path, options: &Options) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
-    Ok(Arc::new(Rocks::open(path, options)?))
 }

@@ -43,6 +43,12 @@ pub struct Metrics {
     /// Looks at regions that are too large and stay whole: all their keys begin with one encoded key. Does one key have
     /// too many rows?
     pub uncuttable: IntCounter,
+    /// Snapshots sent, by what became of them. Do replicas get what they lack?
+    pub snapshots: IntCounterVec,
+    /// Bytes of pairs sent in snapshots.
+    pub snapshot_bytes: IntCounter,
+    /// Replicas installed and destroyed here. Do regions move?
+    pub moves: IntCounterVec,
     /// Replicas on this store.
     pub regions: IntGauge,
     /// Replicas that lead.
@@ -112,6 +118,18 @@ impl Metrics {
                 "uncuttable_regions_total",
                 "Looks at regions too large that cannot be cut",
             ))?,
+            snapshots: IntCounterVec::new(
+                counter("snapshots_sent_total", "Snapshots sent, by their end"),
+                &["end"],
+            )?,
+            snapshot_bytes: IntCounter::with_opts(counter(
+                "snapshot_bytes_total",
+                "Bytes of pairs sent in snapshots",
+            ))?,
+            moves: IntCounterVec::new(
+                counter("moves_total", "Replicas installed and destroyed"),
+                &["kind"],
+            )?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
             leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
         };
@@ -121,7 +139,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 13] {
+    fn collectors(&self) -> [Box<dyn Collector>; 16] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -134,6 +152,9 @@ impl Metrics {
             Box::new(self.dropped_messages.clone()),
             Box::new(self.splits.clone()),
             Box::new(self.uncuttable.clone()),
+            Box::new(self.snapshots.clone()),
+            Box::new(self.snapshot_bytes.clone()),
+            Box::new(self.moves.clone()),
             Box::new(self.regions.clone()),
             Box::new(self.leaders.clone()),
         ]

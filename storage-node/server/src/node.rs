@@ -24,14 +24,17 @@ use crate::service::Door;
 use crate::service::admission::Admission;
 use crate::service::answers::{self, Answers};
 use crate::service::tikv::Service;
-use crate::threads::apply::ApplyThread;
+use crate::threads::apply::{ApplyThread, Handover};
 use crate::threads::flush::{self, FlushThread};
+use crate::threads::moves::{self, MoveThread};
 use crate::threads::reads::ReadThread;
 use crate::threads::sizes::{self, SizeThread};
 use crate::threads::worker::WorkerThread;
 use crate::threads::{Failure, apply, reads};
-use crate::transport::Outgoing;
+use crate::transport::arriving::Arriving;
 use crate::transport::incoming::Incoming;
+use crate::transport::snapshots::{Parts, Snapshots};
+use crate::transport::{Outgoing, Resolver};
 use crate::{clock, status};
 use crossbeam::channel::{self, Receiver, Sender};
 use prometheus::Registry;
@@ -41,7 +44,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -52,9 +55,10 @@ use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_proto::storagepb::StoreRecord;
 use yadkv_proto::tikvpb::tikv_server::TikvServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
-use yadkv_storage_core::apply::{Applier, ApplyTask};
+use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::config::ConfigError;
 use yadkv_storage_core::front::Front;
+use yadkv_storage_core::snapshot::install::{self, Places};
 use yadkv_storage_core::store::message::{Input, SizeTask};
 use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
 use yadkv_storage_core::view::Directory;
@@ -157,7 +161,7 @@ fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
 
 /// Where workers hand things on.
 struct Ends {
-    apply: Sender<Vec<ApplyTask>>,
+    apply: Sender<Handover>,
     sizes: Sender<SizeTask>,
     flush: Sender<Vec<(RegionId, Index)>>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
@@ -250,16 +254,8 @@ impl Node {
             StoreId(self.record.store_id),
             ClusterId(self.record.cluster_id),
         );
-        let boot = clock::now();
-        let shared = Shared {
-            store,
-            boot_id: boot.wall_ms,
-            seed: boot.moment.0 ^ store.0,
-            config: config.core(),
-            kv: self.data.kv.clone(),
-            log: self.data.log.clone(),
-            directory: self.door.front.directory.clone(),
-        };
+        let shared = self.shared(config);
+        install::clear(&shared.places())?;
         let addresses = StoreAddresses {
             pd: self.pd.clone(),
             cluster,
@@ -267,9 +263,11 @@ impl Node {
             known: Default::default(),
         };
         let tell = self.router.clone();
+        let addresses: Arc<dyn Resolver> = Arc::new(addresses);
+        let snapshots = self.snapshots(config, addresses.clone());
         let outgoing = Outgoing::new(
             cluster,
-            Arc::new(addresses),
+            addresses,
             Box::new(move |store| tell.offer(|| Input::Unreachable(store.0))),
             Handle::current(),
             self.failure.stop.clone(),
@@ -288,6 +286,7 @@ impl Node {
                 raft: self.data.log.engine().clone(),
                 outgoing: outgoing.clone(),
                 apply: ends.apply.clone(),
+                snapshots: snapshots.clone(),
                 reads: self.door.reads.clone(),
                 sizes: ends.sizes.clone(),
                 flush: ends.flush.clone(),
@@ -308,8 +307,50 @@ impl Node {
         Ok(())
     }
 
-    fn start_apply(&mut self, tasks: Receiver<Vec<ApplyTask>>) -> Result<(), NodeError> {
+    fn shared(&self, config: &Config) -> Shared {
+        let (store, boot) = (StoreId(self.record.store_id), clock::now());
+        Shared {
+            store,
+            boot_id: boot.wall_ms,
+            seed: boot.moment.0 ^ store.0,
+            config: config.core(),
+            kv: self.data.kv.clone(),
+            intake: self.data.intake.clone(),
+            log: self.data.log.clone(),
+            directory: self.door.front.directory.clone(),
+        }
+    }
+
+    fn snapshots(&self, config: &Config, resolver: Arc<dyn Resolver>) -> Snapshots {
+        let parts = Parts {
+            cluster: ClusterId(self.record.cluster_id),
+            kv: self.data.kv.clone(),
+            resolver,
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+            runtime: Handle::current(),
+            stop: self.failure.stop.clone(),
+        };
+        let rate = config.store.snapshot_rate.as_u64();
+        Snapshots::new(parts, config.store.snapshots, rate)
+    }
+
+    fn start_apply(&mut self, tasks: Receiver<Handover>) -> Result<(), NodeError> {
+        let (moves, orders) = channel::bounded(moves::QUEUE);
+        let thread = MoveThread {
+            moves: orders,
+            places: Places {
+                kv: self.data.kv.clone(),
+                intake: self.data.intake.clone(),
+                log: self.data.log.clone(),
+            },
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+            failure: self.failure.clone(),
+        };
+        self.threads.push(spawn("moves", move || thread.run())?);
         let thread = ApplyThread {
+            moves,
             applier: Applier::new(self.data.kv.clone(), self.door.front.directory.clone()),
             tasks,
             kv: self.data.kv.clone(),
@@ -363,6 +404,23 @@ impl Node {
         Ok(())
     }
 
+    fn incoming(&self, config: &Config) -> Incoming {
+        let cluster = ClusterId(self.record.cluster_id);
+        Incoming {
+            cluster,
+            router: self.router.clone(),
+            arriving: Arriving {
+                cluster,
+                front: self.door.front.clone(),
+                intake: self.data.intake.clone(),
+                router: self.router.clone(),
+                room: Semaphore::new(config.store.snapshots),
+                regions: Arc::default(),
+            },
+            stop: self.failure.stop.clone(),
+        }
+    }
+
     async fn serve(
         &self,
         config: &Config,
@@ -383,11 +441,7 @@ impl Node {
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<TikvServer<Service>>().await;
-        let incoming = Incoming {
-            cluster: ClusterId(self.record.cluster_id),
-            router: self.router.clone(),
-            stop: self.failure.stop.clone(),
-        };
+        let incoming = self.incoming(config);
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -481,8 +535,10 @@ impl Node {
             jobs: splits,
             router: self.router.clone(),
         };
-        futures::join!(heartbeat.run(), regions.run(), splits.run());
-        Ok(())
+        tokio::select! {
+            removed = heartbeat.run() => Err(removed),
+            _ = futures::future::join(regions.run(), splits.run()) => Ok(()),
+        }
     }
 
     /// Waits for the threads; the data directory is released afterwards.

@@ -3,12 +3,12 @@
 //! *Place*: services, transport, apply and the placement driver's tasks call it; worker threads own the other
 //! ends.
 //!
-//! *Types to know*: [`Router`]; [`Mailbox`] carries apply results and new replicas, which must never be dropped or
-//! block.
+//! *Types to know*: [`Router`]; [`Mailbox`] carries apply results and replicas that came or went, which must never be
+//! dropped or block.
 //!
 //! *Limits and failure*: an inbox holds `store.inbox` inputs; when it is full, requests get ServerIsBusy and
-//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions, as new
-//! replicas are.
+//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions, as
+//! replicas that came or went are.
 //!
 //! *Next stop*: [`crate::threads::worker`].
 
@@ -19,6 +19,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use yadkv_proto::id::RegionId;
 use yadkv_storage_core::apply::Progress;
+use yadkv_storage_core::snapshot::install::Moved;
 use yadkv_storage_core::store::Shard;
 use yadkv_storage_core::store::message::{Adopted, Input};
 
@@ -32,17 +33,27 @@ pub enum Message {
     Wake,
 }
 
-/// Apply results on their way up, joined by region, and new replicas on their way to their worker.
+/// What goes up to a worker and must not get lost.
+#[derive(Debug, Default)]
+pub struct Mail {
+    /// Apply results, joined by region.
+    pub applied: BTreeMap<RegionId, Progress>,
+    /// New replicas.
+    pub adopted: Vec<Adopted>,
+    /// Replicas that were installed or destroyed.
+    pub moved: Vec<Moved>,
+}
+
+/// Mail of one worker.
 #[derive(Debug, Default)]
 pub struct Mailbox {
-    content: Mutex<(BTreeMap<RegionId, Progress>, Vec<Adopted>)>,
+    content: Mutex<Mail>,
 }
 
 impl Mailbox {
     /// Takes everything out.
-    pub fn take(&self) -> (Vec<Progress>, Vec<Adopted>) {
-        let (applied, adopted) = std::mem::take(&mut *self.content.lock());
-        (applied.into_values().collect(), adopted)
+    pub fn take(&self) -> Mail {
+        std::mem::take(&mut *self.content.lock())
     }
 }
 
@@ -107,7 +118,7 @@ impl Router {
         for progress in results {
             let region = progress.applied.region;
             let number = self.owner(region);
-            match self.workers[number].1.content.lock().0.entry(region) {
+            match self.workers[number].1.content.lock().applied.entry(region) {
                 Entry::Occupied(mut earlier) => earlier.get_mut().absorb(progress),
                 Entry::Vacant(vacant) => drop(vacant.insert(progress)),
             }
@@ -121,10 +132,18 @@ impl Router {
         let mut woken = vec![false; self.workers.len()];
         for new in adopted {
             let number = self.owner(RegionId(new.region.id));
-            self.workers[number].1.content.lock().1.push(new);
+            self.workers[number].1.content.lock().adopted.push(new);
             woken[number] = true;
         }
         self.wake(woken);
+    }
+
+    /// Tells a worker that a replica was installed or destroyed.
+    pub fn moved(&self, moved: Moved) {
+        let (sender, mailbox) = self.worker(moved.region);
+        mailbox.content.lock().moved.push(moved);
+        // A full inbox wakes the worker as well.
+        let _ = sender.try_send(Message::Wake);
     }
 
     fn wake(&self, woken: Vec<bool>) {

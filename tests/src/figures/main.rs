@@ -8,7 +8,7 @@
 //! *Limits and failure*: a figure that is not reached is printed as such and makes the exit code 1; whatever must
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
-//! *Next stop*: [`ready`], [`idle`], [`regions`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+//! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod idle;
@@ -16,6 +16,7 @@ mod pd_kill;
 mod process;
 mod ready;
 mod regions;
+mod replicas;
 mod simulation;
 mod store_kill;
 mod throughput;
@@ -53,10 +54,11 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 8] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
+    ("replicas", replicas::measure),
     ("store-kill", store_kill::measure),
     ("pd-kill", pd_kill::measure),
     ("throughput", throughput::measure),

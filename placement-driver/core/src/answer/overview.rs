@@ -13,6 +13,7 @@
 use super::Known;
 use crate::config::{MemberAddress, ScheduleConfig};
 use crate::reports::Condition;
+use crate::schedule::operator::Operator;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,8 @@ pub struct RegionOverview {
     pub size_mib: Option<u64>,
     /// Approximate number of keys, if reported.
     pub keys: Option<u64>,
+    /// Peers that lag, as its leader says.
+    pub pending: Vec<PeerId>,
 }
 
 /// The whole cluster.
@@ -64,8 +67,8 @@ pub struct Overview {
     pub stores: Vec<StoreOverview>,
     /// All regions in key order.
     pub regions: Vec<RegionOverview>,
-    /// Running operators: region and reason.
-    pub operators: Vec<(RegionId, String)>,
+    /// Running operators, and after them those that ended last.
+    pub operators: Vec<Operator>,
     /// Timestamps below are, or may have been, given out. Milliseconds since the epoch.
     pub tso_bound_ms: u64,
 }
@@ -112,6 +115,7 @@ pub(crate) fn regions(known: &Known<'_>) -> Vec<RegionOverview> {
             leader: known.leader(region),
             size_mib: lead.map(|lead| lead.size_mib),
             keys: lead.map(|lead| lead.keys),
+            pending: lead.map_or(Vec::new(), |lead| lead.pending.clone()),
         }
     };
     known.cluster.regions().iter().map(show).collect()

@@ -10,7 +10,7 @@
 //!
 //! *Next stop*: [`crate::cluster`].
 
-use super::call::Reply;
+use super::call::{Refusal, Reply};
 use super::write::{Caller, MapChange, Purpose};
 use super::{Fatal, Member, Seat};
 use crate::answer::{self, header};
@@ -82,6 +82,12 @@ impl Member {
                 self.bootstrap_soon(now);
             }
             Purpose::Bootstrap => office.bootstrapping = false,
+            Purpose::Burial => office.burying = false,
+            Purpose::StoreState(reply) => {
+                // Another order was faster, to the same end or a later one.
+                let refused = |reject: Reject| Refusal::Invalid(reject.to_string());
+                reply(outcome.map_err(refused));
+            }
             Purpose::Form | Purpose::Nothing => {}
             Purpose::PutStore(reply, bootstrap) => {
                 self.answer_put_store(reply, bootstrap, outcome);
@@ -136,12 +142,12 @@ impl Member {
         }
         for id in &change.regions {
             office.replacing.remove(id);
-            office.operators.cancel(*id);
             match self.cluster.regions().by_id(*id) {
                 Some(region) => office
                     .pending
                     .prune(self.cluster.regions(), &KeyRange::of(region)),
                 None => {
+                    office.operators.cancel(*id);
                     office.reports.forget(*id);
                     office.to_note.remove(id);
                 }

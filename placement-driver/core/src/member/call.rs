@@ -6,6 +6,7 @@
 //!
 //! *Next stop*: [`super::serve`].
 
+use super::order::{Order, OrderReply};
 use crate::answer::overview::Overview;
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::{ClusterId, PeerId};
@@ -28,6 +29,8 @@ pub enum Input {
     Request(PdRequest, Reply),
     /// Someone wants to look at everything.
     Overview(OverviewReply),
+    /// Someone orders something for a region.
+    Order(Order, OrderReply),
     /// A message to another member was lost.
     Unreachable(PeerId),
 }
@@ -63,6 +66,7 @@ pub enum Refusal {
 pub(super) enum Call {
     Pd(PdRequest, Reply),
     Overview(OverviewReply),
+    Order(Order, OrderReply),
 }
 
 /// An answer that is held until it may go.
@@ -77,6 +81,7 @@ impl Call {
         match self {
             Self::Pd(_, reply) => reply(Err(refusal)),
             Self::Overview(reply) => reply(Err(refusal)),
+            Self::Order(_, reply) => reply(Err(refusal)),
         }
     }
 

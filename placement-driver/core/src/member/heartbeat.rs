@@ -3,10 +3,11 @@
 //! *Place*: [`super::serve`] brings them; [`crate::reports`] and [`crate::pending`] keep what they say.
 //!
 //! *Life of a region heartbeat*:
-//! 1. The descriptor is offered to the map: known, waiting for others, fitting, or history.
-//! 2. Fitting: the replacement is proposed, and the heartbeat goes on when it is applied.
-//! 3. The leader and its statistics are recorded; a stale term is refused.
-//! 4. The region's operator, if it has one, is the answer; an answer with region id 0 asks for nothing.
+//! 1. While another change of its part of the map is under way it waits.
+//! 2. The descriptor is offered to the map: known, waiting for others, fitting, or history.
+//! 3. Fitting: the replacement is proposed, and the heartbeat goes on when it is applied.
+//! 4. The leader and its statistics are recorded; a stale term is refused.
+//! 5. The region's operator, if it has one, is the answer; an answer with region id 0 asks for nothing.
 //!
 //! *Invariants*: the map changes only through the log; a refused heartbeat changes nothing.
 //!
@@ -14,25 +15,25 @@
 //!
 //! *Next stop*: [`crate::pending`].
 
-use super::call::Reply;
+use super::call::{Call, Reply};
 use super::seat::Office;
 use super::write::{Caller, MapChange, Purpose};
 use super::{Member, Seat};
 use crate::answer::{error, header, stores::unknown_store};
 use crate::pending::{Offer, Replacement};
 use crate::region_map::epoch_of;
-use crate::schedule::operator::{Operator, Step};
+use crate::schedule::step::{Ask, Reported};
 use std::collections::BTreeSet;
-use yadkv_proto::api::PdResponse;
-use yadkv_proto::id::{ClusterId, RegionId, StoreId};
-use yadkv_proto::metapb::{NodeState, Peer, StoreState};
+use yadkv_proto::api::{PdRequest, PdResponse};
+use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
+use yadkv_proto::metapb::{NodeState, Peer, Region, StoreState};
 use yadkv_proto::pdpb::{
-    ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse, StoreHeartbeatRequest,
-    StoreHeartbeatResponse, TransferLeader,
+    ChangePeerV2, ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse,
+    StoreHeartbeatRequest, StoreHeartbeatResponse, TransferLeader,
 };
 use yadkv_proto::placementpb::ReplaceRegions;
 use yadkv_proto::placementpb::command::Operation;
-use yadkv_proto::time::Now;
+use yadkv_proto::time::{Moment, Now};
 
 /// New operators that wait to be fetched; the rest travel with heartbeats.
 const PUSHES_MAX: usize = 1024;
@@ -78,6 +79,7 @@ impl Member {
         &mut self,
         heartbeat: RegionHeartbeatRequest,
         reply: Reply,
+        deadline: Moment,
         now: Now,
     ) {
         let store = StoreId(heartbeat.leader.map_or(0, |leader| leader.store_id));
@@ -91,6 +93,11 @@ impl Member {
                 "the heartbeat has no region".to_owned(),
             );
         };
+        if self.is_replacing(region) {
+            // Its leader says this once, so it must not be lost.
+            let call = Call::Pd(PdRequest::RegionHeartbeat(heartbeat), reply);
+            return self.park(call, deadline);
+        }
         let id = RegionId(region.id);
         let Seat::Leader(office) = &mut self.seat else {
             return;
@@ -122,8 +129,8 @@ impl Member {
         }
     }
 
-    /// Proposes a change of the map, unless one of its regions is in another that is under way: then the
-    /// regions report again.
+    /// Proposes a change of the map, unless one of its regions, which others wait for, is in another that is under
+    /// way: then the regions report again.
     pub(super) fn queue_replacement(&mut self, replacement: Replacement, caller: Option<Caller>) {
         let Seat::Leader(office) = &mut self.seat else {
             return;
@@ -186,11 +193,16 @@ impl Member {
             Ok(false) => {}
         }
         let leader = heartbeat.leader.unwrap_or_default();
-        let pending = &heartbeat.pending_peers;
-        let operators = &mut office.operators;
-        let operator = operators.observe(id, epoch_of(region), &leader, pending);
-        let response = operator
-            .map(|operator| ask(operator, leader))
+        let pending = heartbeat.pending_peers.iter();
+        let pending: Vec<_> = pending.map(|peer| PeerId(peer.id)).collect();
+        let reported = Reported {
+            region,
+            leader,
+            pending: &pending,
+        };
+        let asked = office.operators.observe(&reported, now.moment);
+        let response = asked
+            .map(|asked| ask(asked, region, leader))
             .unwrap_or_default();
         self.answer_heartbeat(reply, response);
     }
@@ -220,28 +232,41 @@ impl Member {
 
 impl Office {
     /// Lets the store that leads a region know of its operator.
-    pub(super) fn push(&mut self, region: RegionId, cluster: Option<ClusterId>) {
-        let operator = self.operators.of(region).zip(self.reports.lead(region));
-        let Some((operator, lead)) = operator.filter(|_| self.pushes.len() < PUSHES_MAX) else {
+    pub(super) fn push(&mut self, region: &Region, cluster: Option<ClusterId>, now: Moment) {
+        let lead = self.reports.lead(RegionId(region.id));
+        let Some(lead) = lead.filter(|_| self.pushes.len() < PUSHES_MAX) else {
             return;
         };
-        let mut response = ask(operator, lead.peer);
-        response.header = header(cluster.unwrap_or_default().0);
-        self.pushes.push((StoreId(lead.peer.store_id), response));
+        let reported = Reported {
+            region,
+            leader: lead.peer,
+            pending: &lead.pending,
+        };
+        let leader = lead.peer;
+        if let Some(asked) = self.operators.observe(&reported, now) {
+            let mut response = ask(asked, region, leader);
+            response.header = header(cluster.unwrap_or_default().0);
+            self.pushes.push((StoreId(leader.store_id), response));
+        }
     }
 }
 
 /// What a region's leader is told of its operator.
-fn ask(operator: &Operator, leader: Peer) -> RegionHeartbeatResponse {
-    let Step::TransferLeader { to, .. } = &operator.step;
-    RegionHeartbeatResponse {
-        region_id: operator.region.0,
-        region_epoch: Some(operator.epoch),
+fn ask(asked: Ask, region: &Region, leader: Peer) -> RegionHeartbeatResponse {
+    let mut response = RegionHeartbeatResponse {
+        region_id: region.id,
+        region_epoch: region.region_epoch,
         target_peer: Some(leader),
-        transfer_leader: Some(TransferLeader {
-            peer: Some(*to),
-            peers: vec![*to],
-        }),
         ..RegionHeartbeatResponse::default()
+    };
+    match asked {
+        Ask::Transfer(to) => {
+            response.transfer_leader = Some(TransferLeader {
+                peer: Some(to),
+                peers: vec![to],
+            });
+        }
+        Ask::Change(changes) => response.change_peer_v2 = Some(ChangePeerV2 { changes }),
     }
+    response
 }

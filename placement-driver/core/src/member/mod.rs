@@ -34,14 +34,17 @@
 mod apply;
 mod call;
 mod heartbeat;
+mod order;
 mod read;
 mod seat;
 mod serve;
 mod split;
 mod stamp;
+mod store_life;
 mod write;
 
 pub use call::{Input, OverviewReply, Refusal, Reply};
+pub use order::{Order, OrderReply, StoreOrder};
 pub use seat::Seat;
 
 use crate::cluster::Cluster;
@@ -164,7 +167,7 @@ impl Member {
         }
         let members = Members {
             voters: listed.into_iter().map(PeerId).collect(),
-            learners: Vec::new(),
+            ..Members::default()
         };
         let raft = yadkv_consensus::Config::new(GROUP, config.member, config.boot_id, config.seed);
         let node = Node::open(raft, log, members, cluster.applied().0, start, now.moment)?;
@@ -188,6 +191,7 @@ impl Member {
             Input::Raft(envelope) => self.step(envelope, now),
             Input::Request(request, reply) => self.serve(Call::Pd(request, reply), now),
             Input::Overview(reply) => self.serve(Call::Overview(reply), now),
+            Input::Order(order, reply) => self.serve(Call::Order(order, reply), now),
             Input::Unreachable(member) => self.node.report_unreachable(member),
         }
         self.settle(now);
@@ -291,8 +295,8 @@ impl Member {
             region_id: GROUP.0,
             from: peer(message.from),
             to: peer(message.to),
-            epoch: None,
             message: Some(message),
+            ..Envelope::default()
         };
         messages.into_iter().map(wrap).collect()
     }

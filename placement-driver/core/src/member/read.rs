@@ -214,18 +214,18 @@ impl Member {
             Call::Pd(request, _) => {
                 answer::read(&known, request).map(|response| Answer::Pd(Box::new(response)))
             }
+            Call::Order(..) => None,
             Call::Overview(_) => {
                 let regions = overview::regions(&known);
                 let operators = office.operators.running();
+                let operators = operators.chain(office.operators.ended());
                 Some(Answer::Overview(Box::new(Overview {
                     cluster_id: self.cluster.id().unwrap_or_default(),
                     leader: self.config.member,
                     members: self.config.members.clone(),
                     stores: overview::stores(&known, &regions, &self.config.schedule, now.moment),
                     regions,
-                    operators: operators
-                        .map(|operator| (operator.region, operator.reason.clone()))
-                        .collect(),
+                    operators: operators.cloned().collect(),
                     tso_bound_ms: self.cluster.tso_bound_ms(),
                 })))
             }

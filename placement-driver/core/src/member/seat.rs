@@ -21,8 +21,10 @@ use crate::ids::IdSource;
 use crate::pending::Pending;
 use crate::planted::{self, Planted};
 use crate::reports::Reports;
+use crate::schedule::ClusterView;
+use crate::schedule::balance_leaders::balance_leaders;
 use crate::schedule::operator::Operators;
-use crate::schedule::{ClusterView, balance_leaders::balance_leaders};
+use crate::schedule::replica_checker::{WISHES_MAX, replica_checker};
 use crate::tso::Oracle;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -74,6 +76,8 @@ pub struct Office {
     pub(super) to_note: BTreeSet<RegionId>,
     /// The first regions are proposed.
     pub(super) bootstrapping: bool,
+    /// A store's last state is proposed.
+    pub(super) burying: bool,
     /// Last wish for timestamps.
     pub(super) stamped: Moment,
     /// New operators for the stores that lead their regions.
@@ -174,6 +178,7 @@ impl Member {
             replacing: BTreeSet::new(),
             to_note: BTreeSet::new(),
             bootstrapping: false,
+            burying: false,
             stamped: now.moment,
             pushes: Vec::new(),
             next_note: now.moment,
@@ -306,19 +311,43 @@ impl Member {
         let Seat::Leader(office) = &mut self.seat else {
             return;
         };
-        if now.moment < office.next_schedule {
+        if now.moment < office.next_schedule && !office.operators.take_room() {
             return;
         }
+        office.next_schedule = now.moment.after(self.config.schedule.interval);
+        self.bury_empty_store();
+        let Seat::Leader(office) = &mut self.seat else {
+            return;
+        };
         let config = &self.config.schedule;
-        office.next_schedule = now.moment.after(config.interval);
         office.operators.expire(config, now.moment);
+        for region in office.operators.to_ask_again(now.moment) {
+            if let Some(region) = self.cluster.regions().by_id(region) {
+                office.push(region, self.cluster.id(), now.moment);
+            }
+        }
         let Some(view) = ClusterView::of(&self.cluster, &office.reports, config, now.moment) else {
             return;
         };
-        for wish in balance_leaders(&view, &office.operators, config) {
-            let region = wish.region;
+        let mut wishes = Vec::new();
+        if config.check_replicas {
+            let (ids, mut short) = (&mut office.ids, false);
+            let mut new_id = || {
+                let id = ids.take(1).map(|ids| ids.start);
+                short |= id.is_none();
+                id
+            };
+            wishes = replica_checker(&view, &office.operators, config, &mut new_id);
+            if short {
+                office.raise_ids(WISHES_MAX as u64);
+            }
+        }
+        wishes.extend(balance_leaders(&view, &office.operators, config));
+        for wish in wishes {
+            let region = self.cluster.regions().by_id(wish.region).cloned();
+            let Some(region) = region else { continue };
             if office.operators.add(wish, config, now.moment) {
-                office.push(region, self.cluster.id());
+                office.push(&region, self.cluster.id(), now.moment);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! 2. A follower that knows the leader refuses with its url; one that knows none parks the call.
 //! 3. A leader that is not in office yet parks it.
 //! 4. The cluster id is checked; then reads go to [`super::read`], timestamps to [`super::stamp`], changes to
-//!    [`super::write`], heartbeats to [`super::heartbeat`], splits to [`super::split`].
+//!    [`super::write`], heartbeats to [`super::heartbeat`], splits to [`super::split`], orders to [`super::order`].
 //!
 //! *Limits*: a parked call waits at most 1.5 s in all, however often it is looked at.
 //!
@@ -83,6 +83,7 @@ impl Member {
     fn serve_in_office(&mut self, call: Call, deadline: Moment, now: Now) {
         let (request, reply) = match call {
             Call::Pd(request, reply) => (request, reply),
+            Call::Order(order, reply) => return self.order(order, reply, deadline, now),
             overview => return self.hold_read(overview, now),
         };
         let expected = self.cluster.id().unwrap_or_default();
@@ -109,7 +110,9 @@ impl Member {
                 );
             }
             PdRequest::StoreHeartbeat(request) => self.store_heartbeat(request, reply, now),
-            PdRequest::RegionHeartbeat(request) => self.region_heartbeat(request, reply, now),
+            PdRequest::RegionHeartbeat(request) => {
+                self.region_heartbeat(request, reply, deadline, now)
+            }
             PdRequest::AskBatchSplit(request) => self.ask_split(request, reply, deadline),
             PdRequest::ReportBatchSplit(request) => self.report_split(request, reply, deadline),
             read => self.hold_read(Call::Pd(read, reply), now),

@@ -18,7 +18,6 @@
 //! *Next stop*: [`crate::pending`].
 
 use super::call::{Call, Reply};
-use super::seat::Office;
 use super::write::Caller;
 use super::{Member, Seat};
 use crate::answer::{error, header};
@@ -118,19 +117,14 @@ impl Member {
         if let Err(refused) = check_report(&request.regions) {
             return self.answer_report(reply, Err(refused));
         }
+        if request.regions.iter().any(|part| self.is_replacing(part)) {
+            let call = Call::Pd(PdRequest::ReportBatchSplit(request), reply);
+            return self.park(call, deadline);
+        }
         let Seat::Leader(office) = &mut self.seat else {
             return;
         };
         let map = self.cluster.regions();
-        let under_way = |region: &Region| {
-            let range = KeyRange::of(region);
-            let others = map.overlapping(&range).map(|other| RegionId(other.id));
-            is_replacing(office, others.chain([RegionId(region.id)]))
-        };
-        if request.regions.iter().any(under_way) {
-            let call = Call::Pd(PdRequest::ReportBatchSplit(request), reply);
-            return self.park(call, deadline);
-        }
         let mut fits = None;
         for region in &request.regions {
             match office.pending.offer(map, region) {
@@ -148,6 +142,22 @@ impl Member {
         }
     }
 
+    /// Whether a replacement is under way of a region that this descriptor names or touches.
+    pub(super) fn is_replacing(&self, region: &Region) -> bool {
+        let Seat::Leader(office) = &self.seat else {
+            return false;
+        };
+        if office.replacing.is_empty() {
+            return false;
+        }
+        let range = KeyRange::of(region);
+        let touched = self.cluster.regions().overlapping(&range);
+        let touched = touched.map(|other| other.id).chain([region.id]);
+        touched
+            .map(RegionId)
+            .any(|id| office.replacing.contains(&id))
+    }
+
     pub(super) fn answer_report(&self, reply: Reply, result: Result<(), Refused>) {
         let cluster_id = self.cluster_id_on_wire();
         let header = match result {
@@ -158,10 +168,6 @@ impl Member {
             pdpb::ReportBatchSplitResponse { header },
         )));
     }
-}
-
-fn is_replacing(office: &Office, mut regions: impl Iterator<Item = RegionId>) -> bool {
-    regions.any(|id| office.replacing.contains(&id))
 }
 
 /// Parts of one region lie side by side and have one epoch.

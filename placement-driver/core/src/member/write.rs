@@ -17,6 +17,7 @@
 //! *Next stop*: [`super::apply`].
 
 use super::call::{Refusal, Reply};
+use super::order::OrderReply;
 use super::seat::Office;
 use super::{Member, Seat};
 use crate::cluster::Cluster;
@@ -48,6 +49,10 @@ pub(super) enum Purpose {
     Nothing,
     /// A caller registered a store: by PutStore, or by Bootstrap (true).
     PutStore(Reply, bool),
+    /// A caller wants a store to leave, or to stay.
+    StoreState(OrderReply),
+    /// A store that left is empty.
+    Burial,
     /// A caller raised the safe point.
     GcSafePoint(Reply),
     /// Heartbeats or a report changed the map.
@@ -84,12 +89,18 @@ impl Purpose {
     pub(super) fn refuse(self, refusal: Refusal) {
         match self {
             Self::PutStore(reply, _) | Self::GcSafePoint(reply) => reply(Err(refusal)),
+            Self::StoreState(reply) => reply(Err(refusal)),
             Self::Map(change) => {
                 if let Some(caller) = change.caller {
                     caller.refuse(refusal);
                 }
             }
-            Self::Form | Self::TsoBound | Self::IdBound | Self::Bootstrap | Self::Nothing => {}
+            Self::Form
+            | Self::TsoBound
+            | Self::IdBound
+            | Self::Bootstrap
+            | Self::Nothing
+            | Self::Burial => {}
         }
     }
 }
@@ -184,6 +195,7 @@ impl Office {
             Purpose::TsoBound => self.oracle.dropped(),
             Purpose::IdBound => self.ids.dropped(),
             Purpose::Bootstrap => self.bootstrapping = false,
+            Purpose::Burial => self.burying = false,
             Purpose::Map(change) => {
                 for region in &change.regions {
                     self.replacing.remove(region);

@@ -15,14 +15,13 @@
 //! *Next stop*: [`super::operator`].
 
 use super::ClusterView;
-use super::operator::{Operator, Operators, Status, Step};
+use super::operator::{Operator, Operators};
+use super::step::Step;
 use crate::config::ScheduleConfig;
-use crate::region_map::epoch_of;
 use crate::reports::Condition;
 use std::collections::{BTreeMap, BTreeSet};
 use yadkv_proto::id::{PeerId, RegionId, StoreId};
 use yadkv_proto::metapb::{Peer, PeerRole};
-use yadkv_proto::time::Moment;
 
 /// Leaders by which two stores may differ. One is unavoidable; less would move leaders for ever.
 pub const DIFFERENCE_MAX: usize = 1;
@@ -45,8 +44,9 @@ pub fn balance_leaders(
     let mut busy: BTreeSet<RegionId> = BTreeSet::new();
     for operator in operators.running() {
         busy.insert(operator.region);
-        let Step::TransferLeader { from, to } = &operator.step;
-        moved(&mut counts, *from, StoreId(to.store_id));
+        if let Some(Step::TransferLeader { from, to }) = operator.step() {
+            moved(&mut counts, *from, StoreId(to.store_id));
+        }
     }
     let mut wishes = Vec::new();
     while wishes.len() < WISHES_MAX {
@@ -85,16 +85,13 @@ fn best(
         let wish = view.regions.iter().find_map(|(id, region)| {
             let peer = fit_peer(&region.region.peers, to, &region.unfit)?;
             let free = region.leader == from && !busy.contains(id);
-            free.then(|| Operator {
-                region: *id,
-                epoch: epoch_of(&region.region),
-                step: Step::TransferLeader { from, to: peer },
-                reason: format!(
+            free.then(|| {
+                let reason = format!(
                     "balance leaders: {from} leads {}, {to} leads {}",
                     counts[&from], counts[&to]
-                ),
-                since: Moment::default(),
-                status: Status::Running,
+                );
+                let steps = vec![Step::TransferLeader { from, to: peer }];
+                Operator::new(*id, &region.region, steps, reason)
             })
         })?;
         Some((wish, from, to))
@@ -116,6 +113,7 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use yadkv_proto::metapb::Region;
+    use yadkv_proto::time::Moment;
 
     /// Regions 1.. with a peer on each store, led as listed.
     fn view(stores: &[Condition], leaders: &[u64]) -> ClusterView {
@@ -128,6 +126,8 @@ mod tests {
                 StoreView {
                     condition: *condition,
                     leaders: count,
+                    regions: 0,
+                    has_room: true,
                 },
             );
         }
@@ -157,7 +157,9 @@ mod tests {
     fn moves(view: &ClusterView) -> Vec<(u64, u64, u64)> {
         let wishes = balance_leaders(view, &Operators::default(), &ScheduleConfig::default());
         let show = |wish: Operator| {
-            let Step::TransferLeader { from, to } = wish.step;
+            let Some(Step::TransferLeader { from, to }) = wish.step() else {
+                panic!("only transfers balance leaders");
+            };
             (wish.region.0, from.0, to.store_id)
         };
         wishes.into_iter().map(show).collect()

@@ -5,21 +5,23 @@
 //! its next heartbeat.
 //!
 //! ```text
-//! heartbeats ─▶ reports ─▶ ClusterView ─▶ balance_leaders ─▶ operators ─▶ heartbeat answer
+//! heartbeats ─▶ reports ─▶ ClusterView ─▶ replica_checker, balance_leaders ─▶ operators ─▶ heartbeat answer
 //! ```
 //!
 //! *Types to know*: [`ClusterView`], [`operator::Operator`].
 //!
 //! *Invariants*: the same view and configuration give the same wishes; a scheduler changes nothing itself.
 //!
-//! *Next stop*: [`balance_leaders`], then [`operator`].
+//! *Next stop*: [`replica_checker`], then [`operator`].
 
 pub mod balance_leaders;
 pub mod operator;
+pub mod replica_checker;
+pub mod step;
 
 use crate::cluster::Cluster;
 use crate::config::ScheduleConfig;
-use crate::reports::{Condition, Reports};
+use crate::reports::{Condition, Reports, StoreReport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yadkv_proto::id::{PeerId, RegionId, StoreId};
@@ -33,6 +35,10 @@ pub struct StoreView {
     pub condition: Condition,
     /// Regions that it leads.
     pub leaders: usize,
+    /// Regions with a peer on it.
+    pub regions: usize,
+    /// Whether it has room for more: a twentieth of its disk is free.
+    pub has_room: bool,
 }
 
 /// A region as schedulers see it.
@@ -77,11 +83,18 @@ impl ClusterView {
                 StoreView {
                     condition,
                     leaders: 0,
+                    regions: 0,
+                    has_room: reports.of_store(*id).is_some_and(has_room),
                 },
             );
         }
         for region in cluster.regions().iter() {
             let id = RegionId(region.id);
+            for peer in &region.peers {
+                if let Some(store) = view.stores.get_mut(&StoreId(peer.store_id)) {
+                    store.regions += 1;
+                }
+            }
             let Some(lead) = reports.lead(id) else {
                 continue;
             };
@@ -101,4 +114,9 @@ impl ClusterView {
         }
         Some(view)
     }
+}
+
+/// Whether a store has room for new replicas.
+fn has_room(report: &StoreReport) -> bool {
+    report.stats.available > report.stats.capacity / 20
 }

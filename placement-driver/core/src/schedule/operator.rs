@@ -3,50 +3,37 @@
 //! *Place*: schedulers wish, [`Operators::add`] admits, the answer to a region's heartbeat carries it,
 //! later heartbeats show what became of it.
 //!
-//! *Types to know*: [`Operator`], [`Step`], [`Status`], [`Operators`].
+//! *Types to know*: [`Operator`], [`Status`], [`Operators`]; [`super::step`] what it is made of.
 //!
 //! *Legal moves*:
 //!
 //! | from | to | when |
 //! |---|---|---|
-//! | Running | Success | the region reports what the step wants |
-//! | Running | Cancel | the region's epoch changed, another peer leads, or the target lags |
-//! | Running | Timeout | `schedule.operator_timeout` is over |
+//! | Running | Success | the region reports what the last step wants |
+//! | Running | Cancel | the region was cut or left the map, a step became impossible, or somebody wants it |
+//! | Running | Timeout | a step takes longer than `schedule.operator_timeout` |
 //!
-//! *Invariants*: one operator a region; at most `schedule.operators_per_store_max` touch a store.
+//! *Invariants*: one operator a region; at most `schedule.operators_per_store_max` leader transfers touch a store, and at
+//! most `schedule.snapshots_per_store_max` replicas are made on one.
 //!
 //! *Limits*: one operator a region, [`ENDED_MAX`] ended ones are remembered for people to look at.
 //!
 //! *Next stop*: [`crate::answer`].
 
+use super::step::{Ask, Progress, Reported, Step};
 use crate::config::ScheduleConfig;
+use crate::region_map::epoch_of;
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 use yadkv_proto::id::{RegionId, StoreId};
-use yadkv_proto::metapb::{Peer, RegionEpoch};
+use yadkv_proto::metapb::Region;
 use yadkv_proto::time::Moment;
 
 /// Ended operators that are remembered.
 pub const ENDED_MAX: usize = 64;
 
-/// What a region is asked to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// Hand leadership over.
-    TransferLeader {
-        /// Store that leads now.
-        from: StoreId,
-        /// Peer that should lead.
-        to: Peer,
-    },
-}
-
-impl Step {
-    fn touches(&self, store: StoreId) -> bool {
-        match self {
-            Self::TransferLeader { from, to } => *from == store || to.store_id == store.0,
-        }
-    }
-}
+/// How long a leader has for what it was asked before it is asked again: it may have refused, or never heard.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Where an operator is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,24 +54,69 @@ impl Status {
     }
 }
 
-/// A wish of a scheduler, and then an operator.
+/// A wish of a scheduler or a person, and then an operator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operator {
     /// The region.
     pub region: RegionId,
-    /// The descriptor's epoch that the wish was made under.
-    pub epoch: RegionEpoch,
-    /// What to do.
-    pub step: Step,
+    /// The version of the region that the wish was made under: a region that was cut is another one.
+    pub version: u64,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// How many steps are done.
+    pub done: usize,
     /// Why, for people.
     pub reason: String,
-    /// When it was admitted.
+    /// Whether a person wants it: schedulers' operators give way.
+    pub by_hand: bool,
+    /// When its present step began.
     pub since: Moment,
+    /// When the leader was asked last.
+    pub asked: Moment,
     /// Where it is.
     pub status: Status,
 }
 
 impl Operator {
+    /// A wish.
+    pub fn new(id: RegionId, region: &Region, steps: Vec<Step>, reason: String) -> Self {
+        Self {
+            region: id,
+            version: epoch_of(region).version,
+            steps,
+            done: 0,
+            reason,
+            by_hand: false,
+            since: Moment::default(),
+            asked: Moment::default(),
+            status: Status::Running,
+        }
+    }
+
+    /// The present step; none when all are done.
+    pub fn step(&self) -> Option<&Step> {
+        self.steps.get(self.done)
+    }
+
+    /// The store on which it makes a replica, as long as that replica does not vote.
+    pub fn makes(&self) -> Option<StoreId> {
+        self.steps
+            .iter()
+            .enumerate()
+            .find_map(|(at, step)| match step {
+                Step::AddLearner(peer) if at + 1 >= self.done => Some(StoreId(peer.store_id)),
+                _ => None,
+            })
+    }
+
+    fn transfers(&self) -> bool {
+        matches!(self.steps[..], [Step::TransferLeader { .. }])
+    }
+
+    fn touches(&self, store: StoreId) -> bool {
+        self.steps.iter().any(|step| step.touches(store))
+    }
+
     fn become_(&mut self, next: Status) {
         assert!(self.status.may_become(next), "an operator ends once");
         self.status = next;
@@ -96,30 +128,53 @@ impl Operator {
 pub struct Operators {
     running: BTreeMap<RegionId, Operator>,
     ended: VecDeque<Operator>,
+    /// Some ended since somebody asked.
+    room: bool,
 }
 
 impl Operators {
     /// Admits a wish unless its region has an operator or a store it touches has too many.
     pub fn add(&mut self, mut wish: Operator, config: &ScheduleConfig, now: Moment) -> bool {
-        let Step::TransferLeader { from, to } = &wish.step;
-        let full = [*from, StoreId(to.store_id)]
-            .iter()
-            .any(|store| self.touching(*store) >= config.operators_per_store_max as usize);
-        if full || self.running.contains_key(&wish.region) {
+        if let Some(running) = self.running.get(&wish.region) {
+            if !wish.by_hand || running.by_hand {
+                return false;
+            }
+            self.cancel(wish.region);
+        }
+        if !wish.by_hand && self.is_full_for(&wish, config) {
             return false;
         }
+        tracing::info!(
+            region = wish.region.0,
+            steps = wish.steps.len(),
+            reason = wish.reason,
+            "operator begins"
+        );
         wish.since = now;
-        wish.status = Status::Running;
         self.running.insert(wish.region, wish);
         true
     }
 
-    /// Running operators that touch a store.
-    pub fn touching(&self, store: StoreId) -> usize {
-        self.running
-            .values()
-            .filter(|operator| operator.step.touches(store))
-            .count()
+    fn is_full_for(&self, wish: &Operator, config: &ScheduleConfig) -> bool {
+        if let Some(store) = wish.makes() {
+            let made = self.running.values().filter_map(Operator::makes);
+            let made = made.filter(|made| *made == store).count();
+            return made >= config.snapshots_per_store_max as usize;
+        }
+        let Some(Step::TransferLeader { from, to }) = wish.step() else {
+            return false;
+        };
+        let stores = [*from, StoreId(to.store_id)];
+        let full = |store: &StoreId| {
+            self.transfers_touching(*store) >= config.operators_per_store_max as usize
+        };
+        stores.iter().any(full)
+    }
+
+    /// Running leader transfers that touch a store.
+    fn transfers_touching(&self, store: StoreId) -> usize {
+        let transfers = self.running.values().filter(|one| one.transfers());
+        transfers.filter(|one| one.touches(store)).count()
     }
 
     /// The operator of a region.
@@ -137,29 +192,45 @@ impl Operators {
         self.ended.iter()
     }
 
-    /// A region reported its epoch, its leader and the peers that lag: ends its operator or returns it to be
-    /// sent.
-    pub fn observe(
-        &mut self,
-        region: RegionId,
-        epoch: RegionEpoch,
-        leader: &Peer,
-        pending: &[Peer],
-    ) -> Option<&Operator> {
-        let operator = self.running.get(&region)?;
-        let Step::TransferLeader { from, to } = &operator.step;
-        let end = if leader.id == to.id {
-            Status::Success
-        } else if epoch != operator.epoch
-            || leader.store_id != from.0
-            || pending.iter().any(|peer| peer.id == to.id)
-        {
-            Status::Cancel
-        } else {
-            return self.running.get(&region);
-        };
-        self.end(region, end);
+    /// A region reported: its operator goes on or ends. What the leader is to be asked now.
+    pub fn observe(&mut self, reported: &Reported<'_>, now: Moment) -> Option<Ask> {
+        let region = RegionId(reported.region.id);
+        let operator = self.running.get_mut(&region)?;
+        if epoch_of(reported.region).version != operator.version {
+            self.end(region, Status::Cancel);
+            return None;
+        }
+        while let Some(step) = operator.step() {
+            match step.judge(reported) {
+                Progress::Done => {
+                    operator.done += 1;
+                    operator.since = now;
+                }
+                Progress::Ask(ask) => {
+                    operator.asked = now;
+                    return Some(ask);
+                }
+                Progress::Wait => return None,
+                Progress::Impossible => {
+                    self.end(region, Status::Cancel);
+                    return None;
+                }
+            }
+        }
+        self.end(region, Status::Success);
         None
+    }
+
+    /// Regions whose leaders have not done in time what they were asked.
+    pub fn to_ask_again(&self, now: Moment) -> Vec<RegionId> {
+        let late = |operator: &&Operator| now.since(operator.asked) >= ASK_AGAIN;
+        let late = self.running.values().filter(late);
+        late.map(|operator| operator.region).collect()
+    }
+
+    /// Whether some ended since the last call: others may begin.
+    pub fn take_room(&mut self) -> bool {
+        std::mem::take(&mut self.room)
     }
 
     /// Ends what is overdue.
@@ -199,18 +270,15 @@ impl Operators {
             self.ended.pop_front();
         }
         self.ended.push_back(operator);
+        self.room = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    const EPOCH: RegionEpoch = RegionEpoch {
-        conf_ver: 1,
-        version: 1,
-    };
+    use yadkv_proto::id::PeerId;
+    use yadkv_proto::metapb::{Peer, PeerRole, RegionEpoch};
 
     fn peer(store: u64) -> Peer {
         Peer {
@@ -220,18 +288,39 @@ mod tests {
         }
     }
 
-    fn wish(region: u64) -> Operator {
-        Operator {
-            region: RegionId(region),
-            epoch: EPOCH,
-            step: Step::TransferLeader {
-                from: StoreId(1),
-                to: peer(2),
-            },
-            reason: String::new(),
-            since: Moment(0),
-            status: Status::Running,
+    fn region(id: u64, peers: &[Peer]) -> Region {
+        Region {
+            id,
+            peers: peers.to_vec(),
+            region_epoch: Some(RegionEpoch {
+                conf_ver: 1,
+                version: 1,
+            }),
+            ..Region::default()
         }
+    }
+
+    fn transfer(id: u64) -> Operator {
+        let to = peer(2);
+        let from = StoreId(1);
+        let steps = vec![Step::TransferLeader { from, to }];
+        let region = region(id, &[peer(1), to]);
+        Operator::new(RegionId(id), &region, steps, String::new())
+    }
+
+    fn observe(
+        operators: &mut Operators,
+        region: &Region,
+        leader: u64,
+        lags: &[u64],
+    ) -> Option<Ask> {
+        let pending: Vec<_> = lags.iter().map(|store| PeerId(store * 10)).collect();
+        let reported = Reported {
+            region,
+            leader: peer(leader),
+            pending: &pending,
+        };
+        operators.observe(&reported, Moment(0))
     }
 
     #[test]
@@ -242,46 +331,56 @@ mod tests {
         };
         let mut operators = Operators::default();
         let start = Moment(0);
-        assert!(operators.add(wish(1), &config, start));
-        assert!(!operators.add(wish(1), &config, start), "one a region");
-        assert!(operators.add(wish(2), &config, start) && operators.add(wish(3), &config, start));
-        assert!(!operators.add(wish(4), &config, start), "three a store");
-        assert!(
-            operators
-                .observe(RegionId(1), EPOCH, &peer(1), &[])
-                .is_some()
-        );
-        assert!(
-            operators
-                .observe(RegionId(1), EPOCH, &peer(2), &[])
-                .is_none()
-        );
-        let changed = RegionEpoch {
+        assert!(operators.add(transfer(1), &config, start));
+        assert!(!operators.add(transfer(1), &config, start), "one a region");
+        assert!(operators.add(transfer(2), &config, start));
+        assert!(operators.add(transfer(3), &config, start));
+        assert!(!operators.add(transfer(4), &config, start), "three a store");
+        let both = [peer(1), peer(2)];
+        let asked = observe(&mut operators, &region(1, &both), 1, &[]);
+        assert_eq!(asked, Some(Ask::Transfer(peer(2))));
+        assert_eq!(observe(&mut operators, &region(1, &both), 2, &[]), None);
+        let mut cut = region(2, &both);
+        cut.region_epoch = Some(RegionEpoch {
+            conf_ver: 1,
             version: 2,
-            ..EPOCH
-        };
-        assert!(
-            operators
-                .observe(RegionId(2), changed, &peer(1), &[])
-                .is_none()
-        );
-        let lags = operators.observe(RegionId(3), EPOCH, &peer(1), &[peer(2)]);
-        assert!(lags.is_none(), "a target that lags");
-        assert!(
-            operators.add(wish(3), &config, start),
-            "asked again when it has caught up"
-        );
+        });
+        assert_eq!(observe(&mut operators, &cut, 1, &[]), None);
+        let lags = observe(&mut operators, &region(3, &both), 1, &[2]);
+        assert_eq!(lags, None, "a target that lags");
+        let again = operators.add(transfer(3), &config, start);
+        assert!(again, "asked again when it has caught up");
+        let later = start.after(Duration::from_secs(3));
+        assert_eq!(operators.to_ask_again(start), []);
+        assert_eq!(operators.to_ask_again(later), [RegionId(3)]);
         operators.expire(&config, start.after(Duration::from_secs(181)));
         let ended: Vec<_> = operators.ended().map(|operator| operator.status).collect();
-        assert_eq!(
-            ended,
-            [
-                Status::Success,
-                Status::Cancel,
-                Status::Cancel,
-                Status::Timeout
-            ]
-        );
+        use Status::{Cancel, Success, Timeout};
+        assert_eq!(ended, [Success, Cancel, Cancel, Timeout]);
         assert_eq!(operators.running().count(), 0);
+    }
+
+    #[test]
+    fn steps_follow_each_other_and_people_come_first() {
+        let config = ScheduleConfig::default();
+        let mut operators = Operators::default();
+        let mut new = peer(3);
+        new.set_role(PeerRole::Learner);
+        let steps = vec![Step::AddLearner(new), Step::Promote(new)];
+        let founders = region(1, &[peer(1), peer(2)]);
+        let mut wish = Operator::new(RegionId(1), &founders, steps, String::new());
+        assert!(operators.add(transfer(1), &config, Moment(0)));
+        assert!(!operators.add(wish.clone(), &config, Moment(0)));
+        wish.by_hand = true;
+        assert!(operators.add(wish.clone(), &config, Moment(0)));
+        assert!(!operators.add(wish, &config, Moment(0)), "one by hand");
+        assert!(observe(&mut operators, &founders, 1, &[]).is_some());
+        let learns = region(1, &[peer(1), peer(2), new]);
+        assert_eq!(observe(&mut operators, &learns, 1, &[3]), None, "it lags");
+        assert!(observe(&mut operators, &learns, 1, &[]).is_some());
+        let votes = region(1, &[peer(1), peer(2), peer(3)]);
+        assert_eq!(observe(&mut operators, &votes, 1, &[]), None);
+        let ended: Vec<_> = operators.ended().map(|operator| operator.status).collect();
+        assert_eq!(ended, [Status::Cancel, Status::Success]);
     }
 }

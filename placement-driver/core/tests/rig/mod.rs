@@ -11,7 +11,7 @@ use yadkv_consensus::{LogStore, Start};
 use yadkv_engine::memory::Memory;
 use yadkv_engine::{Durability, Engine};
 use yadkv_placement_core::{
-    Config, FAMILIES, Input, Member, MemberAddress, OpenError, Overview, Refusal,
+    Config, FAMILIES, Input, Member, MemberAddress, OpenError, Order, Overview, Refusal,
 };
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::PeerId;
@@ -274,6 +274,16 @@ impl Rig {
             self.step();
         }
         panic!("a call was not answered within 4 s");
+    }
+
+    pub fn order(&mut self, id: u64, order: Order) -> Result<(), Refusal> {
+        let slot: Slot<Result<(), Refusal>> = Slot::default();
+        let fill = slot.clone();
+        let reply = Box::new(move |answer| {
+            fill.lock().expect("one thread").replace(answer);
+        });
+        self.input(id, Input::Order(order, reply));
+        self.wait(&slot)
     }
 
     pub fn overview(&mut self, id: u64) -> Result<Overview, Refusal> {

@@ -14,7 +14,7 @@
 
 use super::pd::Service;
 use super::status;
-use super::streams::lost;
+use super::streams::another_office;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -93,10 +93,11 @@ async fn answer_all(
     store: &mut StoreId,
 ) -> Result<(), Status> {
     let mut state = service.door.handle.state();
+    let term = state.borrow().term;
     loop {
         let report = tokio::select! {
             report = reports.message() => report?,
-            status = lost(&mut state) => return Err(status),
+            status = another_office(&mut state, term) => return Err(status),
         };
         let Some(report) = report else { return Ok(()) };
         let leads = StoreId(report.leader.map_or(0, |leader| leader.store_id));

@@ -46,6 +46,23 @@ pub(super) async fn lost(state: &mut watch::Receiver<State>) -> Status {
     }
 }
 
+/// Waits until another member leads, or this one in another term than this: it knows nothing then of what was reported
+/// before.
+pub(super) async fn another_office(state: &mut watch::Receiver<State>, term: u64) -> Status {
+    loop {
+        let now = state.borrow_and_update().clone();
+        if let Some(status) = led_elsewhere(&now) {
+            return status;
+        }
+        if now.term != term {
+            return Status::unavailable("another term has begun: report everything again");
+        }
+        if state.changed().await.is_err() {
+            return Status::unavailable("the placement driver stops");
+        }
+    }
+}
+
 /// Answers a stream until it ends.
 pub fn converse<I, O>(service: &Service, requests: Streaming<I>) -> Response<BoxStream<O>>
 where

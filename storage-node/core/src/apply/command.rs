@@ -9,7 +9,7 @@
 
 use super::replica::Replica;
 use super::staged::Staged;
-use super::{ApplyError, split};
+use super::{ApplyError, members, split};
 use crate::layout::{self, RawValue};
 use crate::planted::{self, Planted};
 use crate::respond::Outcome;
@@ -84,6 +84,10 @@ pub(super) fn apply(
             let index = Index(truncate.index).min(replica.applied.index);
             replica.truncate = replica.truncate.max(Some(index));
             Ok(Ok(Outcome::Done))
+        }
+        Some(Operation::ChangePeers(change)) => {
+            let done = members::apply(staged, replica, &change)?;
+            Ok(done.map(|()| Outcome::Done))
         }
         Some(Operation::Split(split)) => {
             let done = split::apply(staged, replica, &split)?;

@@ -18,11 +18,12 @@
 //! *Next stop*: [`staged`], then `engine`.
 
 mod command;
+mod members;
 mod replica;
 mod split;
 mod staged;
 
-pub use replica::{Progress, SplitDone};
+pub use replica::{Change, MembersDone, Progress, SplitDone};
 
 use crate::layout::{self, FORMAT};
 use crate::refusal;
@@ -35,9 +36,11 @@ use staged::Staged;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use yadkv_consensus::MEMBERS_ENTRY;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId, Term};
 use yadkv_proto::storagepb::AppliedRecord;
+use yadkv_proto::yadkvpb::command::Operation;
 use yadkv_proto::yadkvpb::{LogEntry, RegionEntry};
 
 /// Committed entries of one region, in order.
@@ -120,6 +123,12 @@ impl Applier {
         }
     }
 
+    /// The replica of a region is over, or begins anew from other state. What was prepared of it is written.
+    pub fn forget(&mut self, region: RegionId) {
+        self.replicas.remove(&region);
+        self.directory.remove(region);
+    }
+
     /// Works out what the tasks change.
     pub fn prepare(&mut self, tasks: Vec<ApplyTask>) -> Result<Prepared, ApplyError> {
         let mut staged = Staged::new(self.engine.clone());
@@ -135,6 +144,10 @@ impl Applier {
                 Entry::Vacant(vacant) => vacant.insert(Replica::load(&*self.engine, task.region)?),
             };
             for entry in task.entries {
+                // Nobody knows a replica that is no member any more.
+                if replica.is_over() {
+                    break;
+                }
                 let responders = task
                     .responders
                     .remove(&Index(entry.index))
@@ -146,7 +159,11 @@ impl Applier {
         let mut progress = Vec::with_capacity(touched.len());
         for (region, view) in touched {
             if let Some(replica) = self.replicas.get_mut(&region) {
-                staged.put_meta(layout::applied_key(region), replica.applied.record());
+                if replica.is_over() {
+                    view.end();
+                } else {
+                    staged.put_meta(layout::applied_key(region), replica.applied.record());
+                }
                 progress.push((view, replica.take_progress()));
             }
         }
@@ -194,14 +211,16 @@ fn apply_entry(
         index,
         reason,
     };
-    if entry.kind != 0 {
-        return Err(refuse(format!(
-            "entry kind {} is not known to this release",
-            entry.kind
-        )));
-    }
-    if !entry.data.is_empty() {
-        let packed = RegionEntry::decode(entry.data).map_err(|error| refuse(error.to_string()))?;
+    let (changes_members, packed) = match entry.kind {
+        0 => (false, entry.data),
+        MEMBERS_ENTRY => (true, entry.context),
+        other => {
+            let reason = format!("entry kind {other} is not known to this release");
+            return Err(refuse(reason));
+        }
+    };
+    if !packed.is_empty() {
+        let packed = RegionEntry::decode(packed).map_err(|error| refuse(error.to_string()))?;
         if packed.format != FORMAT {
             return Err(refuse(format!(
                 "entry format {} is not known to this release",
@@ -212,6 +231,10 @@ fn apply_entry(
         *clock_ms = packed.now_ms.max(*clock_ms);
         let mut responders = responders.into_iter();
         for command in packed.commands {
+            let about_members = matches!(command.operation, Some(Operation::ChangePeers(_)));
+            if about_members != changes_members {
+                return Err(refuse("its kind and its commands do not fit".into()));
+            }
             let outcome = command::apply(staged, replica, command)?;
             if let Some(responder) = responders.next() {
                 answers.push((responder, outcome));

@@ -5,12 +5,14 @@
 //! *Invariants*: it is what the entries so far made of the region. Readers and the worker hear of it only after
 //! the batch is written.
 //!
-//! *Next stop*: [`super::split`].
+//! *Next stop*: [`super::split`], [`super::members`].
 
 use super::{Applied, ApplyError};
 use crate::layout;
 use crate::split::check::Amount;
+use crate::store::message::Adopted;
 use crate::store::recover;
+use yadkv_consensus::MembersChange;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::key::KeyRange;
@@ -24,10 +26,28 @@ pub struct Progress {
     pub applied: Applied,
     /// What was put since the last progress.
     pub written: Amount,
-    /// Splits since then, oldest first.
-    pub splits: Vec<SplitDone>,
+    /// What the descriptor went through since then, oldest first.
+    pub changes: Vec<Change>,
     /// Entries up to here may leave the log once they are durable in the data engine.
     pub truncate: Option<Index>,
+}
+
+/// A change of the descriptor that was applied.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// The region was cut.
+    Split(SplitDone),
+    /// Its members are others.
+    Members(MembersDone),
+}
+
+/// A change of members that was applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MembersDone {
+    /// The region now. Without a peer on this store, the replica is over: its data is deleted already.
+    pub region: Region,
+    /// What Raft is told.
+    pub change: MembersChange,
 }
 
 /// A split that was applied.
@@ -48,12 +68,30 @@ impl Progress {
     pub fn absorb(&mut self, later: Self) {
         self.applied = later.applied;
         self.written += later.written;
-        self.splits.extend(later.splits);
+        self.changes.extend(later.changes);
         self.truncate = self.truncate.max(later.truncate);
     }
 }
 
+impl Change {
+    /// The descriptor after it.
+    pub fn region(&self) -> &Region {
+        match self {
+            Self::Split(done) => &done.region,
+            Self::Members(done) => &done.region,
+        }
+    }
+}
+
 impl SplitDone {
+    /// The new replicas on this store, which campaign if the one they were cut off leads.
+    pub fn created(self, campaign: bool) -> impl Iterator<Item = Adopted> {
+        let created = self.created;
+        let parts = self.parts.into_iter();
+        let here = parts.filter(move |part| created.contains(&RegionId(part.id)));
+        here.map(move |region| Adopted { region, campaign })
+    }
+
     /// All descriptors that took the region's place, in key order.
     pub fn regions(&self) -> Vec<Region> {
         let mut regions = self.parts.clone();
@@ -69,7 +107,7 @@ pub(super) struct Replica {
     /// The one on this store.
     pub(super) peer: Peer,
     pub(super) written: Amount,
-    pub(super) splits: Vec<SplitDone>,
+    pub(super) changes: Vec<Change>,
     pub(super) truncate: Option<Index>,
 }
 
@@ -83,7 +121,7 @@ impl Replica {
             region: record.region.unwrap_or_default(),
             peer: record.peer.unwrap_or_default(),
             written: Amount::default(),
-            splits: Vec::new(),
+            changes: Vec::new(),
             truncate: None,
         })
     }
@@ -95,6 +133,11 @@ impl Replica {
             .map_or(0, |epoch| epoch.version)
     }
 
+    /// Whether the replica on this store is no member any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.region.peers.iter().all(|peer| peer.id != self.peer.id)
+    }
+
     pub(super) fn range(&self) -> KeyRange {
         KeyRange::of(&self.region)
     }
@@ -103,7 +146,7 @@ impl Replica {
         Progress {
             applied: self.applied,
             written: std::mem::take(&mut self.written),
-            splits: std::mem::take(&mut self.splits),
+            changes: std::mem::take(&mut self.changes),
             truncate: self.truncate.take(),
         }
     }

@@ -22,16 +22,15 @@
 //! *Next stop*: `store::adopt`.
 
 use super::command::Rejection;
-use super::replica::{Replica, SplitDone};
+use super::replica::{Change, Replica, SplitDone};
 use super::staged::Staged;
 use super::{Applied, ApplyError};
-use crate::layout::{self, FORMAT, META};
+use crate::layout::{self, META};
 use crate::planted::{self, Planted};
-use prost::Message;
 use yadkv_consensus::{FIRST_INDEX, FIRST_TERM};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::metapb::{Peer, Region, RegionEpoch};
-use yadkv_proto::storagepb::{PeerState, RegionRecord};
+use yadkv_proto::storagepb::PeerState;
 use yadkv_proto::yadkvpb::{Split, SplitPart};
 
 /// Carries a split out; the regions that take the place of the one, in key order.
@@ -64,7 +63,7 @@ pub(super) fn apply(
             .find(|peer| peer.store_id == replica.peer.store_id);
         staged.put_meta(
             layout::region_key(id),
-            record(part, own.copied().unwrap_or_default()),
+            layout::region_record(part, own.copied().unwrap_or_default(), PeerState::Normal),
         );
         let first = Applied {
             region: id,
@@ -77,7 +76,7 @@ pub(super) fn apply(
     }
     staged.put_meta(
         layout::region_key(RegionId(region.id)),
-        record(&region, replica.peer),
+        layout::region_record(&region, replica.peer, PeerState::Normal),
     );
     if !planted::is(Planted::SplitNotSynced) {
         staged.must_sync();
@@ -90,7 +89,7 @@ pub(super) fn apply(
         created,
     };
     let regions = done.regions();
-    replica.splits.push(done);
+    replica.changes.push(Change::Split(done));
     Ok(Ok(regions))
 }
 
@@ -136,15 +135,4 @@ fn cut(region: &Region, parts: &[SplitPart], epoch: RegionEpoch) -> (Vec<Region>
         ..region.clone()
     };
     (cut_off, rest)
-}
-
-fn record(region: &Region, peer: Peer) -> bytes::Bytes {
-    RegionRecord {
-        format: FORMAT,
-        region: Some(region.clone()),
-        peer: Some(peer),
-        state: PeerState::Normal as i32,
-    }
-    .encode_to_vec()
-    .into()
 }

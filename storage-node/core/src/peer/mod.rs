@@ -5,7 +5,8 @@
 //!
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
-//! placement driver), `size` and `split`, `truncate` (the log).
+//! placement driver), `size` and `split`, `truncate` (the log),
+//! `members` (who belongs to it), `sending` (snapshots), `lonely` (a replica that hears of nobody).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -18,11 +19,14 @@
 //!
 //! *Next stop*: `consensus::Node`.
 
+mod lonely;
+mod members;
 mod park;
 mod propose;
 mod read_index;
 mod ready;
 mod report;
+mod sending;
 mod size;
 mod split;
 mod truncate;
@@ -32,10 +36,11 @@ use crate::config::Config;
 use crate::refusal;
 use crate::store::message::Effects;
 use crate::view::RegionView;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use yadkv_consensus::{Node, Role};
+use yadkv_consensus::{Node, Role, acts_as_leader};
 use yadkv_proto::errorpb;
-use yadkv_proto::id::{PeerId, RegionId};
+use yadkv_proto::id::{PeerId, RegionId, Term};
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_proto::metapb;
 use yadkv_proto::time::{Moment, Now};
@@ -55,6 +60,9 @@ pub struct Peer {
     splitting: split::Splitting,
     truncation: truncate::Truncation,
     clock_proposed: Moment,
+    heard: lonely::Heard,
+    /// Snapshots on their way, since when.
+    sending: BTreeMap<PeerId, Moment>,
 }
 
 impl Peer {
@@ -73,6 +81,8 @@ impl Peer {
             splitting: split::Splitting::default(),
             truncation: truncate::Truncation::default(),
             clock_proposed: Moment(0),
+            heard: lonely::Heard::new(now),
+            sending: BTreeMap::new(),
         }
     }
 
@@ -119,6 +129,9 @@ impl Peer {
         self.propose_truncation(now, config);
         self.ask_for_durability(now.moment, effects);
         self.propose_clock(now);
+        self.expire_snapshots(now.moment);
+        self.leave_joint(now);
+        self.ask_if_alone(now.moment, effects);
         self.report_if_due(now, config, effects);
     }
 
@@ -154,7 +167,10 @@ impl Peer {
         message: RaftMessage,
         now: Moment,
     ) -> Result<(), yadkv_consensus::StepError> {
-        self.node.step(message, now)
+        let (from, leads) = (PeerId(message.from), acts_as_leader(&message));
+        self.node.step(message, now)?;
+        self.heard(from, leads, now);
+        Ok(())
     }
 
     /// The transport could not reach a store.
@@ -210,16 +226,38 @@ impl Peer {
     fn envelopes(&self, messages: Vec<RaftMessage>, out: &mut Vec<Envelope>) {
         let region = self.view.region();
         for message in messages {
-            let Some(to) = region.peers.iter().find(|peer| peer.id == message.to) else {
+            let Some(to) = self.address(message.to) else {
                 continue;
             };
+            let unheard = self.node.knows_nothing_of(PeerId(to.id));
             out.push(Envelope {
                 region_id: region.id,
                 from: Some(*self.view.peer()),
-                to: Some(*to),
+                to: Some(to),
                 epoch: region.region_epoch,
                 message: Some(message),
+                region: unheard.then(|| region.clone()),
+                gone: false,
             });
         }
+    }
+
+    /// Lets go of everybody who waits: this replica is over, or begins anew from other state.
+    pub fn end(mut self) -> metapb::Peer {
+        self.view.end();
+        self.view.set_office(Term(0));
+        self.proposals.abandon();
+        self.abandon_split();
+        self.refuse_all();
+        *self.view.peer()
+    }
+
+    fn refuse_all(&mut self) {
+        let error = refusal::region_not_found(self.id().0);
+        for responder in self.take_queued() {
+            responder.refuse(error.clone());
+        }
+        self.refuse_reads(&error);
+        self.refuse_parked(&error);
     }
 }

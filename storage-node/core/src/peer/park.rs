@@ -92,6 +92,12 @@ impl Peer {
         }
     }
 
+    pub(super) fn refuse_parked(&mut self, error: &errorpb::Error) {
+        for request in std::mem::take(&mut self.parked.requests) {
+            request.refuse(error.clone());
+        }
+    }
+
     pub(super) fn expire_parked(&mut self, now: Moment, config: &Config) {
         let expired = |request: &Request| now.since(request.arrived()) >= config.park;
         while self.parked.requests.front().is_some_and(expired) {

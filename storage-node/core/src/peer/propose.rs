@@ -165,7 +165,12 @@ impl Peer {
             };
             match self.node.propose(entry.encode_to_vec().into(), now.moment) {
                 Ok(proposal) => self.proposals.note(proposal, responders),
-                Err(ProposeError::Busy | ProposeError::Transferring) => {
+                Err(
+                    ProposeError::Busy
+                    | ProposeError::Transferring
+                    | ProposeError::Changing
+                    | ProposeError::Joint,
+                ) => {
                     return self.queue.put_back(entry.commands, responders);
                 }
                 Err(ProposeError::TooLarge { bytes, max }) => {

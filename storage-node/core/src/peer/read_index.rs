@@ -153,6 +153,15 @@ impl Peer {
         }
     }
 
+    pub(super) fn refuse_reads(&mut self, error: &yadkv_proto::errorpb::Error) {
+        let reads = std::mem::take(&mut self.reads);
+        let confirmed = reads.confirmed.into_iter().map(|(_, tasks)| tasks);
+        let waiting = reads.asked.into_values().chain(confirmed).flatten();
+        for task in reads.fresh.into_iter().chain(waiting) {
+            task.responder.refuse(error.clone());
+        }
+    }
+
     pub(super) fn expire_reads(&mut self, now: Moment, config: &Config) {
         let id = self.id();
         let expire = |tasks: &mut Vec<ReadTask>, wait: Duration| {

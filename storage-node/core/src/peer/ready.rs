@@ -10,7 +10,7 @@
 //! *Next stop*: [`crate::apply`].
 
 use super::Peer;
-use crate::apply::{ApplyTask, Progress};
+use crate::apply::{ApplyTask, Change, Progress};
 use crate::config::Config;
 use crate::store::message::{Effects, Round};
 use yadkv_consensus::{Ready, Role, RoleChange};
@@ -36,6 +36,8 @@ impl Peer {
         self.commit(std::mem::take(&mut ready.committed), &mut round.effects);
         self.publish_lease();
         self.envelopes(std::mem::take(&mut ready.send_now), &mut round.send_now);
+        let snapshots = std::mem::take(&mut ready.snapshots);
+        self.send_snapshots(snapshots, now.moment, &mut round.effects);
         round.must_sync |= ready.must_sync;
         round.readies.push((self.id(), ready));
     }
@@ -46,6 +48,7 @@ impl Peer {
         self.commit(persisted.committed, effects);
         self.publish_lease();
         self.envelopes(persisted.send, &mut effects.send);
+        self.send_snapshots(persisted.snapshots, now.moment, effects);
     }
 
     /// Entries were applied.
@@ -54,10 +57,20 @@ impl Peer {
         assert!(applied.index >= self.applied.index, "apply never goes back");
         let first_of_term = self.applied.term != applied.term;
         self.applied = applied;
-        self.node.applied(applied.index);
         self.size.wrote(progress.written);
         self.truncation_applied(progress.truncate, progress.written.bytes);
-        self.splits_applied(progress.splits, now, effects);
+        for change in progress.changes {
+            match change {
+                Change::Split(done) => self.split_done(done, now, effects),
+                Change::Members(done) => self.members_done(done, now, effects),
+            }
+        }
+        if self.is_over() {
+            return;
+        }
+        // Raft takes the next change of members from here on.
+        self.node.applied(applied.index);
+        self.splits_applied();
         self.publish_lease();
         self.serve_confirmed(effects);
         if first_of_term && self.is_leader() {

@@ -27,12 +27,12 @@ use crate::planted::{self, Planted};
 use crate::refusal;
 use crate::respond::{Outcome, Responder};
 use crate::split::border;
-use crate::store::message::{Adopted, CutTask, Effects, IdRequest, SplitTask};
+use crate::store::message::{CutTask, Effects, IdRequest, SplitTask};
 use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_proto::errorpb;
-use yadkv_proto::id::{Index, RegionId, StoreId};
+use yadkv_proto::id::{Index, StoreId};
 use yadkv_proto::metapb::Region;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::command::Operation;
@@ -183,16 +183,8 @@ impl Peer {
             && self.splitting.proposed.as_ref().is_some_and(committed)
     }
 
-    /// Everything up to the applied position is known: the split under way has succeeded or failed.
-    pub(super) fn splits_applied(
-        &mut self,
-        splits: Vec<SplitDone>,
-        now: Moment,
-        effects: &mut Effects,
-    ) {
-        for done in splits {
-            self.split_done(done, now, effects);
-        }
+    /// Everything up to the applied position is known: a split under way that is not done by now was rejected.
+    pub(super) fn splits_applied(&mut self) {
         let applied = self.applied.index;
         let over = |split: &mut Proposed| split.index <= applied;
         if let Some(rejected) = self.splitting.proposed.take_if(over)
@@ -202,7 +194,7 @@ impl Peer {
         }
     }
 
-    fn split_done(&mut self, done: SplitDone, now: Moment, effects: &mut Effects) {
+    pub(super) fn split_done(&mut self, done: SplitDone, now: Moment, effects: &mut Effects) {
         tracing::info!(
             region = self.id().0,
             parts = done.parts.len(),
@@ -210,16 +202,14 @@ impl Peer {
             "region split"
         );
         let regions = done.regions();
-        let next = self.view.followed_by(done.region, done.parts.clone());
+        let next = self
+            .view
+            .followed_by(done.region.clone(), done.parts.clone());
         self.view.retire(regions.clone());
         self.view = Arc::new(next);
-        let campaign = self.is_leader();
-        let created = |id: u64| done.created.contains(&RegionId(id));
-        let parts = done.parts.into_iter().filter(|part| created(part.id));
         self.size = Size::default();
-        effects
-            .adopt
-            .extend(parts.map(|region| Adopted { region, campaign }));
+        let (campaign, index) = (self.is_leader(), done.index);
+        effects.adopt.extend(done.created(campaign));
         if !campaign {
             return;
         }
@@ -227,7 +217,7 @@ impl Peer {
         self.node.announce_commit();
         let error = refusal::epoch_not_match(regions.clone());
         let queued = self.take_queued().into_iter();
-        let own = |split: &mut Proposed| split.index == done.index;
+        let own = |split: &mut Proposed| split.index == index;
         let caller = self.splitting.proposed.take_if(own);
         let caller = caller.and_then(|split| split.caller);
         let announcing = self.splitting.announcing.get_or_insert(Announcing {

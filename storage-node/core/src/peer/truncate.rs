@@ -1,17 +1,19 @@
-//! Shortening the log: what every replica has and the data engine holds durably.
+//! Shortening the log: what every replica needs no more and the data engine holds durably.
 //!
 //! *Life of a prefix*:
 //! ```text
-//! leader: everybody has it, it is long enough → TruncateLog proposed
+//! leader: everybody who keeps up has it, it is long enough → TruncateLog proposed
 //!   → applied, on every replica → the data engine is asked to be durable up to there → it is
 //!   → the next round's batch takes the prefix out, together with where the log begins now
 //! ```
 //!
-//! *Invariants*: nothing leaves the log that the data engine could lose at a power loss, or that a replica lacks: a
-//! store that is away keeps the logs of its regions long.
+//! *Invariants*: nothing leaves the log that the data engine could lose at a power loss. What a replica lacks stays as
+//! long as the log is below [`Config::lag_entries`] and [`Config::lag_bytes`], and the logs of the store are not large;
+//! after that the replica needs a snapshot.
 //!
 //! *Limits*: see [`Config::log_entries`] and [`Config::log_bytes`]; fewer entries stay for [`AGE_MAX`], and fewer than
-//! [`ENTRIES_MIN`] for ever, unless the logs of the store are large. A lost answer of the data engine is asked for again after [`ASK_MAX`].
+//! [`ENTRIES_MIN`] for ever, unless the logs of the store are large. A lost answer of the data engine is asked for
+//! again after [`ASK_MAX`].
 //!
 //! *Source*: Raft paper section 7; `ARCHITECTURE.md`, How data would be lost.
 //!
@@ -57,14 +59,25 @@ pub(super) struct Truncation {
 impl Peer {
     /// Proposes to shorten the log, if that is due.
     pub(super) fn propose_truncation(&mut self, now: Now, config: &Config) {
-        let Some(replicated) = self.node.replicated_index() else {
+        let start = self.node.truncated_index();
+        let all = self.applied.index.0.saturating_sub(start.0);
+        let patient = all < config.lag_entries
+            && self.truncation.bytes < config.lag_bytes
+            && !self.truncation.pressed;
+        let replicated = match patient {
+            true => self.node.replicated_index(),
+            false => self.node.replicated_index_within(config.log_entries),
+        };
+        let Some(replicated) = replicated else {
             return;
         };
         let end = replicated.min(self.applied.index);
-        let entries = end.0.saturating_sub(self.node.truncated_index().0);
+        let entries = end.0.saturating_sub(start.0);
         let old = now.moment.since(self.truncation.proposed) >= AGE_MAX;
+        // Of what was put, the part that these entries hold, about.
+        let bytes = self.truncation.bytes * entries / all.max(1);
         let due = entries >= config.log_entries
-            || self.truncation.bytes >= config.log_bytes
+            || bytes >= config.log_bytes
             || (old && entries >= ENTRIES_MIN)
             // One is left by the last time.
             || (self.truncation.pressed && entries > 1);
@@ -84,7 +97,7 @@ impl Peer {
         let proposed = self.node.propose(entry.encode_to_vec().into(), now.moment);
         if proposed.is_ok() {
             self.truncation.proposed = now.moment;
-            self.truncation.bytes = 0;
+            self.truncation.bytes -= bytes;
             self.truncation.pressed = false;
         }
     }

@@ -138,7 +138,10 @@ pub fn point_keys(operation: &Operation) -> impl Iterator<Item = &Bytes> {
     let (mutations, key): (&[Mutation], Option<&Bytes>) = match operation {
         Operation::Write(write) => (&write.mutations, None),
         Operation::CompareAndSwap(cas) => (&[], Some(&cas.key)),
-        Operation::DeleteRange(_) | Operation::Split(_) | Operation::TruncateLog(_) => (&[], None),
+        Operation::DeleteRange(_)
+        | Operation::Split(_)
+        | Operation::ChangePeers(_)
+        | Operation::TruncateLog(_) => (&[], None),
     };
     mutations.iter().map(|mutation| &mutation.key).chain(key)
 }
@@ -162,5 +165,6 @@ pub fn bytes(operation: &Operation) -> usize {
         // Its entry has nothing else in it.
         Operation::Split(split) => split.encoded_len(),
         Operation::TruncateLog(truncate) => truncate.encoded_len(),
+        Operation::ChangePeers(change) => change.encoded_len(),
     }
 }

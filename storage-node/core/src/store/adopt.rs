@@ -13,7 +13,7 @@
 //! *Next stop*: [`crate::peer`].
 
 use super::message::Adopted;
-use super::recover::{damaged, load_applied, own_peer};
+use super::recover::{damaged, load_applied};
 use super::{StoreError, Worker};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -66,11 +66,11 @@ impl Worker {
         let mut starting = Vec::new();
         for Adopted { region, campaign } in adopted {
             let id = RegionId(region.id);
-            if self.peers.contains_key(&id) {
+            // Whatever a snapshot or a removal made of it is opened, or not, when that is over.
+            let busy = self.peers.contains_key(&id) || self.moving.contains(&id);
+            let Some((region, own)) = self.living(id)?.filter(|_| !busy) else {
                 continue;
-            }
-            let own = own_peer(&region, self.shared.store)
-                .ok_or_else(|| damaged(id, "the part has no peer on this store"))?;
+            };
             let log = &self.shared.log;
             let first = log
                 .bootstrap(id, PeerId(own.id), &mut batch)
@@ -98,9 +98,15 @@ impl Worker {
                 peer.campaign(now.moment);
             }
             self.touched.insert(id);
-            for envelope in self.early.take(id, now.moment) {
-                self.receive(envelope, now);
-            }
+            self.take_early(id, now)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at votes that came before their replica.
+    pub(super) fn take_early(&mut self, region: RegionId, now: Now) -> Result<(), StoreError> {
+        for envelope in self.early.take(region, now.moment) {
+            self.receive(envelope, now)?;
         }
         Ok(())
     }

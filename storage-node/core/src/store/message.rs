@@ -11,15 +11,17 @@ use crate::apply::{ApplyTask, Progress};
 use crate::read::ConfirmedRead;
 use crate::refusal;
 use crate::respond::Responder;
+use crate::snapshot::install::{Move, Moved};
+use crate::snapshot::receive::Received;
 use crate::split::check::{Checked, Limits};
 use bytes::Bytes;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::errorpb;
-use yadkv_proto::id::{Index, RegionId};
+use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::kvrpcpb::Context;
-use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::pdpb::{RegionHeartbeatRequest, SplitId};
+use yadkv_proto::metapb::{Peer, Region, RegionEpoch};
+use yadkv_proto::pdpb::{ChangePeer, RegionHeartbeatRequest, RegionHeartbeatResponse, SplitId};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::command::Operation;
 use yadkv_proto::yadkvpb::{Envelope, SplitPart};
@@ -120,6 +122,43 @@ pub struct Adopted {
     pub campaign: bool,
 }
 
+/// The placement driver wants other members in a region.
+#[derive(Debug)]
+pub struct ChangeTask {
+    /// The descriptor's epoch that it decided by: with another one nothing is changed.
+    pub epoch: RegionEpoch,
+    /// What shall change, together; nothing leaves a joint state.
+    pub changes: Vec<ChangePeer>,
+}
+
+impl ChangeTask {
+    /// What an answer to a region's heartbeat says of its members, if it does.
+    pub fn of(answer: &RegionHeartbeatResponse) -> Option<Self> {
+        let changes = match (&answer.change_peer_v2, &answer.change_peer) {
+            (Some(several), _) => several.changes.clone(),
+            (None, Some(one)) => vec![*one],
+            (None, None) => return None,
+        };
+        Some(Self {
+            epoch: answer.region_epoch?,
+            changes,
+        })
+    }
+}
+
+/// A peer needs a snapshot; [`Input::SnapshotSent`] follows.
+#[derive(Clone, Debug)]
+pub struct SendTask {
+    /// The region.
+    pub region: RegionId,
+    /// Who sends.
+    pub from: Peer,
+    /// Who lacks it.
+    pub to: Peer,
+    /// The term in which the sender leads.
+    pub term: Term,
+}
+
 /// All inputs of a worker.
 #[derive(Debug)]
 pub enum Input {
@@ -154,6 +193,23 @@ pub enum Input {
         /// The replica that shall lead.
         to: Peer,
     },
+    /// Change the members of a region.
+    ChangePeers(RegionId, ChangeTask),
+    /// What became of a snapshot that was sent to a peer.
+    SnapshotSent {
+        /// The region.
+        region: RegionId,
+        /// Who was to get it.
+        to: PeerId,
+        /// Whether it is installed there.
+        arrived: bool,
+    },
+    /// A snapshot was received whole; it is staged beside the data.
+    Snapshot(Box<Received>),
+    /// Replicas have been installed or destroyed.
+    Moved(Vec<Moved>),
+    /// Where a region is, as the placement driver knows it.
+    Located(Region),
     /// The logs of this store are large: shorten whatever can be.
     ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.
@@ -178,6 +234,7 @@ impl Input {
             Self::Write(task) => task.responder.refuse(error),
             Self::Read(task) => task.responder.refuse(error),
             Self::Cut(task) => task.responder.refuse(error),
+            Self::Snapshot(received) => received.refuse(error.message),
             Self::Split(task) => {
                 if let Some(responder) = task.responder {
                     responder.refuse(error);
@@ -222,6 +279,13 @@ pub struct Effects {
     pub looks: Vec<SizeTask>,
     /// New replicas of other workers; must not get lost.
     pub adopt: Vec<Adopted>,
+    /// Snapshots to be sent.
+    pub snapshots: Vec<SendTask>,
+    /// Replicas to be installed or destroyed once everything handed over to apply before is applied; must not get
+    /// lost. [`Input::Moved`] follows.
+    pub moves: Vec<Move>,
+    /// Regions of which the placement driver is asked where they are; [`Input::Located`] follows, if it knows.
+    pub lookups: Vec<RegionId>,
     /// Heartbeats to the placement driver.
     pub reports: Vec<RegionHeartbeatRequest>,
 }

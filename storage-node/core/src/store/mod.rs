@@ -24,22 +24,24 @@
 
 mod adopt;
 pub mod message;
+mod moves;
 pub mod recover;
+mod strangers;
 
-use crate::apply::Progress;
+use crate::apply::{Change, Progress};
 use crate::config::Config;
 use crate::layout::LoadError;
 use crate::peer::Peer;
 use crate::refusal;
+use crate::snapshot::install::Places;
 use crate::view::Directory;
 use message::{Adopted, Effects, Input, Round, SplitTask};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
-use yadkv_engine::Engine;
+use yadkv_engine::{Engine, Intake};
 use yadkv_proto::id::{Index, RegionId, StoreId};
 use yadkv_proto::time::Now;
-use yadkv_proto::yadkvpb::Envelope;
 
 /// A worker cannot go on, or a store cannot start: stop the node and tell the operator.
 #[derive(Debug, thiserror::Error)]
@@ -73,10 +75,23 @@ pub struct Shared {
     pub config: Config,
     /// Data engine.
     pub kv: Arc<dyn Engine>,
+    /// The same one, as it takes sets in.
+    pub intake: Arc<dyn Intake>,
     /// All logs.
     pub log: LogStore,
     /// What readers see.
     pub directory: Arc<Directory>,
+}
+
+impl Shared {
+    /// What installations and destructions work on.
+    pub fn places(&self) -> Places {
+        Places {
+            kv: self.kv.clone(),
+            intake: self.intake.clone(),
+            log: self.log.clone(),
+        }
+    }
 }
 
 /// One worker of a store.
@@ -87,6 +102,8 @@ pub struct Worker {
     touched: BTreeSet<RegionId>,
     effects: Effects,
     early: adopt::Early,
+    /// Replicas that are being installed or destroyed: nobody answers for them.
+    moving: BTreeSet<RegionId>,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -121,6 +138,7 @@ impl Worker {
             touched: BTreeSet::new(),
             effects: Effects::default(),
             early: adopt::Early::default(),
+            moving: BTreeSet::new(),
             dropped: BTreeMap::new(),
         };
         worker.recover(now)?;
@@ -151,7 +169,7 @@ impl Worker {
     pub fn handle(&mut self, input: Input, now: Now) -> Result<(), StoreError> {
         match input {
             Input::Tick => self.tick(now)?,
-            Input::Raft(envelope) => self.receive(envelope, now),
+            Input::Raft(envelope) => self.receive(envelope, now)?,
             Input::Write(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
                 Some(peer) => {
                     self.touched.insert(peer.id());
@@ -195,12 +213,12 @@ impl Worker {
                 }
             }
             Input::Create(regions) => self.create(regions, now)?,
-            Input::TransferLeader { region, to } => {
-                if let Some(peer) = self.peers.get_mut(&region) {
-                    self.touched.insert(region);
-                    peer.transfer_leader(&to, now.moment);
-                }
+            Input::ChangePeers(..) | Input::SnapshotSent { .. } | Input::TransferLeader { .. } => {
+                self.order(input, now);
             }
+            Input::Snapshot(received) => self.consider(received)?,
+            Input::Moved(moved) => self.moved(moved, now)?,
+            Input::Located(region) => self.located(&region, now),
             Input::ReportAll => self
                 .peers
                 .values_mut()
@@ -212,6 +230,26 @@ impl Worker {
                 .for_each(|peer| peer.unreachable(store)),
         }
         Ok(())
+    }
+
+    /// Something that a region's replica is told, if it lives here.
+    fn order(&mut self, input: Input, now: Now) {
+        let region = match &input {
+            Input::ChangePeers(region, _)
+            | Input::SnapshotSent { region, .. }
+            | Input::TransferLeader { region, .. } => *region,
+            _ => return,
+        };
+        let Some(peer) = self.peers.get_mut(&region) else {
+            return;
+        };
+        self.touched.insert(region);
+        match input {
+            Input::ChangePeers(_, task) => peer.change_peers(&task, now),
+            Input::SnapshotSent { to, arrived, .. } => peer.snapshot_sent(to, arrived),
+            Input::TransferLeader { to, .. } => peer.transfer_leader(&to, now.moment),
+            _ => {}
+        }
     }
 
     fn tick(&mut self, now: Now) -> Result<(), StoreError> {
@@ -233,18 +271,31 @@ impl Worker {
     fn applied(&mut self, results: Vec<Progress>, now: Now) -> Result<(), StoreError> {
         for progress in results {
             let region = progress.applied.region;
-            if let Some(peer) = self.peers.get_mut(&region) {
-                self.touched.insert(region);
-                let changed = !progress.splits.is_empty();
-                peer.entries_applied(progress, now.moment, &mut self.effects);
-                if changed {
-                    self.shared.directory.publish(peer.view().clone());
-                }
+            let Some(peer) = self.peers.get_mut(&region) else {
+                self.adopt_parts(progress);
+                continue;
+            };
+            self.touched.insert(region);
+            let changed = !progress.changes.is_empty();
+            peer.entries_applied(progress, now.moment, &mut self.effects);
+            if peer.is_over() {
+                self.destroy(region, now);
+            } else if changed {
+                self.shared.directory.publish(peer.view().clone());
             }
         }
         let owned = |new: &mut Adopted| self.shard.owns(RegionId(new.region.id));
         let owned: Vec<_> = self.effects.adopt.extract_if(.., owned).collect();
         self.adopt(owned, now)
+    }
+
+    /// The replica is over, what was cut off it is not.
+    fn adopt_parts(&mut self, progress: Progress) {
+        for change in progress.changes {
+            if let Change::Split(done) = change {
+                self.effects.adopt.extend(done.created(false));
+            }
+        }
     }
 
     fn durable(&mut self, positions: Vec<(RegionId, Index)>) {
@@ -262,47 +313,6 @@ impl Worker {
             self.touched.insert(region);
             peer.split(task, now, &self.shared.config);
         }
-    }
-
-    fn receive(&mut self, envelope: Envelope, now: Now) {
-        let region = RegionId(envelope.region_id);
-        let envelope = match self.peers.contains_key(&region) {
-            true => Some(envelope),
-            false => self.early.keep(envelope, now.moment),
-        };
-        let Some(envelope) = envelope else { return };
-        let reason = match (
-            self.peers.get_mut(&region),
-            envelope.from,
-            envelope.to,
-            envelope.message,
-        ) {
-            (None, ..) => "unknown region",
-            (Some(peer), Some(from), Some(to), Some(message)) => {
-                let members = &peer.view().region().peers;
-                let member = |wanted: &yadkv_proto::metapb::Peer| {
-                    members
-                        .iter()
-                        .any(|peer| (peer.id, peer.store_id) == (wanted.id, wanted.store_id))
-                };
-                if to.id != peer.view().peer().id || to.store_id != self.shared.store.0 {
-                    "not addressed to this peer"
-                } else if !member(&from) || message.from != from.id || message.to != to.id {
-                    "sender is no member"
-                } else {
-                    self.touched.insert(region);
-                    match peer.step(message, now.moment) {
-                        Ok(()) => return,
-                        Err(error) => {
-                            tracing::debug!(region = region.0, %error, "message dropped");
-                            error.reason()
-                        }
-                    }
-                }
-            }
-            (Some(_), ..) => "incomplete envelope",
-        };
-        *self.dropped.entry(reason).or_default() += 1;
     }
 
     /// Collects what the touched regions want written and sent.

@@ -2,7 +2,8 @@
 //!
 //! *Life of a first region*: descriptor and applied state into kv (synced) → first Raft state into the log
 //! engine, only if there is none (synced) → node opened → view published. A crash in between is made good at
-//! the next start: a descriptor at the first applied state without Raft state gets one.
+//! the next start: a descriptor at the first applied state without Raft state gets one. Likewise an installation is
+//! finished, and the log of a destroyed replica wiped.
 //!
 //! *Invariants*: Raft state is never written over; applied ≤ what the log holds (checked by the node).
 //!
@@ -13,18 +14,21 @@
 
 use super::{Shared, StoreError, Worker};
 use crate::apply::Applied;
-use crate::layout::{self, FORMAT, META, REGION_KEYS};
-use crate::peer::Peer;
+use crate::layout::{self, META, REGION_KEYS};
+use crate::members;
+use crate::peer;
+use crate::snapshot::install::{self, Moving, advance};
 use crate::view::RegionView;
 use bytes::Bytes;
 use prost::Message;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use yadkv_consensus::{Config as NodeConfig, FIRST_INDEX, FIRST_TERM, Members, Node, Start};
+use yadkv_consensus::{Config as NodeConfig, FIRST_INDEX, FIRST_TERM, Node, Start};
 use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
 use yadkv_proto::epoch;
 use yadkv_proto::id::{Index, PeerId, RegionId, StoreId, Term};
-use yadkv_proto::metapb::{PeerRole, Region};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::storagepb::{AppliedRecord, PeerState, RegionRecord, StoreRecord};
 use yadkv_proto::time::Now;
 
@@ -80,45 +84,86 @@ pub fn load_regions(kv: &dyn Engine) -> Result<Vec<RegionRecord>, StoreError> {
 
 impl Worker {
     pub(super) fn recover(&mut self, now: Now) -> Result<(), StoreError> {
-        let known = self
-            .shared
-            .log
-            .groups()
-            .map_err(|error| damaged(RegionId(0), error))?;
         for record in load_regions(&*self.shared.kv)? {
-            let region = record.region.unwrap_or_default();
+            let region = record.region.clone().unwrap_or_default();
             let id = RegionId(region.id);
-            if !self.shard.owns(id) || record.state == PeerState::Tombstone as i32 {
+            if !self.shard.owns(id) {
                 continue;
             }
-            let applied = load_applied(&*self.shared.kv, id)?
-                .ok_or_else(|| damaged(id, "the descriptor is there, the applied state is not"))?;
-            if !known.contains(&id) {
-                if applied.index != FIRST_INDEX {
-                    return Err(damaged(
-                        id,
-                        "data was applied, but the Raft log is gone: this store must not vote again",
-                    ));
+            if let Some(installation) = Moving::resume(&record) {
+                let (places, mut moving) = (self.shared.places(), vec![installation]);
+                while !moving.is_empty() {
+                    advance(&mut moving, &places)?;
                 }
-                let own = record.peer.unwrap_or_default();
-                self.write_first_log(&[(id, PeerId(own.id))])?;
+            } else if record.state() == PeerState::Tombstone {
+                self.clear_log(&record)?;
+                continue;
             }
-            self.start(region, applied, Start::Restart, now)?;
+            self.reopen(id, now)?;
         }
         Ok(())
+    }
+
+    /// A destroyed replica's log may have survived a crash.
+    fn clear_log(&self, record: &RegionRecord) -> Result<(), StoreError> {
+        let id = RegionId(record.region.as_ref().map_or(0, |region| region.id));
+        let own = PeerId(record.peer.unwrap_or_default().id);
+        let owner = self.owner(id)?;
+        if owner.is_some_and(|owner| owner <= own) {
+            install::wipe(&self.shared.places(), id, Durability::Synced)?;
+        }
+        Ok(())
+    }
+
+    /// Opens what the engines hold of a region, if it is a living replica.
+    pub(super) fn reopen(&mut self, id: RegionId, now: Now) -> Result<(), StoreError> {
+        let Some((region, own)) = self.living(id)? else {
+            return Ok(());
+        };
+        let applied = load_applied(&*self.shared.kv, id)?
+            .ok_or_else(|| damaged(id, "the descriptor is there, the applied state is not"))?;
+        if self.owner(id)?.is_none() {
+            if applied.index != FIRST_INDEX {
+                return Err(damaged(
+                    id,
+                    "data was applied, but the Raft log is gone: this store must not vote again",
+                ));
+            }
+            self.write_first_log(&[(id, PeerId(own.id))])?;
+        }
+        self.start(region, applied, Start::Restart, now)
+    }
+
+    /// The descriptor of a region and the replica of it on this store, if it lives.
+    pub(super) fn living(&self, id: RegionId) -> Result<Option<(Region, Peer)>, StoreError> {
+        let record: Option<RegionRecord> = layout::load(&*self.shared.kv, &layout::region_key(id))?;
+        let lives = record.filter(|record| record.state() == PeerState::Normal);
+        Ok(lives.map(|record| {
+            let peer = record.peer.unwrap_or_default();
+            (record.region.unwrap_or_default(), peer)
+        }))
+    }
+
+    /// The replica that the Raft state of a region belongs to.
+    pub(super) fn owner(&self, id: RegionId) -> Result<Option<PeerId>, StoreError> {
+        let owner = self.shared.log.owner(id);
+        owner.map_err(|error| damaged(id, error))
     }
 
     /// Creates the first regions of this shard that are assigned to this store.
     pub(super) fn create(&mut self, regions: Vec<Region>, now: Now) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
         let mut created = Vec::new();
+        let known = load_regions(&*self.shared.kv)?;
         for region in regions {
             let id = RegionId(region.id);
             let Some(own) = own_peer(&region, self.shared.store) else {
                 continue;
             };
             let first = region.region_epoch == Some(epoch::FIRST);
-            if !self.shard.owns(id) || !first || self.peers.contains_key(&id) {
+            // Others may have gone on meanwhile, and have sent what the region is now.
+            let taken = known.iter().any(|record| is_in_the_way(record, &region));
+            if !self.shard.owns(id) || !first || taken || self.moving.contains(&id) {
                 continue;
             }
             let applied = Applied {
@@ -128,13 +173,8 @@ impl Worker {
                 clock_ms: 0,
                 latest_expiry_ms: 0,
             };
-            let record = RegionRecord {
-                format: FORMAT,
-                region: Some(region.clone()),
-                peer: Some(own),
-                state: PeerState::Normal as i32,
-            };
-            batch.put(META, layout::region_key(id), record.encode_to_vec());
+            let record = layout::region_record(&region, own, PeerState::Normal);
+            batch.put(META, layout::region_key(id), record);
             batch.put(META, layout::applied_key(id), applied.record());
             created.push((region, own, applied));
         }
@@ -186,7 +226,7 @@ impl Worker {
         let view = Arc::new(RegionView::new(region, own, applied.clock_ms));
         self.shared.directory.publish(view.clone());
         self.peers
-            .insert(id, Peer::new(view, node, applied, now.moment));
+            .insert(id, peer::Peer::new(view, node, applied, now.moment));
         Ok(())
     }
 }
@@ -204,20 +244,8 @@ fn open_node(
     config.tick = shared.config.tick;
     config.entry_bytes_max =
         (shared.config.entry_bytes_max + crate::config::ENTRY_OVERHEAD_BYTES) as u64;
-    let of_role = |learner: bool| {
-        let role =
-            |peer: &&yadkv_proto::metapb::Peer| (peer.role == PeerRole::Learner as i32) == learner;
-        region
-            .peers
-            .iter()
-            .filter(role)
-            .map(|peer| PeerId(peer.id))
-            .collect()
-    };
-    let members = Members {
-        voters: of_role(false),
-        learners: of_role(true),
-    };
+    let members = members::of(region);
+    config.sends_snapshots = true;
     Node::open(
         config,
         shared.log.clone(),
@@ -229,7 +257,14 @@ fn open_node(
     .map_err(|error| damaged(id, error))
 }
 
-pub(super) fn own_peer(region: &Region, store: StoreId) -> Option<yadkv_proto::metapb::Peer> {
+/// Whether what is known of a region forbids to create another.
+fn is_in_the_way(record: &RegionRecord, new: &Region) -> bool {
+    let region = record.region.clone().unwrap_or_default();
+    let lives = record.state() != PeerState::Tombstone;
+    region.id == new.id || (lives && KeyRange::of(&region).overlaps(&KeyRange::of(new)))
+}
+
+pub(super) fn own_peer(region: &Region, store: StoreId) -> Option<Peer> {
     region
         .peers
         .iter()
@@ -237,7 +272,7 @@ pub(super) fn own_peer(region: &Region, store: StoreId) -> Option<yadkv_proto::m
         .copied()
 }
 
-pub(super) fn damaged(region: RegionId, reason: impl std::fmt::Display) -> StoreError {
+pub(crate) fn damaged(region: RegionId, reason: impl std::fmt::Display) -> StoreError {
     StoreError::Region {
         region,
         reason: reason.to_string(),

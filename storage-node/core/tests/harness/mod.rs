@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use yadkv_consensus::LogStore;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine};
+use yadkv_engine::{Durability, Engine, Intake};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::epoch;
-use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb::{ApiVersion, Context};
 use yadkv_proto::metapb::{Peer, Region};
@@ -20,13 +20,19 @@ use yadkv_storage_core::apply::{Applier, ApplyTask};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::front::{Front, Next};
 use yadkv_storage_core::layout;
+use yadkv_storage_core::snapshot::install::{self, Move, Places, advance};
+use yadkv_storage_core::snapshot::receive::{End, Head, Received, Receiving};
+use yadkv_storage_core::snapshot::send::Sending;
 use yadkv_storage_core::split::check::check;
-use yadkv_storage_core::store::message::{Effects, IdRequest, Input};
+use yadkv_storage_core::store::message::{Effects, IdRequest, Input, SendTask};
 use yadkv_storage_core::store::{Shard, Shared, Worker};
 use yadkv_storage_core::view::Directory;
 
 const TICK: Duration = Duration::from_millis(100);
-const STORES: u64 = 3;
+/// Stores that have the first regions.
+const FOUNDERS: u64 = 3;
+/// All stores; those beyond the founders begin empty.
+const STORES: u64 = 5;
 
 pub struct Store {
     pub kv: Memory,
@@ -38,7 +44,12 @@ pub struct Running {
     pub worker: Worker,
     pub applier: Applier,
     pub front: Front,
+    places: Places,
+    moves: VecDeque<Move>,
 }
+
+/// What became of snapshots: sender, region, receiver, whether it arrived.
+type Arrivals = Arc<Mutex<Vec<(u64, RegionId, PeerId, bool)>>>;
 
 /// The whole cluster.
 pub struct Cluster {
@@ -55,6 +66,13 @@ pub struct Cluster {
     pub flushes: bool,
     /// Whether the placement driver takes reports of splits.
     pub driver: bool,
+    /// Whether snapshots get through.
+    pub snapshots: bool,
+    /// Snapshots that arrived so far.
+    pub snapshots_sent: u64,
+    /// Steps of moves until somebody crashes, if somebody shall.
+    pub steps_max: Option<u64>,
+    arrivals: Arrivals,
     next_id: u64,
     config: Config,
     held: BTreeMap<u64, Vec<ApplyTask>>,
@@ -72,7 +90,7 @@ pub fn region(id: u64, start: &str, end: &str) -> Region {
         start_key: start.as_bytes().to_vec().into(),
         end_key: end.as_bytes().to_vec().into(),
         region_epoch: Some(epoch::FIRST),
-        peers: (1..=STORES).map(peer).collect(),
+        peers: (1..=FOUNDERS).map(peer).collect(),
         ..Default::default()
     }
 }
@@ -116,11 +134,18 @@ impl Cluster {
             config,
             flushes: true,
             driver: true,
+            snapshots: true,
+            snapshots_sent: 0,
+            steps_max: None,
+            arrivals: Arrivals::default(),
             next_id: 100,
             held: BTreeMap::new(),
             network: VecDeque::new(),
         };
-        for id in 1..=STORES {
+        for id in FOUNDERS + 1..=STORES {
+            cluster.start(id);
+        }
+        for id in 1..=FOUNDERS {
             cluster.start(id);
             let regions = cluster.regions.clone();
             cluster.input(id, Input::Create(regions));
@@ -141,9 +166,12 @@ impl Cluster {
             seed: id,
             config: self.config.clone(),
             kv: kv.clone(),
+            intake: Arc::new(store.kv.clone()),
             log,
             directory: directory.clone(),
         };
+        install::clear(&shared.places()).unwrap();
+        let places = shared.places();
         let worker = Worker::open(shared, Shard { number: 0, of: 1 }, self.now).unwrap();
         let applier = Applier::new(kv, directory.clone());
         let front = Front {
@@ -156,6 +184,8 @@ impl Cluster {
             worker,
             applier,
             front,
+            places,
+            moves: VecDeque::new(),
         });
     }
 
@@ -187,6 +217,7 @@ impl Cluster {
             for id in ids {
                 self.step(id);
             }
+            self.tell_senders();
             let envelopes = std::mem::take(&mut self.network);
             if envelopes.is_empty() && self.stores.values().all(|store| !store.wants_round()) {
                 return;
@@ -233,8 +264,14 @@ impl Cluster {
     fn carry_out(&mut self, id: u64, effects: Effects) {
         self.network.extend(effects.send);
         for report in effects.reports {
-            let region = report.region.as_ref().map_or(0, |region| region.id);
-            self.reported.insert(region, report);
+            let region = report.region.clone().unwrap();
+            let version = |region: &Region| region.region_epoch.unwrap().version;
+            for known in &mut self.regions {
+                if known.id == region.id && version(known) == version(&region) {
+                    *known = region.clone();
+                }
+            }
+            self.reported.insert(region.id, report);
         }
         assert!(effects.adopt.is_empty(), "one worker owns all regions");
         for request in effects.ids {
@@ -257,11 +294,23 @@ impl Cluster {
             let found = check(&*snapshot.snapshot(), &range, &look.limits).unwrap();
             self.input(id, Input::Looked(RegionId(look.region.id), version, found));
         }
+        for task in effects.snapshots {
+            self.send_snapshot(id, &task);
+        }
+        for region in effects.lookups {
+            self.locate(id, region);
+        }
+        if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
+            running.moves.extend(effects.moves);
+        }
         let tasks = self.held.entry(id).or_default();
         tasks.extend(effects.apply);
         if !self.stalled.contains(&id) && !tasks.is_empty() {
             let tasks = std::mem::take(tasks);
             self.apply(id, tasks);
+        }
+        if !self.stalled.contains(&id) {
+            self.carry_out_moves(id);
         }
         let store = &self.stores[&id];
         effects
@@ -283,6 +332,88 @@ impl Cluster {
             .worker
             .handle(Input::Applied(applied), self.now)
             .unwrap();
+    }
+
+    /// Takes all steps of what waits, up to `steps_max` of them.
+    fn carry_out_moves(&mut self, id: u64) {
+        let Some(running) = &mut self.stores.get_mut(&id).unwrap().running else {
+            return;
+        };
+        let mut moved = Vec::new();
+        while let Some(next) = running.moves.pop_front() {
+            running.applier.forget(next.region());
+            let mut moving = vec![next.begin()];
+            while !moving.is_empty() {
+                if self.steps_max == Some(0) {
+                    return;
+                }
+                self.steps_max = self.steps_max.map(|steps| steps - 1);
+                moved.extend(advance(&mut moving, &running.places).unwrap());
+            }
+        }
+        if !moved.is_empty() {
+            self.input(id, Input::Moved(moved));
+        }
+    }
+
+    /// Sends a snapshot at once, if the way is free.
+    fn send_snapshot(&mut self, id: u64, task: &SendTask) {
+        let to = task.to.store_id;
+        let refused = Input::SnapshotSent {
+            region: task.region,
+            to: PeerId(task.to.id),
+            arrived: false,
+        };
+        let open = self.cut.contains(&id) == self.cut.contains(&to);
+        if !open || self.stores[&to].running.is_none() || !self.snapshots {
+            return self.input(id, refused);
+        }
+        let kv = self.stores[&id].kv.clone();
+        let view = kv.snapshot();
+        let mut sending = Sending::begin(&*view, ClusterId(1), task).unwrap();
+        let first = sending.next_chunk().unwrap().unwrap();
+        let head = Head::check(first.head.unwrap(), ClusterId(1), StoreId(to)).unwrap();
+        let intake = self.stores[&to].kv.clone();
+        let mut receiving = Receiving::begin(&intake, &head).unwrap();
+        while let Some(chunk) = sending.next_chunk().unwrap() {
+            receiving.take(chunk).unwrap();
+        }
+        receiving.finish().unwrap();
+        self.snapshots_sent += 1;
+        let answers = self.arrivals.clone();
+        let (region, peer, set) = (task.region, PeerId(task.to.id), head.set());
+        let notify = Box::new(move |end: End| {
+            if end != End::Stopped {
+                intake.discard(&set).unwrap();
+            }
+            let arrived = end == End::Done;
+            answers.lock().unwrap().push((id, region, peer, arrived));
+        });
+        let received = Received::new(head, notify);
+        self.input(to, Input::Snapshot(Box::new(received)));
+    }
+
+    fn tell_senders(&mut self) {
+        let arrivals = std::mem::take(&mut *self.arrivals.lock().unwrap());
+        for (id, region, to, arrived) in arrivals {
+            let sent = Input::SnapshotSent {
+                region,
+                to,
+                arrived,
+            };
+            self.input(id, sent);
+        }
+    }
+
+    /// What the placement driver knows of a region: what its leader has applied.
+    fn locate(&mut self, id: u64, region: RegionId) {
+        let known = self.leader(region.0).and_then(|leader| {
+            let running = self.stores[&leader].running.as_ref()?;
+            Some(running.worker.peer(region)?.view().region().clone())
+        });
+        if let Some(region) = known {
+            self.input(id, Input::Located(region));
+        }
     }
 
     /// What the placement driver answers to a store that wants to cut a region.
@@ -326,7 +457,11 @@ impl Cluster {
             .peers
             .iter()
             .find(|peer| peer.store_id == store)
-            .copied();
+            .copied()
+            .or(Some(Peer {
+                store_id: store,
+                ..Peer::default()
+            }));
         let mut context = Context {
             region_id: region.id,
             region_epoch: region.region_epoch,
@@ -367,6 +502,12 @@ impl Cluster {
             }
         }
         answer
+    }
+
+    /// A region as clients know it.
+    pub fn region(&self, id: u64) -> Result<Region, String> {
+        let known = self.regions.iter().find(|region| region.id == id);
+        known.cloned().ok_or(format!("no region {id}"))
     }
 
     pub fn leader(&self, region: u64) -> Option<u64> {

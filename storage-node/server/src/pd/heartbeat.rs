@@ -1,9 +1,10 @@
 //! Store heartbeats, and the slow look at this store's own state that goes with them.
 //!
-//! *Limits and failure*: a heartbeat that finds no placement driver is left out.
+//! *Limits and failure*: a heartbeat that finds no placement driver is left out. A store that was removed ends.
 //!
 //! *Next stop*: [`super::regions`].
 
+use super::register::RegisterError;
 use super::{Pd, header};
 use crate::metrics::Metrics;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, StoreId};
-use yadkv_proto::pdpb::{StoreHeartbeatRequest, StoreStats};
+use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats};
 use yadkv_storage_core::front::Front;
 
 /// What a heartbeat looks at.
@@ -39,8 +40,8 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Runs until it is dropped.
-    pub async fn run(self) {
+    /// Runs until the store is removed from the cluster, or until it is dropped.
+    pub async fn run(self) -> RegisterError {
         let mut interval = tokio::time::interval(self.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -55,8 +56,16 @@ impl Heartbeat {
                 let request = request.clone();
                 async move { pd.store_heartbeat(request).await }
             });
-            if let Err(status) = sent.await {
-                tracing::debug!(reason = status.message(), "store heartbeat was not taken");
+            let header = match sent.await {
+                Ok(response) => response.header,
+                Err(status) => {
+                    tracing::debug!(reason = status.message(), "store heartbeat was not taken");
+                    continue;
+                }
+            };
+            let refusal = header.and_then(|header| header.error);
+            if refusal.is_some_and(|error| error.r#type() == ErrorType::StoreTombstone) {
+                return RegisterError::Removed(self.store.0);
             }
         }
     }

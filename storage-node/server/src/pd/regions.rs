@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use yadkv_proto::id::{ClusterId, RegionId, StoreId};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
-use yadkv_storage_core::store::message::Input;
+use yadkv_storage_core::store::message::{ChangeTask, Input};
 
 /// Reports that may wait.
 pub const QUEUE: usize = 4096;
@@ -85,6 +85,14 @@ impl RegionHeartbeats {
 
     fn carry_out(&self, operator: RegionHeartbeatResponse) {
         let region = RegionId(operator.region_id);
+        if let Some(task) = ChangeTask::of(&operator) {
+            tracing::info!(
+                region = region.0,
+                changes = ?task.changes,
+                "the placement driver asks for other members"
+            );
+            self.router.send(region, Input::ChangePeers(region, task));
+        }
         if let Some(to) = operator.transfer_leader.and_then(|transfer| transfer.peer) {
             tracing::info!(
                 region = region.0,

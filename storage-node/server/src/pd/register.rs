@@ -40,6 +40,11 @@ pub enum RegisterError {
     /// The placement driver refuses this store.
     #[error("the placement driver refuses this store: {0}")]
     Refused(String),
+    /// The store gave all replicas away and is a tombstone.
+    #[error(
+        "store {0} was removed from the cluster: its directory is of no more use; a new one makes a new store"
+    )]
+    Removed(u64),
     /// The identity could not be written.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,4 +1,4 @@
-//! Ids for splits down, and splits that have happened up.
+//! What workers ask and tell the placement driver: ids for splits, splits that have happened, where a region is.
 //!
 //! *Place*: workers hand over what they want told; the answers go back into their inboxes.
 //!
@@ -23,7 +23,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use yadkv_proto::id::{ClusterId, RegionId, StoreId};
 use yadkv_proto::metapb::Region;
-use yadkv_proto::pdpb::{AskBatchSplitRequest, ReportBatchSplitRequest, SplitId, SplitReason};
+use yadkv_proto::pdpb::{
+    AskBatchSplitRequest, GetRegionByIdRequest, ReportBatchSplitRequest, SplitId, SplitReason,
+};
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{IdRequest, Input};
 
@@ -41,6 +43,8 @@ pub enum Job {
     Ids(IdRequest),
     /// A region was cut into these.
     Report(RegionId, Vec<Region>),
+    /// Where a region is.
+    Locate(RegionId),
 }
 
 impl Job {
@@ -80,9 +84,27 @@ impl Splits {
                         this.report(regions).await;
                         this.router.send(region, Input::SplitReported(region));
                     }
+                    Job::Locate(region) => this.locate(region).await,
                 }
             })
             .await;
+    }
+
+    /// An answer that gets lost is asked for again.
+    async fn locate(&self, region: RegionId) {
+        let request = GetRegionByIdRequest {
+            header: header(self.cluster, self.store),
+            region_id: region.0,
+            ..Default::default()
+        };
+        let asked = self.pd.ask(|mut pd| {
+            let request = request.clone();
+            async move { pd.get_region_by_id(request).await }
+        });
+        let Ok(answer) = asked.await else { return };
+        if let Some(found) = answer.region {
+            self.router.send(region, Input::Located(found));
+        }
     }
 
     async fn give_ids(&self, request: IdRequest) {

@@ -12,22 +12,34 @@
 use super::Failure;
 use crate::metrics::Metrics;
 use crate::router::Router;
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
 use yadkv_engine::Engine;
 use yadkv_storage_core::apply::{Applier, ApplyError, ApplyTask};
+use yadkv_storage_core::snapshot::install::Move;
 
 /// Hand-overs that may wait.
 pub const QUEUE: usize = 256;
 /// Hand-overs applied in one write.
 const DRAIN_MAX: usize = 64;
 
+/// What workers hand down, in the order of each region.
+#[derive(Debug)]
+pub enum Handover {
+    /// Committed entries.
+    Apply(Vec<ApplyTask>),
+    /// A replica is to be installed or destroyed, after what was handed over before is applied.
+    Move(Move),
+}
+
 /// The applier and what it hands on to.
 pub struct ApplyThread {
     /// The core.
     pub applier: Applier,
-    /// Committed entries.
-    pub tasks: Receiver<Vec<ApplyTask>>,
+    /// What workers hand down.
+    pub tasks: Receiver<Handover>,
+    /// Where replicas are installed and destroyed.
+    pub moves: Sender<Move>,
     /// The data engine.
     pub kv: Arc<dyn Engine>,
     /// Where results go.
@@ -47,20 +59,41 @@ impl ApplyThread {
     }
 
     fn run_until_stopped(&mut self) -> Result<(), ApplyError> {
-        while let Ok(mut tasks) = self.tasks.recv() {
-            for mut more in self.tasks.try_iter().take(DRAIN_MAX) {
-                tasks.append(&mut more);
+        while let Ok(first) = self.tasks.recv() {
+            let (mut tasks, mut next) = (Vec::new(), Some(first));
+            let mut moving = None;
+            for _ in 0..DRAIN_MAX {
+                match next.take().or_else(|| self.tasks.try_recv().ok()) {
+                    Some(Handover::Apply(mut more)) => tasks.append(&mut more),
+                    Some(Handover::Move(order)) => {
+                        moving = Some(order);
+                        break;
+                    }
+                    None => break,
+                }
             }
-            let timer = self.metrics.apply_seconds.start_timer();
-            let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
-            let mut prepared = self.applier.prepare(tasks)?;
-            self.kv
-                .write(std::mem::take(&mut prepared.batch), prepared.durability)?;
-            let applied = prepared.finish();
-            timer.observe_duration();
-            self.metrics.apply_entries.inc_by(entries as u64);
-            self.router.applied(applied);
+            if !tasks.is_empty() {
+                self.apply(tasks)?;
+            }
+            if let Some(order) = moving {
+                self.applier.forget(order.region());
+                // An error means that the node is stopping.
+                let _ = self.moves.send(order);
+            }
         }
+        Ok(())
+    }
+
+    fn apply(&mut self, tasks: Vec<ApplyTask>) -> Result<(), ApplyError> {
+        let timer = self.metrics.apply_seconds.start_timer();
+        let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
+        let mut prepared = self.applier.prepare(tasks)?;
+        self.kv
+            .write(std::mem::take(&mut prepared.batch), prepared.durability)?;
+        let applied = prepared.finish();
+        timer.observe_duration();
+        self.metrics.apply_entries.inc_by(entries as u64);
+        self.router.applied(applied);
         Ok(())
     }
 }

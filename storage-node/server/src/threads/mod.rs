@@ -1,5 +1,5 @@
-//! The threads of a storage node: workers, apply, reads, those that measure regions and
-//! make data durable.
+//! The threads of a storage node: workers, apply, reads, those that measure regions, make data durable, and install or
+//! destroy replicas.
 //!
 //! *Place*: [`crate::node`] starts and joins them; [`crate::router`] feeds the workers.
 //!
@@ -12,6 +12,7 @@
 
 pub mod apply;
 pub mod flush;
+pub mod moves;
 pub mod reads;
 pub mod sizes;
 pub mod worker;

@@ -17,8 +17,10 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::pd::splits::Job;
 use crate::router::{Mailbox, Message, Router};
+use crate::threads::apply::Handover;
 use crate::threads::reads::ReadJob;
 use crate::transport::Outgoing;
+use crate::transport::snapshots::Snapshots;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,7 +29,6 @@ use tokio::sync::mpsc;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
-use yadkv_storage_core::apply::ApplyTask;
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{Effects, Input, SizeTask};
 use yadkv_storage_core::store::{StoreError, Worker};
@@ -47,8 +48,10 @@ pub struct WorkerThread {
     pub raft: Arc<dyn Engine>,
     /// Messages to other stores.
     pub outgoing: Outgoing,
-    /// Committed entries.
-    pub apply: Sender<Vec<ApplyTask>>,
+    /// Committed entries, and replicas that come or go.
+    pub apply: Sender<Handover>,
+    /// Snapshots to other stores.
+    pub snapshots: Snapshots,
     /// Confirmed reads.
     pub reads: Sender<ReadJob>,
     /// Regions to be measured; dropped when full, the worker names them again.
@@ -82,13 +85,7 @@ impl WorkerThread {
         let mut counted = BTreeMap::new();
         while !self.failure.stop.is_cancelled() {
             self.wait_and_drain(next_tick)?;
-            let (applied, adopted) = self.mailbox.take();
-            if !applied.is_empty() {
-                self.worker.handle(Input::Applied(applied), clock::now())?;
-            }
-            if !adopted.is_empty() {
-                self.worker.handle(Input::Adopt(adopted), clock::now())?;
-            }
+            self.take_mail()?;
             let now = Instant::now();
             if now >= next_tick {
                 self.worker.handle(Input::Tick, clock::now())?;
@@ -96,6 +93,23 @@ impl WorkerThread {
                 self.count(&mut counted);
             }
             self.round()?;
+        }
+        Ok(())
+    }
+
+    fn take_mail(&mut self) -> Result<(), StoreError> {
+        let mail = self.mailbox.take();
+        if !mail.applied.is_empty() {
+            let applied = mail.applied.into_values().collect();
+            self.worker.handle(Input::Applied(applied), clock::now())?;
+        }
+        // After what was applied before.
+        if !mail.moved.is_empty() {
+            self.worker.handle(Input::Moved(mail.moved), clock::now())?;
+        }
+        if !mail.adopted.is_empty() {
+            self.worker
+                .handle(Input::Adopt(mail.adopted), clock::now())?;
         }
         Ok(())
     }
@@ -154,7 +168,13 @@ impl WorkerThread {
         self.outgoing.send(effects.send);
         if !effects.apply.is_empty() {
             // An error means that apply has failed and the node is stopping.
-            let _ = self.apply.send(effects.apply);
+            let _ = self.apply.send(Handover::Apply(effects.apply));
+        }
+        for order in effects.moves {
+            let _ = self.apply.send(Handover::Move(order));
+        }
+        for task in effects.snapshots {
+            self.snapshots.send(task);
         }
         for read in effects.reads {
             self.metrics.index_reads.inc();
@@ -179,7 +199,9 @@ impl WorkerThread {
             .inc_by(effects.split_reports.len() as u64);
         let ids = effects.ids.into_iter().map(Job::Ids);
         let reports = effects.split_reports.into_iter();
-        for job in ids.chain(reports.map(|(region, regions)| Job::Report(region, regions))) {
+        let reports = reports.map(|(region, regions)| Job::Report(region, regions));
+        let lookups = effects.lookups.into_iter().map(Job::Locate);
+        for job in ids.chain(reports).chain(lookups) {
             if let Err(mpsc::error::TrySendError::Full(job)) = self.splits.try_send(job) {
                 job.refuse();
             }

@@ -8,12 +8,13 @@
 //! *Next stop*: [`crate::router`].
 
 use super::FORMAT;
+use super::arriving::Arriving;
 use crate::router::Router;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use yadkv_proto::id::{ClusterId, RegionId};
 use yadkv_proto::yadkvpb::transport_server::Transport;
-use yadkv_proto::yadkvpb::{Frame, FrameEnd};
+use yadkv_proto::yadkvpb::{Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
 use yadkv_storage_core::store::message::Input;
 
 /// The service.
@@ -22,12 +23,25 @@ pub struct Incoming {
     pub cluster: ClusterId,
     /// Where messages go.
     pub router: Router,
+    /// Where snapshots go.
+    pub arriving: Arriving,
     /// Ends the streams when the node stops.
     pub stop: CancellationToken,
 }
 
 #[tonic::async_trait]
 impl Transport for Incoming {
+    async fn send_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotChunk>>,
+    ) -> Result<Response<SnapshotEnd>, Status> {
+        let end = tokio::select! {
+            end = self.arriving.take(request.into_inner()) => end?,
+            () = self.stop.cancelled() => return Err(Status::unavailable("the store stops")),
+        };
+        Ok(Response::new(end))
+    }
+
     async fn deliver(
         &self,
         request: Request<Streaming<Frame>>,

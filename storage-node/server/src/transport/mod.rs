@@ -10,14 +10,19 @@
 //! *Limits and failure*: [`QUEUE`] bundles may wait for one store; beyond that, and while a store cannot be
 //! reached, messages are dropped: Raft repeats what matters.
 //!
+//! Snapshots go beside, each over a connection of its own: [`snapshots`] and [`arriving`].
+//!
 //! *Next stop*: [`incoming`].
 
+pub mod arriving;
 pub mod incoming;
 mod outgoing;
+pub mod snapshots;
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +31,8 @@ use yadkv_proto::yadkvpb::Envelope;
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
+/// A store that does not answer a ping this long is given up: TCP alone would wait for minutes.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Bundles (all messages of one round for one store) that may wait.
 const QUEUE: usize = 1024;
 

@@ -7,7 +7,7 @@
 //!
 //! *Next stop*: [`super::incoming`].
 
-use super::{FORMAT, Shared};
+use super::{FORMAT, KEEP_ALIVE, Shared};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,8 +25,6 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 const FRAMES_IN_FLIGHT: usize = 4;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
-/// A store that does not answer a ping this long is given up: TCP alone would wait for minutes.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(

@@ -5,6 +5,7 @@
 //! | `GET /pd/api/v1/regions` | `{count, regions: [{id, start_key, end_key, epoch, peers, leader, …}]}`, borders in hexadecimal |
 //! | `GET /pd/api/v1/stores` | `{count, stores: [{store: {id, address, state_name, …}, status: {region_count, leader_count, capacity, available, …}}]}`, sizes in bytes |
 //! | `GET /pd/api/v1/members` | `{header: {cluster_id}, members: [{name, member_id, client_urls, peer_urls}], leader}` |
+//! | `/pd/api/v1/operators`, `/pd/api/v1/store/ID` | orders for regions and stores: [`orders`] |
 //! | `GET /health` | 200 while this member sees a leader, else 503 |
 //! | `GET /metrics` | Prometheus text |
 //!
@@ -15,15 +16,17 @@
 //!
 //! *Next stop*: `yadkv_placement_core::answer::overview`.
 
+mod orders;
+
 use crate::forward::{MARK, RETRY};
 use crate::service::Door;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
@@ -56,7 +59,14 @@ pub fn routes(http: Http) -> Router {
     Router::new()
         .route("/pd/api/v1/regions", get(regions))
         .route("/pd/api/v1/stores", get(stores))
+        .route("/pd/api/v1/store/{store}", delete(orders::remove_store))
+        .route(
+            "/pd/api/v1/store/{store}/state",
+            post(orders::set_store_state),
+        )
         .route("/pd/api/v1/members", get(members))
+        .route("/pd/api/v1/operators", get(orders::list).post(orders::add))
+        .route("/pd/api/v1/operators/{region}", delete(orders::cancel))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .with_state(http)
@@ -125,46 +135,78 @@ impl Http {
         uri: &Uri,
         render: impl Fn(&Overview) -> Value,
     ) -> Response {
+        let request = (Method::GET, uri.clone(), Bytes::new());
+        let render = &render;
+        self.at_the_leader(headers, request, || async move {
+            let overview = self.door.handle.overview().await?;
+            Ok(Json(render(&overview)).into_response())
+        })
+        .await
+        .unwrap_or_else(|refusal| refused(&refusal))
+    }
+
+    /// Serves here if this member leads, else passes the request on to the one that does.
+    async fn at_the_leader<F>(
+        &self,
+        headers: &HeaderMap,
+        request: (Method, Uri, Bytes),
+        serve: impl Fn() -> F,
+    ) -> Result<Response, Refusal>
+    where
+        F: Future<Output = Result<Response, Refusal>>,
+    {
         let deadline = Instant::now() + HOLD_MAX;
         loop {
-            let refusal = match self.door.handle.overview().await {
-                Ok(overview) => return Json(render(&overview)).into_response(),
+            let refusal = match serve().await {
+                Ok(answer) => return Ok(answer),
                 Err(refusal) => refusal,
             };
             let url = match &refusal {
                 Refusal::NotLeader { leader: Some(url) } if !headers.contains_key(MARK) => url,
-                _ => {
-                    return (StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n"))
-                        .into_response();
-                }
+                _ => return Err(refusal),
             };
-            match tokio::time::timeout(FORWARD_MAX, forward(url, uri)).await {
+            match tokio::time::timeout(FORWARD_MAX, forward(url, &request)).await {
                 Ok(Ok(answer)) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
-                    return answer;
+                    return Ok(answer);
                 }
                 _ if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
-                Ok(Ok(answer)) => return answer,
+                Ok(Ok(answer)) => return Ok(answer),
                 _ => {
                     let reason = format!("the leader at {url} does not answer\n");
-                    return (StatusCode::SERVICE_UNAVAILABLE, reason).into_response();
+                    return Ok((StatusCode::SERVICE_UNAVAILABLE, reason).into_response());
                 }
             }
         }
     }
 }
 
+/// What people see of a refusal.
+fn refused(refusal: &Refusal) -> Response {
+    let code = match refusal {
+        Refusal::Invalid(_) => StatusCode::BAD_REQUEST,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (code, format!("{refusal}\n")).into_response()
+}
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks the leader the same over a connection of its own.
-async fn forward(url: &str, uri: &Uri) -> Result<Response, Failure> {
+async fn forward(url: &str, request: &(Method, Uri, Bytes)) -> Result<Response, Failure> {
     let address = url.trim_start_matches("http://");
+    let (method, uri, body) = request;
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = hyper::Request::get(uri.path())
+    let request = hyper::Request::builder()
+        .method(method)
+        .uri(
+            uri.path_and_query()
+                .map_or(uri.path(), |whole| whole.as_str()),
+        )
         .header(header::HOST, address)
         .header(MARK, "1")
-        .body(Empty::<Bytes>::new())?;
+        .body(Full::new(body.clone()))?;
     let exchange = async {
         let answer = sender.send_request(request).await?;
         let (parts, body) = answer.into_parts();
@@ -223,6 +265,7 @@ fn show_region(shown: &RegionOverview) -> Value {
         "leader": shown.leader.as_ref().map(show_peer),
         "approximate_size": shown.size_mib,
         "approximate_keys": shown.keys,
+        "pending_peers": shown.pending.iter().map(|peer| peer.0).collect::<Vec<_>>(),
     })
 }
 
@@ -243,6 +286,7 @@ fn show_store(shown: &StoreOverview) -> Value {
             "available": stats.available,
             "used_size": stats.used_size,
             "region_count": shown.regions,
+            "peer_count": stats.region_count,
             "leader_count": shown.leaders,
             "heartbeat_known": shown.stats.is_some(),
             "silence_seconds": shown.silence.as_secs_f64(),

@@ -1,0 +1,73 @@
+//! The placement drivers' HTTP interface: what their protocol has no call for.
+//!
+//! *Place*: [`super::ctl`] orders and lists operators through it.
+//!
+//! *Limits and failure*: one member after the other is asked; a refusal of any of them is final.
+//!
+//! *Next stop*: `yadkv_placement_driver::http`.
+
+use crate::failure::{Failure, Outcome};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Sends a request to the first of comma-separated members that answers; its JSON.
+pub(crate) async fn ask(
+    pd: &str,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+) -> Outcome<Value> {
+    let body = body.map_or(Bytes::new(), |body| body.to_string().into());
+    let mut last = String::from("no placement driver is named");
+    for member in pd.split(',').map(str::trim) {
+        let member = member.trim_start_matches("http://");
+        let asked = exchange(member, method.clone(), path, body.clone());
+        match tokio::time::timeout(TIMEOUT, asked).await {
+            Ok(Ok((StatusCode::OK, answer))) => {
+                return serde_json::from_slice(&answer)
+                    .map_err(|error| Failure(format!("{member}{path}: {error}")));
+            }
+            Ok(Ok((StatusCode::SERVICE_UNAVAILABLE, answer))) => last = text(&answer),
+            Ok(Ok((_, answer))) => return Err(Failure(text(&answer))),
+            Ok(Err(error)) => last = format!("{member}: {error}"),
+            Err(_) => last = format!("{member} does not answer"),
+        }
+    }
+    Err(Failure(last))
+}
+
+fn text(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).trim_end().to_owned()
+}
+
+async fn exchange(
+    member: &str,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), Error> {
+    let stream = TcpStream::connect(member).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, member)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))?;
+    let answer = sender.send_request(request).await?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX);
+    Ok((status, body.collect().await?.to_bytes()))
+}

@@ -1,0 +1,176 @@
+//! Messages from other stores, also those of peers that know more, or less, of a region than this store does.
+//!
+//! *Life of a message*:
+//!
+//! | here | message | what happens |
+//! |---|---|---|
+//! | a replica, and the sender is a member | any | to its node |
+//! | a replica, and the sender has a newer membership | of a leader or candidate | to its node: it may catch up by it |
+//! | a replica, and the sender has an older membership | any | the sender is told that it is gone |
+//! | an older replica than the one addressed | of a leader | it was removed: destroyed |
+//! | none, or only a destroyed older one | of a leader that has not heard of the receiver | "nothing is here": it sends a snapshot |
+//! | none | a vote | kept a moment: a split may make the replica |
+//!
+//! *Invariants*: a replica is destroyed only by a newer membership without it. One that does not exist promises nothing.
+//!
+//! *Limits and failure*: what fits nowhere is dropped with a reason that is counted.
+//!
+//! *Source*: Raft thesis 4.2.2 and 4.2.3; `ARCHITECTURE.md`, How data would be lost.
+//!
+//! *Next stop*: [`crate::peer`].
+
+use super::{StoreError, Worker};
+use crate::layout;
+use yadkv_consensus::{acts_as_leader, is_vote_request, says_nothing_is_here};
+use yadkv_proto::epoch;
+use yadkv_proto::id::{PeerId, RegionId};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::metapb::{Peer, RegionEpoch};
+use yadkv_proto::storagepb::{PeerState, RegionRecord};
+use yadkv_proto::time::Now;
+use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
+
+/// Why a message was dropped; names a counter.
+type Reason = &'static str;
+
+impl Worker {
+    pub(super) fn receive(&mut self, envelope: Envelope, now: Now) -> Result<(), StoreError> {
+        let region = RegionId(envelope.region_id);
+        let dropped = if self.moving.contains(&region) {
+            Err("the replica moves")
+        } else if self.peers.contains_key(&region) {
+            self.give(envelope, now)
+        } else {
+            match self.early.keep(envelope, now.moment) {
+                Some(envelope) => self.answer_unborn(envelope)?,
+                None => Ok(()),
+            }
+        };
+        if let Err(reason) = dropped {
+            *self.dropped.entry(reason).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Gives a message to the replica of its region.
+    fn give(&mut self, envelope: Envelope, now: Now) -> Result<(), Reason> {
+        let region = RegionId(envelope.region_id);
+        let (Some(from), Some(to), Some(peer)) =
+            (envelope.from, envelope.to, self.peers.get_mut(&region))
+        else {
+            return Err("incomplete envelope");
+        };
+        let own = *peer.view().peer();
+        let known = conf_ver(peer.view().region().region_epoch);
+        let told = conf_ver(envelope.epoch);
+        if to.store_id != self.shared.store.0 {
+            return Err("not addressed to this store");
+        }
+        if to.id != own.id {
+            let leads = envelope.message.as_ref().is_some_and(acts_as_leader);
+            if to.id > own.id && told > known && leads {
+                self.destroy(region, now);
+            }
+            return Err("not addressed to this peer");
+        }
+        if envelope.gone {
+            if told > known {
+                self.destroy(region, now);
+            }
+            return Ok(());
+        }
+        let Some(message) = envelope.message else {
+            return Err("incomplete envelope");
+        };
+        if message.from != from.id || message.to != to.id {
+            return Err("the envelope is another one's");
+        }
+        let members = &peer.view().region().peers;
+        let member = |peer: &Peer| (peer.id, peer.store_id) == (from.id, from.store_id);
+        if !members.iter().any(member) {
+            if told < known {
+                let told = gone(region, own, from, peer.view().region().region_epoch);
+                self.effects.send.push(told);
+                return Err("sender is no member any more");
+            }
+            if told == known || !(acts_as_leader(&message) || is_vote_request(&message)) {
+                return Err("sender is no member");
+            }
+            peer.meet(from);
+        }
+        self.touched.insert(region);
+        self.step(region, message, now)
+    }
+
+    fn step(&mut self, region: RegionId, message: RaftMessage, now: Now) -> Result<(), Reason> {
+        let Some(peer) = self.peers.get_mut(&region) else {
+            return Err("unknown region");
+        };
+        peer.step(message, now.moment).map_err(|error| {
+            tracing::debug!(region = region.0, %error, "message dropped");
+            error.reason()
+        })
+    }
+
+    /// A leader sends to a replica that does not exist here yet: it hears that it needs to send everything.
+    fn answer_unborn(&mut self, envelope: Envelope) -> Result<Result<(), Reason>, StoreError> {
+        let (Some(from), Some(to), Some(region), Some(message)) = (
+            envelope.from,
+            envelope.to,
+            envelope.region,
+            envelope.message,
+        ) else {
+            return Ok(Err("unknown region"));
+        };
+        let id = RegionId(envelope.region_id);
+        let member = region.id == id.0 && region.peers.contains(&to);
+        if region.region_epoch == Some(epoch::FIRST) {
+            return Ok(Err(
+                "the placement driver has assigned it, it is not created yet",
+            ));
+        }
+        if !member || to.store_id != self.shared.store.0 || message.to != to.id {
+            return Ok(Err("unknown region"));
+        }
+        let record: Option<RegionRecord> = layout::load(&*self.shared.kv, &layout::region_key(id))?;
+        let newer = |record: &RegionRecord| {
+            record.state() != PeerState::Tombstone || record.peer.unwrap_or_default().id >= to.id
+        };
+        let owner = self.owner(id)?;
+        if record.as_ref().is_some_and(newer) || owner.is_some_and(|owner| owner >= PeerId(to.id)) {
+            return Ok(Err("the replica was destroyed"));
+        }
+        let range = KeyRange::of(&region);
+        let views = self.shared.directory.all();
+        if views.iter().any(|view| view.range().overlaps(&range)) {
+            return Ok(Err("another region has part of the range"));
+        }
+        let Some(answer) = says_nothing_is_here(&message) else {
+            return Ok(Err("unknown region"));
+        };
+        self.effects.send.push(Envelope {
+            region_id: id.0,
+            from: Some(to),
+            to: Some(from),
+            epoch: envelope.epoch,
+            message: Some(answer),
+            ..Envelope::default()
+        });
+        Ok(Ok(()))
+    }
+}
+
+fn conf_ver(epoch: Option<RegionEpoch>) -> u64 {
+    epoch.map_or(0, |epoch| epoch.conf_ver)
+}
+
+fn gone(region: RegionId, own: Peer, to: Peer, epoch: Option<RegionEpoch>) -> Envelope {
+    Envelope {
+        region_id: region.0,
+        from: Some(own),
+        to: Some(to),
+        epoch,
+        gone: true,
+        ..Envelope::default()
+    }
+}

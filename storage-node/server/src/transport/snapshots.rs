@@ -1,0 +1,200 @@
+//! Snapshots to other stores.
+//!
+//! *Place*: workers name a peer that lags; what became of its snapshot goes back into the worker's inbox.
+//!
+//! *Life of a sending*: room? → address → one view of the data engine → chunks, at the rate that all share → the
+//! receiver has installed it, or says why not → the worker hears of it.
+//!
+//! *Limits and failure*: `store.snapshots` are sent at once; beyond that, and on any failure, Raft hears that it did not
+//! arrive and asks again. Nothing takes longer than [`SEND_MAX`].
+//!
+//! *Next stop*: [`super::arriving`].
+
+use super::{KEEP_ALIVE, Resolver};
+use crate::metrics::Metrics;
+use crate::router::Router;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use yadkv_engine::Engine;
+use yadkv_proto::id::{ClusterId, PeerId, StoreId};
+use yadkv_proto::yadkvpb::SnapshotChunk;
+use yadkv_proto::yadkvpb::transport_client::TransportClient;
+use yadkv_storage_core::snapshot::send::{SendError, Sending};
+use yadkv_storage_core::store::message::{Input, SendTask};
+
+/// Chunks on their way into a connection.
+const CHUNKS_IN_FLIGHT: usize = 4;
+/// How long one may take.
+const SEND_MAX: Duration = Duration::from_secs(1500);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(50);
+/// Pace at which a lack of room is reported: Raft asks again at once.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(500);
+
+/// What all sendings share.
+pub struct Parts {
+    /// Our cluster.
+    pub cluster: ClusterId,
+    /// The data engine.
+    pub kv: Arc<dyn Engine>,
+    /// Where stores are.
+    pub resolver: Arc<dyn Resolver>,
+    /// Where results go.
+    pub router: Router,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Where tasks run.
+    pub runtime: Handle,
+    /// Ends them.
+    pub stop: CancellationToken,
+}
+
+/// Sends snapshots. Cheap to clone.
+#[derive(Clone)]
+pub struct Snapshots {
+    parts: Arc<Parts>,
+    room: Arc<Semaphore>,
+    pace: Arc<Pace>,
+}
+
+/// Bytes a second, over all sendings.
+struct Pace {
+    rate: u64,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// When so many bytes may leave.
+    fn reserve(&self, bytes: usize) -> Instant {
+        let time = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        let mut next = self.next.lock();
+        let start = (*next).max(Instant::now());
+        *next = start + time;
+        start
+    }
+}
+
+impl Snapshots {
+    /// At most `count` at once, and `rate` bytes a second.
+    pub fn new(parts: Parts, count: usize, rate: u64) -> Self {
+        Self {
+            parts: Arc::new(parts),
+            room: Arc::new(Semaphore::new(count)),
+            pace: Arc::new(Pace {
+                rate,
+                next: Mutex::new(Instant::now()),
+            }),
+        }
+    }
+
+    /// Sends one, if there is room.
+    pub fn send(&self, task: SendTask) {
+        let this = self.clone();
+        let run = async move {
+            let sent = tokio::select! {
+                sent = this.run(&task) => sent,
+                () = this.parts.stop.cancelled() => return,
+            };
+            let label = if sent.is_ok() { "installed" } else { "failed" };
+            this.parts
+                .metrics
+                .snapshots
+                .with_label_values(&[label])
+                .inc();
+            match &sent {
+                Ok(()) => {
+                    tracing::info!(
+                        region = task.region.0,
+                        to = task.to.id,
+                        "snapshot installed"
+                    );
+                }
+                Err(reason) => {
+                    tracing::info!(
+                        region = task.region.0,
+                        to = task.to.id,
+                        reason,
+                        "snapshot not installed"
+                    );
+                }
+            }
+            this.tell(&task, sent.is_ok()).await;
+        };
+        self.parts.runtime.spawn(run);
+    }
+
+    async fn tell(&self, task: &SendTask, arrived: bool) {
+        let result = || Input::SnapshotSent {
+            region: task.region,
+            to: PeerId(task.to.id),
+            arrived,
+        };
+        while !self.parts.stop.is_cancelled() && !self.parts.router.send(task.region, result()) {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn run(&self, task: &SendTask) -> Result<(), String> {
+        let Ok(_room) = self.room.try_acquire() else {
+            tokio::time::sleep(NO_ROOM_PAUSE).await;
+            return Err("enough snapshots are being sent".into());
+        };
+        match tokio::time::timeout(SEND_MAX, self.transfer(task)).await {
+            Ok(result) => result,
+            Err(_) => Err("it took too long".into()),
+        }
+    }
+
+    async fn transfer(&self, task: &SendTask) -> Result<(), String> {
+        let store = StoreId(task.to.store_id);
+        let address = self.parts.resolver.resolve(store).await;
+        let address = address.ok_or("the store's address is unknown")?;
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| error.to_string())?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| error.to_string())?;
+        let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        let (this, order) = (self.clone(), task.clone());
+        let reading = tokio::task::spawn_blocking(move || this.read(&order, &sender));
+        let mut client = TransportClient::new(channel);
+        let end = client.send_snapshot(ReceiverStream::new(chunks)).await;
+        let read = reading.await.map_err(|error| error.to_string())?;
+        read.map_err(|error| error.to_string())?;
+        let end = end
+            .map_err(|status| status.message().to_owned())?
+            .into_inner();
+        match end.refusal.is_empty() {
+            true => Ok(()),
+            false => Err(end.refusal),
+        }
+    }
+
+    /// Reads chunk after chunk, as fast as they may leave; a receiver that is gone ends it.
+    fn read(&self, task: &SendTask, chunks: &mpsc::Sender<SnapshotChunk>) -> Result<(), SendError> {
+        let view = self.parts.kv.snapshot();
+        let mut sending = Sending::begin(&*view, self.parts.cluster, task)?;
+        while let Some(chunk) = sending.next_chunk()? {
+            let bytes = chunk.pairs.len();
+            let wait = self.pace.reserve(bytes);
+            std::thread::sleep(wait.saturating_duration_since(Instant::now()));
+            self.parts.metrics.snapshot_bytes.inc_by(bytes as u64);
+            if chunks.blocking_send(chunk).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
