@@ -27,10 +27,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
+use yadkv_proto::yadkvpb::LogEntry;
 
 /// Position before the first entry of a bootstrapped or split group. An uninitialised replica starts at 0, so
 /// that it is sent a snapshot and never a log from 1.
 pub const FIRST_INDEX: Index = Index(5);
+/// Entries that are read at once.
+pub const READ_MAX: u64 = 256;
+
 /// Term of that position.
 pub const FIRST_TERM: Term = Term(5);
 
@@ -169,6 +173,50 @@ impl LogStore {
     /// The replica that the state of a group belongs to; `None` if there is none.
     pub fn owner(&self, group: RegionId) -> Result<Option<PeerId>, OpenError> {
         Ok(self.hard_state(group)?.map(|state| state.peer))
+    }
+
+    /// Entries `first..=last` as they are on the disk, at most [`READ_MAX`] of them; an error if one is missing. The
+    /// caller knows that they are committed, and were on this disk: nothing will ever replace them.
+    pub fn entries(
+        &self,
+        group: RegionId,
+        first: Index,
+        last: Index,
+    ) -> Result<Vec<LogEntry>, OpenError> {
+        let damaged = |reason: String| OpenError::Damaged { group, reason };
+        let end = last.min(Index(first.0.saturating_add(READ_MAX - 1)));
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let mut problem = None;
+        self.engine.snapshot().scan(
+            layout::LOG,
+            &layout::entry_key(group, first),
+            &layout::entry_key(group, end.next()),
+            Direction::Forward,
+            &mut |_, value| match layout::decode_entry(&bytes::Bytes::copy_from_slice(value)) {
+                Ok(entry) => {
+                    entries.push(entry);
+                    ControlFlow::Continue(())
+                }
+                Err(error) => {
+                    problem = Some(error.to_string());
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        if let Some(reason) = problem {
+            return Err(damaged(reason));
+        }
+        let mut wanted = first;
+        for entry in &entries {
+            if entry.index != wanted.0 {
+                break;
+            }
+            wanted = wanted.next();
+        }
+        if wanted <= end {
+            return Err(damaged(format!("entry {wanted} is missing")));
+        }
+        Ok(entries)
     }
 
     fn delete_log(&self, group: RegionId, batch: &mut WriteBatch) {

@@ -12,7 +12,7 @@
 //! | `lease-kept-after-transfer` | the lease resumes while MsgTimeoutNow is under way | two leases |
 //! | `vote-before-hard-state` | a vote leaves before it is durable | two leaders in one term |
 //! | `tso-bound-read-too-early` | a new leader reads the timestamp bound when it is elected | a timestamp falls |
-//! | `lease-renewed-during-split` | a leader that has not applied a committed split renews its lease | a stale read |
+//! | `lease-renewed-during-split` | a leader that has not applied a committed split renews its lease | two leases |
 //! | `epoch-unchecked-at-apply` | a write proposed behind a split reaches the part that was cut off | replicas differ |
 //! | `split-not-synced` | a split is forgotten at a power loss, its parts' votes and logs at the next start | lost writes |
 //! | `log-truncated-before-flush` | entries leave the log whose effects the data engine may lose | a store cannot open |
@@ -21,6 +21,9 @@
 //! | `snapshot-ahead-of-data` | a snapshot's position is beyond its data | replicas differ |
 //! | `old-data-kept` | a snapshot is laid over what the replica held | replicas differ |
 //! | `members-under-old-epoch` | members change under the old epoch | replicas differ |
+//! | `lease-kept-by-merge` | a leader serves under its lease while its PrepareMerge is committed | two leases |
+//! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
+//! | `rollback-without-proof` | a merge is rolled back that the target may still carry out | two leases |
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -75,11 +78,17 @@ pub enum Planted {
     OldDataKept,
     /// In the storage core.
     MembersUnderOldEpoch,
+    /// In the storage core.
+    LeaseKeptByMerge,
+    /// In the storage core.
+    MergeNotSynced,
+    /// In the storage core.
+    RollbackWithoutProof,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -96,6 +105,9 @@ impl Planted {
         Self::SnapshotAheadOfData,
         Self::OldDataKept,
         Self::MembersUnderOldEpoch,
+        Self::LeaseKeptByMerge,
+        Self::MergeNotSynced,
+        Self::RollbackWithoutProof,
     ];
 
     /// Its name on the command line.
@@ -117,6 +129,9 @@ impl Planted {
             Self::SnapshotAheadOfData => "snapshot-ahead-of-data",
             Self::OldDataKept => "old-data-kept",
             Self::MembersUnderOldEpoch => "members-under-old-epoch",
+            Self::LeaseKeptByMerge => "lease-kept-by-merge",
+            Self::MergeNotSynced => "merge-not-synced",
+            Self::RollbackWithoutProof => "rollback-without-proof",
         }
     }
 
@@ -158,6 +173,9 @@ mod switch {
             Some(Planted::SnapshotAheadOfData) => Some(Storage::SnapshotAheadOfData),
             Some(Planted::OldDataKept) => Some(Storage::OldDataKept),
             Some(Planted::MembersUnderOldEpoch) => Some(Storage::MembersUnderOldEpoch),
+            Some(Planted::LeaseKeptByMerge) => Some(Storage::LeaseKeptByMerge),
+            Some(Planted::MergeNotSynced) => Some(Storage::MergeNotSynced),
+            Some(Planted::RollbackWithoutProof) => Some(Storage::RollbackWithoutProof),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

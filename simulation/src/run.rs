@@ -51,6 +51,10 @@ pub struct Report {
     pub unknown: usize,
     /// Regions at the end.
     pub regions: usize,
+    /// Regions that became part of others.
+    pub merged: usize,
+    /// Merges that were rolled back.
+    pub rolled_back: usize,
     /// Copies of writes that nobody answered.
     pub copies: usize,
     /// Timestamps given.
@@ -76,7 +80,7 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions, trace {:016x}",
+            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions ({} merged, {} rolled back), trace {:016x}",
             self.seed,
             self.virtual_ms / 1000,
             self.events,
@@ -86,6 +90,8 @@ impl fmt::Display for Report {
             self.timestamps,
             self.faults,
             self.regions,
+            self.merged,
+            self.rolled_back,
             self.trace.0
         )
     }
@@ -116,6 +122,8 @@ pub fn run(seed: u64) -> Report {
         operations: done,
         unknown: history.operations.len() - done,
         regions: world.regions().len(),
+        merged: sky.merged.len(),
+        rolled_back: sky.rolled_back.len(),
         copies: history.operations.iter().map(|one| one.copies.len()).sum(),
         timestamps: history.timestamps,
         faults: world.faults,

@@ -30,7 +30,7 @@ use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::{Envelope, SnapshotChunk};
-use yadkv_storage_core::store::message::{ChangeTask, SendTask, SizeTask, SplitTask};
+use yadkv_storage_core::store::message::{ChangeTask, MergeTask, SendTask, SizeTask, SplitTask};
 
 /// Wall clock of a correct machine when a run begins, milliseconds since the Unix epoch.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -182,6 +182,10 @@ pub enum StoreEvent {
     MoveStep,
     /// The placement driver knows where a region is.
     Located(Box<Region>),
+    /// The placement driver knows no such region; this one has its first key.
+    Vanished(RegionId, Box<Region>),
+    /// A region is to become part of its neighbour.
+    Merge(RegionId, Box<MergeTask>),
 }
 
 /// A step of a placement driver's process.
@@ -264,6 +268,10 @@ pub struct Sky {
     pub lives: BTreeMap<Machine, u64>,
     /// Machine number of a store id.
     pub stores: BTreeMap<u64, usize>,
+    /// Regions that have become part of others, with their version then.
+    pub merged: BTreeSet<(RegionId, u64)>,
+    /// Regions whose merge was rolled back, likewise.
+    pub rolled_back: BTreeSet<(RegionId, u64)>,
     /// Calls under way.
     pub calls: Calls,
     /// Sleeping tasks.
@@ -296,6 +304,8 @@ impl Sky {
             stalled_apply: BTreeMap::new(),
             lives: BTreeMap::new(),
             stores: BTreeMap::new(),
+            merged: BTreeSet::new(),
+            rolled_back: BTreeSet::new(),
             calls: Calls::default(),
             timers: BTreeMap::new(),
             next_id: 0,

@@ -86,7 +86,10 @@ fn a_timestamp_bound_read_too_early() {
 
 #[test]
 fn a_lease_renewed_during_a_split() {
-    found(Planted::LeaseRenewedDuringSplit, &["not linearizable"]);
+    found(
+        Planted::LeaseRenewedDuringSplit,
+        &["two lease holders", "not linearizable"],
+    );
 }
 
 #[test]
@@ -141,4 +144,27 @@ fn a_snapshot_over_old_data() {
 fn members_that_change_under_the_old_epoch() {
     let signs = ["become equal", "not linearizable", "panic", "map"];
     found(Planted::MembersUnderOldEpoch, &signs);
+}
+
+#[test]
+fn a_lease_kept_by_a_merge() {
+    let signs = ["two lease holders", "not linearizable"];
+    found(Planted::LeaseKeptByMerge, &signs);
+}
+
+#[test]
+fn a_merge_that_is_not_synced() {
+    let signs = ["cannot open", "become equal", "not linearizable"];
+    found(Planted::MergeNotSynced, &signs);
+}
+
+#[test]
+fn a_rollback_without_proof() {
+    let signs = [
+        "two lease holders",
+        "become equal",
+        "not linearizable",
+        "apply fails",
+    ];
+    found(Planted::RollbackWithoutProof, &signs);
 }

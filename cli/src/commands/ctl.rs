@@ -92,6 +92,8 @@ enum RegionAction {
     RemovePeer { region: u64, store: u64 },
     /// Moves a region's replica from one store to another.
     MovePeer { region: u64, from: u64, to: u64 },
+    /// Lets a region become part of its neighbour; its replicas move to the neighbour's stores first.
+    Merge { region: u64, into: u64 },
     /// Lets a region's replica on a store lead.
     TransferLeader { region: u64, store: u64 },
 }
@@ -112,6 +114,11 @@ impl RegionAction {
                 "region_id": region,
                 "from_store_id": from,
                 "to_store_id": to,
+            }),
+            Self::Merge { region, into } => json!({
+                "name": "merge-region",
+                "source_region_id": region,
+                "target_region_id": into,
             }),
             Self::TransferLeader { region, store } => {
                 json!({ "name": "transfer-leader", "region_id": region, "to_store_id": store })
@@ -150,9 +157,8 @@ const OPERATORS: &str = "/pd/api/v1/operators";
 async fn order(pd: &str, action: &RegionAction) -> Outcome<Vec<Value>> {
     let order = action.order().unwrap_or_default();
     ask(pd, Method::POST, OPERATORS, Some(order.clone())).await?;
-    Ok(vec![
-        json!({ "ordered": order["name"], "region": order["region_id"] }),
-    ])
+    let region = order.get("region_id").or(order.get("source_region_id"));
+    Ok(vec![json!({ "ordered": order["name"], "region": region })])
 }
 
 async fn order_store(pd: &str, action: &StoreAction) -> Outcome<Vec<Value>> {

@@ -462,6 +462,7 @@ impl Script {
                     "remove-peer" => Order::RemovePeer(region, store),
                     "transfer-leader" => Order::TransferLeader(region, store),
                     "move-peer" => Order::MovePeer(region, store, StoreId(number()?)),
+                    "merge" => Order::Merge(region, RegionId(store.0)),
                     "cancel" => Order::Cancel(region),
                     other => return Err(format!("no order {other}").into()),
                 }
@@ -577,23 +578,7 @@ impl Script {
             PdResponse::UpdateGcSafePoint(response) => {
                 format!("safe point {}", response.new_safe_point)
             }
-            PdResponse::RegionHeartbeat(response) => match response.transfer_leader {
-                _ if response.change_peer_v2.is_some() => {
-                    let changes = response.change_peer_v2.unwrap_or_default().changes;
-                    let show = |change: &pdpb::ChangePeer| {
-                        let peer = change.peer.unwrap();
-                        format!("{:?} {}@{}", change.change_type(), peer.id, peer.store_id)
-                    };
-                    let shown: Vec<_> = changes.iter().map(show).collect();
-                    format!("change region {}: {shown:?}", response.region_id)
-                }
-                Some(transfer) => format!(
-                    "transfer region {} to store {}",
-                    response.region_id,
-                    transfer.peer.unwrap().store_id
-                ),
-                None => "ok".to_owned(),
-            },
+            PdResponse::RegionHeartbeat(response) => show_asked(response),
             _ => "ok".to_owned(),
         }
     }
@@ -673,5 +658,34 @@ fn scenarios() {
     for path in paths {
         goldenscript::run(&mut Script::default(), &path)
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+}
+
+/// What a region's leader is asked.
+fn show_asked(response: pdpb::RegionHeartbeatResponse) -> String {
+    let id = response.region_id;
+    if let Some(merge) = response.merge {
+        let target = merge.target.unwrap_or_default();
+        let epoch = target.region_epoch.unwrap();
+        let (conf_ver, version) = (epoch.conf_ver, epoch.version);
+        return format!(
+            "merge region {id} into {} at {conf_ver}.{version}",
+            target.id
+        );
+    }
+    if let Some(changes) = response.change_peer_v2 {
+        let show = |change: &pdpb::ChangePeer| {
+            let peer = change.peer.unwrap();
+            format!("{:?} {}@{}", change.change_type(), peer.id, peer.store_id)
+        };
+        let shown: Vec<_> = changes.changes.iter().map(show).collect();
+        return format!("change region {id}: {shown:?}");
+    }
+    match response.transfer_leader {
+        Some(transfer) => {
+            let to = transfer.peer.unwrap().store_id;
+            format!("transfer region {id} to store {to}")
+        }
+        None => "ok".to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 //! *Place*: hosts call it after each event; it notes the first broken law in the sky.
 //!
 //! - at most one leader in a term, in each region and among the placement drivers;
-//! - at most one store whose readers may use a region's lease, by its own clock, at any real moment;
+//! - at most one store whose readers may serve a key under a lease, by its own clock, at any real moment;
 //! - an index of a log is applied with the same entry everywhere, over all lives;
 //! - applied positions and epochs never go back within a life;
 //! - placement drivers hold the same at the same applied position, over all lives;
@@ -134,15 +134,16 @@ impl Laws {
                 .filter(|(other, _)| **other != store)
             {
                 let there = sky.moment(Machine::Store(*other));
-                if theirs
-                    .get(view.id())
-                    .is_some_and(|view| holds(&view, there))
-                {
-                    let law = format!(
-                        "region {} has two lease holders: store{store} and store{other}",
-                        view.id()
-                    );
-                    sky.violated(law);
+                for other_view in theirs.all() {
+                    let same_keys = other_view.range().overlaps(view.range());
+                    if same_keys && holds(&other_view, there) {
+                        let law = format!(
+                            "keys of regions {} and {} have two lease holders: store{store} and store{other}",
+                            view.id(),
+                            other_view.id()
+                        );
+                        sky.violated(law);
+                    }
                 }
             }
         }

@@ -42,6 +42,13 @@ pub fn differences(world: &World) -> Vec<String> {
             .iter()
             .flat_map(|worker| worker.worker.peers())
         {
+            if peer.waits_for().is_some() {
+                let region = peer.id();
+                complaints.push(format!(
+                    "region {region} waits for a merge on store{}",
+                    host.number
+                ));
+            }
             let content = (peer.applied(), content(&host.kv, peer.view().range()));
             found
                 .entry(peer.id().0)

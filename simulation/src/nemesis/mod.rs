@@ -4,7 +4,8 @@
 //!
 //! *Types to know*: [`Action`], [`Step`].
 //!
-//! *What is where*: single faults here · small plans of them in [`ambush`] · changes of members in [`members`].
+//! *What is where*: single faults here · small plans of them in [`ambush`] · changes of members in [`members`] · merges
+//! in [`merges`].
 //!
 //! *Ambushes*: some mistakes need several things to go wrong within milliseconds. A strike may therefore be a
 //! small plan, such as "two stores lose each other while the third restarts", or "the power goes while a vote
@@ -16,6 +17,7 @@
 
 mod ambush;
 pub mod members;
+mod merges;
 
 use crate::client::insider::{self, Deed};
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
@@ -87,6 +89,8 @@ pub enum Action {
     Trap(usize),
     /// Members of a region are to change.
     Members(u64, members::Change),
+    /// The regions on both sides of a border are to be one: the left (or right) one becomes part of the other.
+    Merge(&'static [u8], bool),
     /// Every store is told that its logs are large.
     ShortenLogs,
 }
@@ -157,6 +161,7 @@ impl World {
             Action::Transfer(region, to) => self.transfer(region, to),
             Action::Split(border) => self.split(border),
             Action::Members(region, change) => self.change_members(region, change),
+            Action::Merge(border, left) => self.merge(border, left),
             Action::ShortenLogs => self.shorten_logs(),
             Action::Trap(store) => {
                 let mut sky = self.sky.lock();
@@ -310,7 +315,7 @@ impl World {
         self.faults += 1;
         let (choice, pause) = {
             let mut sky = self.sky.lock();
-            (sky.random.below(125), sky.random.millis(500, 2200))
+            (sky.random.below(150), sky.random.millis(500, 2200))
         };
         self.sky.lock().after(pause, Event::Nemesis(Step::Strike));
         match choice {
@@ -329,6 +334,8 @@ impl World {
             92..=95 => self.ambush_unapplied_split(),
             96..=99 => self.ambush_timestamps(),
             100..=113 => self.strike_members(),
+            125..=139 => self.strike_merge(),
+            140..=149 => self.ambush_unapplied_merge(),
             _ => self.ambush_laggard(),
         }
     }

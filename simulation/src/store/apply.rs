@@ -13,7 +13,8 @@ use crate::check::laws::Laws;
 use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
 use yadkv_engine::Engine;
-use yadkv_storage_core::apply::{ApplyTask, Prepared};
+use yadkv_proto::id::RegionId;
+use yadkv_storage_core::apply::{ApplyTask, Change, Prepared, Progress};
 use yadkv_storage_core::snapshot::install::Move;
 
 /// Hand-overs applied in one write.
@@ -25,6 +26,10 @@ pub enum Handover {
     Apply(Vec<ApplyTask>),
     /// A replica is to be installed or destroyed.
     Move(Move),
+    /// That is over.
+    Settled(RegionId),
+    /// Nobody answers for a replica any more.
+    Forget(RegionId),
 }
 
 /// What the apply thread is at.
@@ -71,6 +76,7 @@ impl StoreHost {
             return;
         };
         let mut tasks: Vec<ApplyTask> = Vec::new();
+        let mut resumed = false;
         for _ in 0..DRAIN_MAX {
             match running.handed_over.pop_front() {
                 Some(Handover::Apply(more)) => tasks.extend(more),
@@ -79,15 +85,17 @@ impl StoreHost {
                     break;
                 }
                 Some(Handover::Move(order)) => {
-                    running.applier.forget(order.region());
+                    running.applier.moves(order.region());
                     running.moves.add(order);
                     self.step_soon(sky);
                     return self.prepare(sky, laws);
                 }
+                Some(Handover::Forget(region)) => running.applier.forget(region),
+                Some(Handover::Settled(region)) => resumed |= running.applier.settled(region),
                 None => break,
             }
         }
-        if tasks.is_empty() {
+        if tasks.is_empty() && !resumed {
             running.apply = State::Idle;
             return;
         }
@@ -127,9 +135,25 @@ impl StoreHost {
             running.apply = State::Scheduled;
         }
         let applied = prepared.finish();
+        note_merges(sky, &applied);
         self.applied(sky, applied);
         if more {
             self.apply_soon(sky, StoreEvent::ApplyPrepare);
+        }
+    }
+}
+
+/// Counts what became of merges.
+fn note_merges(sky: &Shared, applied: &[Progress]) {
+    let mut sky = sky.lock();
+    for change in applied.iter().flat_map(|progress| &progress.changes) {
+        let region = change.region();
+        let version = region.region_epoch.map_or(0, |epoch| epoch.version);
+        let counted = (RegionId(region.id), version);
+        match change {
+            Change::TakenIn(_) => drop(sky.merged.insert(counted)),
+            Change::MergeRolledBack(_) => drop(sky.rolled_back.insert(counted)),
+            _ => {}
         }
     }
 }

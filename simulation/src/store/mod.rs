@@ -46,7 +46,7 @@ use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
 use yadkv_storage_core::snapshot::install;
-use yadkv_storage_core::store::message::{ChangeTask, Input};
+use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::{Shard, Shared as Parts, StoreError, Worker, recover};
 use yadkv_storage_core::view::Directory;
 
@@ -212,6 +212,12 @@ impl StoreHost {
             StoreEvent::Located(region) => {
                 self.input(sky, RegionId(region.id), Input::Located(*region));
             }
+            StoreEvent::Vanished(region, owner) => {
+                self.input(sky, region, Input::Vanished(region, *owner));
+            }
+            StoreEvent::Merge(region, task) => {
+                self.input(sky, region, Input::Merge(region, *task));
+            }
         }
         laws.after_store(sky, self);
     }
@@ -263,7 +269,7 @@ impl StoreHost {
         process.running = Some(Running {
             store,
             workers,
-            applier: Applier::new(kv, directory.clone()),
+            applier: Applier::new(kv, parts.log.clone(), directory.clone()),
             directory,
             front,
             apply: apply::State::Idle,
@@ -323,6 +329,9 @@ impl StoreHost {
         let region = RegionId(operator.region_id);
         if let Some(task) = ChangeTask::of(&operator) {
             self.input(sky, region, Input::ChangePeers(region, task));
+        }
+        if let Some(task) = MergeTask::of(&operator) {
+            self.input(sky, region, Input::Merge(region, task));
         }
         if let Some(to) = operator.transfer_leader.and_then(|transfer| transfer.peer) {
             self.input(sky, region, Input::TransferLeader { region, to });

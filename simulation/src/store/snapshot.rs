@@ -14,6 +14,7 @@
 use super::StoreHost;
 use super::companion::Pd;
 use crate::sky::{Machine, Message, Shared, StoreEvent, Transfer, Transit};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use yadkv_engine::{Engine, Intake};
 use yadkv_proto::api::GetRegionById;
 use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
-use yadkv_proto::pdpb::{GetRegionByIdRequest, RequestHeader};
+use yadkv_proto::pdpb::{GetRegionByIdRequest, GetRegionRequest, GetRegionResponse, RequestHeader};
 use yadkv_storage_core::snapshot::install::{Move, Moving, Places, advance};
 use yadkv_storage_core::snapshot::receive::{End, Head, ReceiveError, Received, Receiving};
 use yadkv_storage_core::snapshot::send::Sending;
@@ -222,21 +223,36 @@ impl StoreHost {
         }
     }
 
-    pub(super) fn locate(&mut self, sky: &Shared, region: RegionId) {
+    pub(super) fn locate(&mut self, sky: &Shared, region: RegionId, start: Bytes) {
         let machine = self.machine();
         let pd = Pd::new(sky.clone(), machine);
-        let request = GetRegionByIdRequest {
-            header: Some(RequestHeader {
-                cluster_id: cluster(self).0,
-                ..RequestHeader::default()
-            }),
+        let header = RequestHeader {
+            cluster_id: cluster(self).0,
+            ..RequestHeader::default()
+        };
+        let by_key = GetRegionRequest {
+            header: Some(header.clone()),
+            region_key: start,
+            ..GetRegionRequest::default()
+        };
+        let by_id = GetRegionByIdRequest {
+            header: Some(header),
             region_id: region.0,
             ..GetRegionByIdRequest::default()
         };
         let ask = async move {
-            let answer: Option<GetRegionById> = pd.ask_any(request).await;
-            if let Some(region) = answer.and_then(|answer| answer.0.region) {
-                pd.tell(StoreEvent::Located(Box::new(region)));
+            let owner: Option<GetRegionResponse> = pd.ask_any(by_key).await;
+            let known: Option<GetRegionById> = pd.ask_any(by_id).await;
+            let (Some(owner), Some(known)) = (owner, known) else {
+                return;
+            };
+            let refused = known.0.header.is_none_or(|header| header.error.is_some());
+            match (known.0.region, owner.region) {
+                (Some(known), _) => pd.tell(StoreEvent::Located(Box::new(known))),
+                (None, Some(owner)) if !refused => {
+                    pd.tell(StoreEvent::Vanished(region, Box::new(owner)));
+                }
+                _ => {}
             }
         };
         sky.lock().spawned.push((machine, Box::pin(ask)));

@@ -241,14 +241,26 @@ impl StoreHost {
         if !effects.apply.is_empty() {
             self.hand_over(sky, Handover::Apply(effects.apply));
         }
+        for region in effects.settled {
+            self.hand_over(sky, Handover::Settled(region));
+        }
         for order in effects.moves {
             self.hand_over(sky, Handover::Move(order));
+        }
+        for region in effects.forget {
+            self.hand_over(sky, Handover::Forget(region));
+        }
+        for call in effects.merges {
+            self.input(sky, call.target, Input::CommitMerge(call));
+        }
+        for region in effects.yields {
+            self.input(sky, region, Input::Yield(region));
         }
         for task in effects.snapshots {
             self.send_later(sky, task);
         }
-        for region in effects.lookups {
-            self.locate(sky, region);
+        for (region, start) in effects.lookups {
+            self.locate(sky, region, start);
         }
         for read in effects.reads {
             self.serve_later(sky, read);

@@ -122,6 +122,11 @@ pub fn region_record(region: &Region, peer: Peer, state: PeerState) -> Bytes {
     .into()
 }
 
+/// Whether a record is of a replica that answers: not of one that was destroyed, or is being installed.
+pub fn lives(record: &RegionRecord) -> bool {
+    matches!(record.state(), PeerState::Normal | PeerState::Merging)
+}
+
 /// The bounds between which all region records lie.
 pub const REGION_KEYS: (&[u8], &[u8]) = (&[REGION_PREFIX], &[REGION_PREFIX + 1]);
 

@@ -27,6 +27,12 @@ pub enum Planted {
     ResetNotSynced,
     /// Members change under the old epoch.
     MembersUnderOldEpoch,
+    /// A leader serves under its lease while its PrepareMerge is committed.
+    LeaseKeptByMerge,
+    /// The data engine is not synced before the log of a region that was taken in goes.
+    MergeNotSynced,
+    /// A region that waits for a merge goes on although its target may still take it in.
+    RollbackWithoutProof,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -11,8 +11,8 @@
 
 use yadkv_proto::errorpb::{
     DataIsNotReady, DiskFull, EpochNotMatch, Error, KeyNotInRegion, MismatchPeerId, NotLeader,
-    RaftEntryTooLarge, ReadIndexNotReady, RegionNotFound, ServerIsBusy, StaleCommand,
-    StoreNotMatch,
+    ProposalInMergingMode, RaftEntryTooLarge, ReadIndexNotReady, RegionNotFound, ServerIsBusy,
+    StaleCommand, StoreNotMatch,
 };
 use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::metapb::{Peer, Region};
@@ -37,6 +37,20 @@ pub fn region_not_found(region: u64) -> Error {
     Error {
         message: format!("region {region} is not on this store: refresh the route"),
         region_not_found: Some(RegionNotFound { region_id: region }),
+        ..Default::default()
+    }
+}
+
+/// The region is about to become part of its neighbour.
+pub fn merging(region: RegionId) -> Error {
+    Error {
+        message: format!(
+            "region {} is being merged with its neighbour: refresh the route and try again",
+            region.0
+        ),
+        proposal_in_merging_mode: Some(ProposalInMergingMode {
+            region_id: region.0,
+        }),
         ..Default::default()
     }
 }

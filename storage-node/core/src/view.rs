@@ -74,6 +74,8 @@ pub struct RegionView {
     range: KeyRange,
     /// What was cut off last.
     siblings: Vec<Region>,
+    /// Regions that have become part of it.
+    merged: Arc<[u64]>,
     peer: Peer,
     vitals: Arc<Vitals>,
     delegate: ArcSwapOption<Delegate>,
@@ -91,10 +93,18 @@ impl RegionView {
         Self::with_vitals(region, peer, Arc::new(vitals))
     }
 
+    /// The same view, of a region that others have become part of.
+    #[must_use]
+    pub fn having_merged(mut self, merged: &[u64]) -> Self {
+        self.merged = merged.into();
+        self
+    }
+
     /// The view that follows this one once `siblings` are cut off; without delegate.
     pub fn followed_by(&self, region: Region, siblings: Vec<Region>) -> Self {
         let mut next = Self::with_vitals(region, self.peer, self.vitals.clone());
         next.siblings = siblings;
+        next.merged = self.merged.clone();
         next
     }
 
@@ -104,6 +114,7 @@ impl RegionView {
         let own = own.copied().unwrap_or(self.peer);
         let mut next = Self::with_vitals(region, own, self.vitals.clone());
         next.siblings = self.siblings.clone();
+        next.merged = self.merged.clone();
         next
     }
 
@@ -113,6 +124,7 @@ impl RegionView {
             region,
             range,
             siblings: Vec::new(),
+            merged: Arc::default(),
             peer,
             vitals,
             delegate: ArcSwapOption::empty(),
@@ -130,6 +142,16 @@ impl RegionView {
         let mut regions = self.siblings.clone();
         regions.push(self.region.clone());
         regions
+    }
+
+    /// Regions that have become part of it, as far back as it remembers.
+    pub fn merged(&self) -> &[u64] {
+        &self.merged
+    }
+
+    /// Whether another region is part of it, as far back as it remembers ([`crate::apply`]).
+    pub fn has_merged(&self, region: RegionId) -> bool {
+        self.merged.contains(&region.0)
     }
 
     /// The region's id.

@@ -15,6 +15,7 @@
 //! | `change R CHANGE…` · `members R` | the placement driver's order: `learnS`, `voteS`, `demoteS`, `removeS`; none leaves a joint state · who belongs to it as its leader knows |
 //! | `snapshots BOOL` · `sent` · `crash_in N` · `holds S` | whether snapshots get through · how many did · a store that takes steps of moves crashes after N of them · what lives on a store |
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
+//! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -38,7 +39,7 @@ use yadkv_proto::metapb;
 use yadkv_proto::pdpb::ChangePeer;
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::layout;
-use yadkv_storage_core::store::message::{ChangeTask, Input};
+use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::recover;
 
 struct Script {
@@ -105,6 +106,8 @@ impl Runner for Script {
                 self.config.lag_entries = args.next_pos().ok_or("how many?")?.parse()?
             }
             "change" => self.change(&mut args)?,
+            "merge" => self.merge(&mut args)?,
+            "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
             "members" => out = self.members(&mut args)?,
             "snapshots" => {
                 self.cluster.snapshots = args.next_pos().ok_or("true or false?")?.parse()?
@@ -200,6 +203,21 @@ impl Script {
         };
         self.cluster
             .input(leader, Input::ChangePeers(RegionId(region), task));
+        self.cluster.settle();
+        Ok(())
+    }
+
+    /// Orders the leader of a region to let it become part of another one.
+    fn merge(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let source: u64 = args.next_pos().ok_or("which region?")?.parse()?;
+        let target: u64 = args.next_pos().ok_or("into which?")?.parse()?;
+        let leader = self.cluster.leader(source).ok_or("nobody leads")?;
+        let task = MergeTask {
+            epoch: self.cluster.region(source)?.region_epoch.unwrap(),
+            target: self.cluster.region(target)?,
+        };
+        let order = Input::Merge(RegionId(source), task);
+        self.cluster.input(leader, order);
         self.cluster.settle();
         Ok(())
     }
@@ -604,6 +622,11 @@ fn split_size() {
 #[test]
 fn members() {
     run("members");
+}
+
+#[test]
+fn merge() {
+    run("merge");
 }
 
 #[test]

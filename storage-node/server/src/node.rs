@@ -351,7 +351,11 @@ impl Node {
         self.threads.push(spawn("moves", move || thread.run())?);
         let thread = ApplyThread {
             moves,
-            applier: Applier::new(self.data.kv.clone(), self.door.front.directory.clone()),
+            applier: Applier::new(
+                self.data.kv.clone(),
+                self.data.log.clone(),
+                self.door.front.directory.clone(),
+            ),
             tasks,
             kv: self.data.kv.clone(),
             router: self.router.clone(),

@@ -112,6 +112,11 @@ impl Router {
         }
     }
 
+    /// Tells the owner of a region something that may get lost.
+    pub fn offer_to(&self, region: RegionId, input: Input) {
+        let _ = self.worker(region).0.try_send(Message::Input(input));
+    }
+
     /// Hands apply results up.
     pub fn applied(&self, results: Vec<Progress>) {
         let mut woken = vec![false; self.workers.len()];

@@ -147,7 +147,7 @@ impl Member {
                     .pending
                     .prune(self.cluster.regions(), &KeyRange::of(region)),
                 None => {
-                    office.operators.cancel(*id);
+                    office.operators.left(*id);
                     office.reports.forget(*id);
                     office.to_note.remove(id);
                 }

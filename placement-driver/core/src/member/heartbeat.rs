@@ -20,15 +20,16 @@ use super::seat::Office;
 use super::write::{Caller, MapChange, Purpose};
 use super::{Member, Seat};
 use crate::answer::{error, header, stores::unknown_store};
+use crate::cluster::Cluster;
 use crate::pending::{Offer, Replacement};
 use crate::region_map::epoch_of;
 use crate::schedule::step::{Ask, Reported};
 use std::collections::BTreeSet;
 use yadkv_proto::api::{PdRequest, PdResponse};
-use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
+use yadkv_proto::id::{PeerId, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Peer, Region, StoreState};
 use yadkv_proto::pdpb::{
-    ChangePeerV2, ErrorType, RegionHeartbeatRequest, RegionHeartbeatResponse,
+    ChangePeerV2, ErrorType, Merge, RegionHeartbeatRequest, RegionHeartbeatResponse,
     StoreHeartbeatRequest, StoreHeartbeatResponse, TransferLeader,
 };
 use yadkv_proto::placementpb::ReplaceRegions;
@@ -199,6 +200,7 @@ impl Member {
             region,
             leader,
             pending: &pending,
+            map: self.cluster.regions(),
         };
         let asked = office.operators.observe(&reported, now.moment);
         let response = asked
@@ -232,7 +234,7 @@ impl Member {
 
 impl Office {
     /// Lets the store that leads a region know of its operator.
-    pub(super) fn push(&mut self, region: &Region, cluster: Option<ClusterId>, now: Moment) {
+    pub(super) fn push(&mut self, region: &Region, cluster: &Cluster, now: Moment) {
         let lead = self.reports.lead(RegionId(region.id));
         let Some(lead) = lead.filter(|_| self.pushes.len() < PUSHES_MAX) else {
             return;
@@ -241,11 +243,12 @@ impl Office {
             region,
             leader: lead.peer,
             pending: &lead.pending,
+            map: cluster.regions(),
         };
         let leader = lead.peer;
         if let Some(asked) = self.operators.observe(&reported, now) {
             let mut response = ask(asked, region, leader);
-            response.header = header(cluster.unwrap_or_default().0);
+            response.header = header(cluster.id().unwrap_or_default().0);
             self.pushes.push((StoreId(leader.store_id), response));
         }
     }
@@ -267,6 +270,10 @@ fn ask(asked: Ask, region: &Region, leader: Peer) -> RegionHeartbeatResponse {
             });
         }
         Ask::Change(changes) => response.change_peer_v2 = Some(ChangePeerV2 { changes }),
+        Ask::Merge(target) => {
+            let target = Some(*target);
+            response.merge = Some(Merge { target });
+        }
     }
     response
 }

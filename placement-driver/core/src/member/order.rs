@@ -9,13 +9,15 @@
 
 use super::call::{Call, Refusal};
 use super::{Member, Seat};
+use crate::bootstrap::fixed_borders;
 use crate::reports::Condition;
 use crate::schedule::operator::Operator;
 use crate::schedule::replica_checker::takes_replicas;
-use crate::schedule::step::Step;
+use crate::schedule::step::{Step, stores_of};
 use crate::schedule::{ClusterView, RegionView};
+use std::ops::Range;
 use yadkv_proto::id::{RegionId, StoreId};
-use yadkv_proto::metapb::{Peer, PeerRole};
+use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_proto::time::{Moment, Now};
 
 /// Where the end of an order's examination goes. Called once.
@@ -41,6 +43,8 @@ pub enum Order {
     MovePeer(RegionId, StoreId, StoreId),
     /// The voter on a store leads.
     TransferLeader(RegionId, StoreId),
+    /// The first one becomes part of the second, its neighbour.
+    Merge(RegionId, RegionId),
     /// Whatever the region is asked to do is given up.
     Cancel(RegionId),
     /// A store leaves, or stays.
@@ -54,6 +58,7 @@ impl Order {
             | Self::RemovePeer(region, _)
             | Self::MovePeer(region, ..)
             | Self::TransferLeader(region, _)
+            | Self::Merge(region, _)
             | Self::Cancel(region) => region,
             Self::Store(..) => return None,
         })
@@ -84,26 +89,32 @@ impl Member {
         let Some(region) = self.cluster.regions().by_id(id).cloned() else {
             return reply(Err(Refusal::Invalid(unknown(id))));
         };
-        let (config, cluster) = (self.config.schedule.clone(), self.cluster.id());
-        let Some(office) = self.office() else { return };
+        let config = &self.config.schedule;
+        let Seat::Leader(office) = &mut self.seat else {
+            return;
+        };
         let Some(mut steps) = steps else {
             office.operators.cancel(id);
             return reply(Ok(()));
         };
-        if order.makes().is_some() {
-            let Some(ids) = office.ids.take(1) else {
-                office.raise_ids(1);
+        let new = steps.iter().filter(|step| step.is_first_of_new()).count() as u64;
+        if new > 0 {
+            let Some(ids) = office.ids.take(new) else {
+                office.raise_ids(new);
                 return self.park(Call::Order(order, reply), deadline);
             };
-            steps.iter_mut().for_each(|step| step.name(ids.start));
+            name(&mut steps, ids);
         }
         let mut operator = Operator::new(id, &region, steps, "ordered by hand".into());
         operator.by_hand = true;
-        if !office.operators.add(operator, &config, now.moment) {
-            let reason = format!("region {} has an order already: cancel it first", id.0);
+        if !office.operators.add(operator, config, now.moment) {
+            let reason = format!(
+                "region {}, or the one that it is merged with, has an order already: cancel it first",
+                id.0
+            );
             return reply(Err(Refusal::Invalid(reason)));
         }
-        office.push(&region, cluster, now.moment);
+        office.push(&region, &self.cluster, now.moment);
         reply(Ok(()));
     }
 
@@ -143,15 +154,8 @@ impl Member {
                 }
                 vec![Step::Remove(peer)]
             }
-            Order::MovePeer(_, from, to) => {
-                let (add, remove) = (new_peer(to), peer_on(region, from)?);
-                vec![
-                    Step::AddLearner(add),
-                    Step::Exchange { add, remove },
-                    Step::LeaveJoint,
-                    Step::Remove(remove),
-                ]
-            }
+            Order::MovePeer(_, from, to) => move_peer(peer_on(region, from)?, to),
+            Order::Merge(_, target) => self.merge(&view, region, target)?,
             Order::TransferLeader(_, store) => {
                 let to = peer_on(region, store)?;
                 if region.leader == store {
@@ -166,6 +170,78 @@ impl Member {
             Order::Cancel(_) | Order::Store(..) => Vec::new(),
         };
         Ok(Some(steps))
+    }
+
+    /// The source's replicas come to the stores of the target's; then it becomes part of it.
+    fn merge(
+        &self,
+        view: &ClusterView,
+        source: &RegionView,
+        target: RegionId,
+    ) -> Result<Vec<Step>, String> {
+        let into = view.regions.get(&target).ok_or_else(|| unknown(target))?;
+        let id = source.region.id;
+        let borders = [&source.region, &into.region].map(|region| {
+            let region: &Region = region;
+            (region.start_key.clone(), region.end_key.clone())
+        });
+        let [(start, end), (into_start, into_end)] = borders;
+        let border = match () {
+            () if !end.is_empty() && end == into_start => end,
+            () if !start.is_empty() && start == into_end => start,
+            () => return Err(format!("regions {id} and {} are no neighbours", target.0)),
+        };
+        if fixed_borders().contains(&border) {
+            return Err(format!(
+                "the border between regions {id} and {} belongs to the keyspaces: it stays",
+                target.0
+            ));
+        }
+        let stores = |region: &Region| {
+            stores_of(region).ok_or_else(|| {
+                let id = region.id;
+                format!("the members of region {id} are changing: try again when they have")
+            })
+        };
+        let (here, there) = (stores(&source.region)?, stores(&into.region)?);
+        if here.len() != there.len() {
+            let (here, there) = (here.len(), there.len());
+            return Err(format!(
+                "region {id} has {here} replicas, region {} has {there}: give them the same number first",
+                target.0
+            ));
+        }
+        let leaving = here.iter().filter(|store| !there.contains(store));
+        let coming = there.iter().filter(|store| !here.contains(store));
+        let mut steps = Vec::new();
+        for (from, to) in leaving.zip(coming) {
+            check_target(view, source, *to)?;
+            steps.extend(move_peer(peer_on(source, *from)?, *to));
+        }
+        steps.push(Step::Merge(target));
+        Ok(steps)
+    }
+}
+
+/// The steps by which a replica moves to another store.
+fn move_peer(remove: Peer, to: StoreId) -> Vec<Step> {
+    let add = new_peer(to);
+    vec![
+        Step::AddLearner(add),
+        Step::Exchange { add, remove },
+        Step::LeaveJoint,
+        Step::Remove(remove),
+    ]
+}
+
+/// Gives each new peer its id: the steps of one follow each other.
+fn name(steps: &mut [Step], mut ids: Range<u64>) {
+    let mut id = 0;
+    for step in steps {
+        if step.is_first_of_new() {
+            id = ids.next().unwrap_or_default();
+        }
+        step.name(id);
     }
 }
 

@@ -323,7 +323,7 @@ impl Member {
         office.operators.expire(config, now.moment);
         for region in office.operators.to_ask_again(now.moment) {
             if let Some(region) = self.cluster.regions().by_id(region) {
-                office.push(region, self.cluster.id(), now.moment);
+                office.push(region, &self.cluster, now.moment);
             }
         }
         let Some(view) = ClusterView::of(&self.cluster, &office.reports, config, now.moment) else {
@@ -347,7 +347,7 @@ impl Member {
             let region = self.cluster.regions().by_id(wish.region).cloned();
             let Some(region) = region else { continue };
             if office.operators.add(wish, config, now.moment) {
-                office.push(&region, self.cluster.id(), now.moment);
+                office.push(&region, &self.cluster, now.moment);
             }
         }
     }

@@ -9,11 +9,11 @@
 //!
 //! | from | to | when |
 //! |---|---|---|
-//! | Running | Success | the region reports what the last step wants |
-//! | Running | Cancel | the region was cut or left the map, a step became impossible, or somebody wants it |
+//! | Running | Success | the region reports what the last step wants, or is part of the one it was to be merged into |
+//! | Running | Cancel | the region was cut or left the map, a merge was rolled back, a step became impossible, or somebody wants it |
 //! | Running | Timeout | a step takes longer than `schedule.operator_timeout` |
 //!
-//! *Invariants*: one operator a region; at most `schedule.operators_per_store_max` leader transfers touch a store, and at
+//! *Invariants*: one operator a region, and none for the target of a merge; at most `schedule.operators_per_store_max` leader transfers touch a store, and at
 //! most `schedule.snapshots_per_store_max` replicas are made on one.
 //!
 //! *Limits*: one operator a region, [`ENDED_MAX`] ended ones are remembered for people to look at.
@@ -109,6 +109,19 @@ impl Operator {
             })
     }
 
+    /// The region that it ends in.
+    pub fn target(&self) -> Option<RegionId> {
+        match self.steps.last() {
+            Some(Step::Merge(target)) => Some(*target),
+            _ => None,
+        }
+    }
+
+    /// Whether only the end of a merge is left: then the region may be prepared for it, and leave the map.
+    fn merges(&self) -> bool {
+        matches!(self.step(), Some(Step::Merge(_)))
+    }
+
     fn transfers(&self) -> bool {
         matches!(self.steps[..], [Step::TransferLeader { .. }])
     }
@@ -135,6 +148,13 @@ pub struct Operators {
 impl Operators {
     /// Admits a wish unless its region has an operator or a store it touches has too many.
     pub fn add(&mut self, mut wish: Operator, config: &ScheduleConfig, now: Moment) -> bool {
+        // A change of its target would undo a merge that is under way.
+        let target = wish.target();
+        let busy =
+            target.filter(|target| self.running.contains_key(target) || self.is_target(*target));
+        if busy.is_some() || self.is_target(wish.region) {
+            return false;
+        }
         if let Some(running) = self.running.get(&wish.region) {
             if !wish.by_hand || running.by_hand {
                 return false;
@@ -153,6 +173,11 @@ impl Operators {
         wish.since = now;
         self.running.insert(wish.region, wish);
         true
+    }
+
+    fn is_target(&self, region: RegionId) -> bool {
+        let mut running = self.running.values();
+        running.any(|running| running.target() == Some(region))
     }
 
     fn is_full_for(&self, wish: &Operator, config: &ScheduleConfig) -> bool {
@@ -196,7 +221,13 @@ impl Operators {
     pub fn observe(&mut self, reported: &Reported<'_>, now: Moment) -> Option<Ask> {
         let region = RegionId(reported.region.id);
         let operator = self.running.get_mut(&region)?;
-        if epoch_of(reported.region).version != operator.version {
+        let version = epoch_of(reported.region).version;
+        if operator.merges() && version == operator.version + 1 {
+            // Prepared: the next that is heard of it is the end, or the version after the rollback.
+            operator.asked = now;
+            return None;
+        }
+        if version != operator.version {
             self.end(region, Status::Cancel);
             return None;
         }
@@ -247,7 +278,16 @@ impl Operators {
         }
     }
 
-    /// Ends the operator of a region that changed or left the map.
+    /// A region has left the map: part of another one now, which is what its operator may have wanted.
+    pub fn left(&mut self, region: RegionId) {
+        match self.running.get(&region).map(Operator::merges) {
+            Some(true) => self.end(region, Status::Success),
+            Some(false) => self.end(region, Status::Cancel),
+            None => {}
+        }
+    }
+
+    /// Ends the operator of a region.
     pub fn cancel(&mut self, region: RegionId) {
         if self.running.contains_key(&region) {
             self.end(region, Status::Cancel);
@@ -277,6 +317,7 @@ impl Operators {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::region_map::RegionMap;
     use yadkv_proto::id::PeerId;
     use yadkv_proto::metapb::{Peer, PeerRole, RegionEpoch};
 
@@ -319,6 +360,7 @@ mod tests {
             region,
             leader: peer(leader),
             pending: &pending,
+            map: &RegionMap::default(),
         };
         operators.observe(&reported, Moment(0))
     }

@@ -6,6 +6,7 @@
 //! move a replica    AddLearner ─▶ Exchange (joint) ─▶ LeaveJoint ─▶ Remove
 //! add a replica     AddLearner ─▶ Promote
 //! take one away     Remove
+//! merge             the source's replicas move to the target's stores ─▶ Merge
 //! ```
 //!
 //! *Invariants*: a learner is not asked to vote while it lags. A leader is never asked to take itself away: it is asked to
@@ -15,9 +16,10 @@
 //!
 //! *Next stop*: [`super::operator`].
 
+use crate::region_map::RegionMap;
 use std::fmt;
 use yadkv_proto::eraftpb::ConfChangeType;
-use yadkv_proto::id::{PeerId, StoreId};
+use yadkv_proto::id::{PeerId, RegionId, StoreId};
 use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_proto::pdpb::ChangePeer;
 
@@ -46,6 +48,8 @@ pub enum Step {
     LeaveJoint,
     /// Let a member go.
     Remove(Peer),
+    /// Become part of a neighbour; done when the map says so.
+    Merge(RegionId),
 }
 
 /// What a region's leader is asked.
@@ -55,6 +59,8 @@ pub enum Ask {
     Transfer(Peer),
     /// To change members; nothing leaves a joint state.
     Change(Vec<ChangePeer>),
+    /// To let the region become part of this one.
+    Merge(Box<Region>),
 }
 
 /// Where a step is.
@@ -79,6 +85,8 @@ pub struct Reported<'a> {
     pub leader: Peer,
     /// Peers that lag.
     pub pending: &'a [PeerId],
+    /// Everything else.
+    pub map: &'a RegionMap,
 }
 
 impl Reported<'_> {
@@ -162,7 +170,18 @@ impl Step {
                     reported.without(peer.id, vec![removal])
                 }
             },
+            Self::Merge(target) => match reported.map.by_id(*target) {
+                Some(target) if stores_of(target) == stores_of(reported.region) => {
+                    Progress::Ask(Ask::Merge(Box::new(Region::clone(target))))
+                }
+                _ => Progress::Impossible,
+            },
         }
+    }
+
+    /// Whether it begins to make a peer that has no id yet.
+    pub(crate) fn is_first_of_new(&self) -> bool {
+        matches!(self, Self::AddLearner(Peer { id: 0, .. }))
     }
 
     /// Gives the new peer of an order its id.
@@ -171,7 +190,7 @@ impl Step {
             Self::TransferLeader { to, .. } => &mut [to],
             Self::AddLearner(peer) | Self::Promote(peer) | Self::Remove(peer) => &mut [peer],
             Self::Exchange { add, remove } => &mut [add, remove],
-            Self::LeaveJoint => &mut [],
+            Self::LeaveJoint | Self::Merge(_) => &mut [],
         };
         for peer in peers.iter_mut().filter(|peer| peer.id == 0) {
             peer.id = id;
@@ -185,9 +204,18 @@ impl Step {
             Self::TransferLeader { from, to } => *from == store || on(to),
             Self::AddLearner(peer) | Self::Promote(peer) | Self::Remove(peer) => on(peer),
             Self::Exchange { add, remove } => on(add) || on(remove),
-            Self::LeaveJoint => false,
+            Self::LeaveJoint | Self::Merge(_) => false,
         }
     }
+}
+
+/// The stores with voters of a region, in order; none if anybody else is a member.
+pub fn stores_of(region: &Region) -> Option<Vec<StoreId>> {
+    let peers = region.peers.iter();
+    let voters = peers.map(|peer| (peer.role() == PeerRole::Voter).then_some(peer.store_id));
+    let mut stores: Vec<_> = voters.map(|id| id.map(StoreId)).collect::<Option<_>>()?;
+    stores.sort_unstable();
+    Some(stores)
 }
 
 fn exchange(reported: &Reported<'_>, add: Peer, remove: Peer) -> Progress {
@@ -242,6 +270,7 @@ impl fmt::Display for Step {
             ),
             Self::LeaveJoint => write!(f, "leave the joint state"),
             Self::Remove(peer) => write!(f, "remove {} on store {}", peer.id, peer.store_id),
+            Self::Merge(target) => write!(f, "become part of region {}", target.0),
         }
     }
 }
@@ -269,6 +298,7 @@ mod tests {
             region: &region,
             leader: peer(leader, PeerRole::Voter),
             pending: &pending,
+            map: &RegionMap::default(),
         })
     }
 

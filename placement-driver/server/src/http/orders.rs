@@ -2,7 +2,7 @@
 //!
 //! | request | body or answer |
 //! |---|---|
-//! | `POST /pd/api/v1/operators` | `{"name": "add-peer" \| "remove-peer", "region_id", "store_id"}`, `{"name": "transfer-leader", "region_id", "to_store_id"}`, `{"name": "transfer-peer", "region_id", "from_store_id", "to_store_id"}` |
+//! | `POST /pd/api/v1/operators` | `{"name": "add-peer" \| "remove-peer", "region_id", "store_id"}`, `{"name": "transfer-leader", "region_id", "to_store_id"}`, `{"name": "transfer-peer", "region_id", "from_store_id", "to_store_id"}`, `{"name": "merge-region", "source_region_id", "target_region_id"}` |
 //! | `GET /pd/api/v1/operators` | `{operators: [{region_id, status, reason, steps, step}]}`, running ones first |
 //! | `DELETE /pd/api/v1/operators/REGION` | gives up what the region is asked to do |
 //! | `DELETE /pd/api/v1/store/STORE` | the store gives its replicas away and leaves |
@@ -45,6 +45,10 @@ enum Written {
         from_store_id: u64,
         to_store_id: u64,
     },
+    MergeRegion {
+        source_region_id: u64,
+        target_region_id: u64,
+    },
 }
 
 impl From<Written> for Order {
@@ -62,6 +66,10 @@ impl From<Written> for Order {
                 region_id,
                 to_store_id,
             } => Self::TransferLeader(RegionId(region_id), StoreId(to_store_id)),
+            Written::MergeRegion {
+                source_region_id,
+                target_region_id,
+            } => Self::Merge(RegionId(source_region_id), RegionId(target_region_id)),
             Written::TransferPeer {
                 region_id,
                 from_store_id,

@@ -9,7 +9,7 @@
 
 use super::replica::Replica;
 use super::staged::Staged;
-use super::{ApplyError, members, split};
+use super::{ApplyError, members, merge, split};
 use crate::layout::{self, RawValue};
 use crate::planted::{self, Planted};
 use crate::respond::Outcome;
@@ -39,6 +39,10 @@ pub(super) fn apply(
 ) -> Result<Result<Outcome, Rejection>, ApplyError> {
     let checked = !planted::is(Planted::EpochUncheckedAtApply);
     if checked && command.version != replica.version() {
+        return Ok(Err(Rejection::EpochChanged(replica.region.clone())));
+    }
+    let ends_wait = matches!(command.operation, Some(Operation::RollbackMerge(_)));
+    if replica.merging.is_some() && !ends_wait {
         return Ok(Err(Rejection::EpochChanged(replica.region.clone())));
     }
     let (region, index) = (replica.applied.region, replica.applied.index.next());
@@ -85,15 +89,41 @@ pub(super) fn apply(
             replica.truncate = replica.truncate.max(Some(index));
             Ok(Ok(Outcome::Done))
         }
-        Some(Operation::ChangePeers(change)) => {
-            let done = members::apply(staged, replica, &change)?;
-            Ok(done.map(|()| Outcome::Done))
-        }
-        Some(Operation::Split(split)) => {
-            let done = split::apply(staged, replica, &split)?;
-            Ok(done.map(Outcome::Split))
-        }
+        Some(change) => change_region(staged, replica, change),
     }
+}
+
+/// Carries a command out that changes the region itself.
+fn change_region(
+    staged: &mut Staged,
+    replica: &mut Replica,
+    change: Operation,
+) -> Result<Result<Outcome, Rejection>, ApplyError> {
+    Ok(match change {
+        Operation::ChangePeers(change) => {
+            let done = members::apply(staged, replica, &change)?;
+            done.map(|()| Outcome::Done)
+        }
+        Operation::Split(split) => {
+            let done = split::apply(staged, replica, &split)?;
+            done.map(Outcome::Split)
+        }
+        Operation::PrepareMerge(merge) => {
+            let done = merge::prepare(staged, replica, merge)?;
+            done.map(|()| Outcome::Done)
+        }
+        Operation::RollbackMerge(rollback) => {
+            let done = merge::rollback(staged, replica, &rollback)?;
+            done.map(|()| Outcome::Done)
+        }
+        _ => {
+            return Err(ApplyError::Entry {
+                region: replica.applied.region,
+                index: replica.applied.index.next(),
+                reason: "a merge shares its entry with other commands".into(),
+            });
+        }
+    })
 }
 
 fn put(

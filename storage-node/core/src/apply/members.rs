@@ -42,8 +42,7 @@ pub(super) fn apply(
     replica.region = region.clone();
     if let Some(own) = region.peers.iter().find(|peer| peer.id == replica.peer.id) {
         replica.peer = *own;
-        let record = layout::region_record(&region, replica.peer, PeerState::Normal);
-        staged.put_meta(layout::region_key(id), record);
+        staged.put_meta(layout::region_key(id), replica.record());
     } else {
         bury(staged, replica);
     }

@@ -19,29 +19,32 @@
 
 mod command;
 mod members;
+pub(crate) mod merge;
+mod parked;
 mod replica;
 mod split;
 mod staged;
 
-pub use replica::{Change, MembersDone, Progress, SplitDone};
+pub use replica::{Change, MembersDone, MergedDone, Progress, SplitDone};
 
 use crate::layout::{self, FORMAT};
 use crate::refusal;
 use crate::respond::{Outcome, Responder};
 use crate::view::{Directory, RegionView};
 use command::Rejection;
+use parked::Parked;
 use prost::Message;
 use replica::Replica;
 use staged::Staged;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use yadkv_consensus::MEMBERS_ENTRY;
+use yadkv_consensus::{LogStore, MEMBERS_ENTRY};
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId, Term};
+use yadkv_proto::metapb::RegionEpoch;
 use yadkv_proto::storagepb::AppliedRecord;
 use yadkv_proto::yadkvpb::command::Operation;
-use yadkv_proto::yadkvpb::{LogEntry, RegionEntry};
+use yadkv_proto::yadkvpb::{Command, CommitMerge, LogEntry, RegionEntry};
 
 /// Committed entries of one region, in order.
 #[derive(Debug)]
@@ -94,13 +97,20 @@ pub enum ApplyError {
     /// A task for a region that was never opened here: a bug of the caller.
     #[error("region {0} is not open for apply")]
     Unknown(RegionId),
+    /// The log of a region that is merged lacks something.
+    #[error("a region that is merged cannot be applied: {0}")]
+    Source(String),
 }
 
 /// Applies the entries of the regions it was given.
 pub struct Applier {
     engine: Arc<dyn Engine>,
+    log: LogStore,
     directory: Arc<Directory>,
     replicas: BTreeMap<RegionId, Replica>,
+    /// Being installed or destroyed.
+    moving: BTreeSet<RegionId>,
+    parked: Parked,
 }
 
 /// Changes that wait to be written, and who waits for them.
@@ -110,70 +120,262 @@ pub struct Prepared {
     /// How it is written: buffered, since the log can replay it, unless a region changed.
     pub durability: Durability,
     progress: Vec<(Arc<RegionView>, Progress)>,
-    answers: Vec<(Responder, Result<Outcome, Rejection>)>,
+    answers: Answers,
+}
+
+/// Who hears what.
+type Answers = Vec<(Responder, Result<Outcome, Rejection>)>;
+
+/// What is being prepared.
+struct Work {
+    staged: Staged,
+    touched: BTreeSet<RegionId>,
+    answers: Answers,
+}
+
+/// Whether an entry was applied.
+enum Step {
+    Done,
+    /// Not before this region, which it merges, is no longer on the move.
+    WaitsFor(RegionId),
 }
 
 impl Applier {
-    /// An applier without regions.
-    pub fn new(engine: Arc<dyn Engine>, directory: Arc<Directory>) -> Self {
+    /// An applier without regions; `log` has the logs of those it will be given.
+    pub fn new(engine: Arc<dyn Engine>, log: LogStore, directory: Arc<Directory>) -> Self {
         Self {
             engine,
+            log,
             directory,
             replicas: BTreeMap::new(),
+            moving: BTreeSet::new(),
+            parked: Parked::default(),
         }
     }
 
-    /// The replica of a region is over, or begins anew from other state. What was prepared of it is written.
+    /// The replica of a region is over, or begins anew from other state, until [`Applier::settled`]. What was prepared
+    /// of it is written.
+    pub fn moves(&mut self, region: RegionId) {
+        self.forget(region);
+        self.moving.insert(region);
+    }
+
+    /// Nobody answers for the replica of a region any more; what is on the disk of it stays.
     pub fn forget(&mut self, region: RegionId) {
         self.replicas.remove(&region);
+        self.parked.forget(region);
         self.directory.remove(region);
+    }
+
+    /// What the engines say of a region is true again: what waited for that goes on with the next
+    /// [`Applier::prepare`]. Whether something does.
+    pub fn settled(&mut self, region: RegionId) -> bool {
+        self.moving.remove(&region);
+        self.parked.settled(region)
     }
 
     /// Works out what the tasks change.
     pub fn prepare(&mut self, tasks: Vec<ApplyTask>) -> Result<Prepared, ApplyError> {
-        let mut staged = Staged::new(self.engine.clone());
-        let mut touched = BTreeMap::new();
-        let mut answers = Vec::new();
-        for mut task in tasks {
-            let view = self
-                .directory
-                .get(task.region)
-                .ok_or(ApplyError::Unknown(task.region))?;
-            let replica = match self.replicas.entry(task.region) {
-                Entry::Occupied(replica) => replica.into_mut(),
-                Entry::Vacant(vacant) => vacant.insert(Replica::load(&*self.engine, task.region)?),
+        let mut work = Work {
+            staged: Staged::new(self.engine.clone()),
+            touched: BTreeSet::new(),
+            answers: Vec::new(),
+        };
+        for task in self.parked.resumed().into_iter().chain(tasks) {
+            if let Some(task) = self.parked.join(task) {
+                self.carry_out(task, &mut work)?;
+            }
+        }
+        let mut progress = Vec::with_capacity(work.touched.len());
+        for region in work.touched {
+            let Some(replica) = self.replicas.get_mut(&region) else {
+                continue;
             };
-            for entry in task.entries {
-                // Nobody knows a replica that is no member any more.
-                if replica.is_over() {
-                    break;
-                }
-                let responders = task
-                    .responders
-                    .remove(&Index(entry.index))
-                    .unwrap_or_default();
-                apply_entry(&mut staged, replica, entry, responders, &mut answers)?;
+            let over = replica.is_over();
+            if !over {
+                let record = replica.applied.record();
+                work.staged.put_meta(layout::applied_key(region), record);
             }
-            touched.insert(task.region, view);
-        }
-        let mut progress = Vec::with_capacity(touched.len());
-        for (region, view) in touched {
-            if let Some(replica) = self.replicas.get_mut(&region) {
-                if replica.is_over() {
-                    view.end();
-                } else {
-                    staged.put_meta(layout::applied_key(region), replica.applied.record());
-                }
-                progress.push((view, replica.take_progress()));
+            let Some(view) = self.directory.get(region) else {
+                // Nobody answers for it, and nobody will.
+                self.replicas.remove(&region);
+                continue;
+            };
+            if over {
+                view.end();
             }
+            progress.push((view, replica.take_progress()));
         }
-        let (batch, durability) = staged.into_batch();
+        let (batch, durability) = work.staged.into_batch();
         Ok(Prepared {
             batch,
             durability,
             progress,
-            answers,
+            answers: work.answers,
         })
+    }
+
+    fn carry_out(&mut self, task: ApplyTask, work: &mut Work) -> Result<(), ApplyError> {
+        let ApplyTask {
+            region,
+            entries,
+            mut responders,
+        } = task;
+        if self.directory.get(region).is_none() {
+            return Err(ApplyError::Unknown(region));
+        }
+        let mut replica = self.take(region)?;
+        work.touched.insert(region);
+        let mut entries = entries.into_iter();
+        while let Some(entry) = entries.next() {
+            // Nobody knows a replica that is no member any more.
+            if replica.is_over() {
+                break;
+            }
+            let index = Index(entry.index);
+            let waiting = responders.remove(&index).unwrap_or_default();
+            let step = self.step(&mut replica, &entry, waiting, work)?;
+            if let Step::WaitsFor(source) = step {
+                let entries = [entry].into_iter().chain(entries).collect();
+                let rest = ApplyTask {
+                    region,
+                    entries,
+                    responders,
+                };
+                self.parked.park(rest, source);
+                break;
+            }
+        }
+        self.replicas.insert(region, replica);
+        Ok(())
+    }
+
+    /// The replica of a region, to be put back.
+    fn take(&mut self, region: RegionId) -> Result<Replica, ApplyError> {
+        match self.replicas.remove(&region) {
+            Some(replica) => Ok(replica),
+            None => Replica::load(&*self.engine, region),
+        }
+    }
+
+    /// Applies one entry.
+    fn step(
+        &mut self,
+        replica: &mut Replica,
+        entry: &LogEntry,
+        responders: Vec<Responder>,
+        work: &mut Work,
+    ) -> Result<Step, ApplyError> {
+        let region = replica.applied.region;
+        let (index, term) = (Index(entry.index), Term(entry.term));
+        assert_eq!(
+            index,
+            replica.applied.index.next(),
+            "region {region}: entries apply in order"
+        );
+        let (packed, changes_members) = unpack(region, entry)?;
+        // What a region that waits has applied after its PrepareMerge must not differ between its replicas.
+        let clock_ms = match replica.merging {
+            None => packed.now_ms.max(replica.applied.clock_ms),
+            Some(_) => replica.applied.clock_ms,
+        };
+        let mut responders = responders.into_iter();
+        if let [
+            Command {
+                version,
+                operation: Some(Operation::CommitMerge(merge)),
+            },
+        ] = &packed.commands[..]
+        {
+            if let Step::WaitsFor(source) = self.merge(replica, *version, merge, work)? {
+                return Ok(Step::WaitsFor(source));
+            }
+        } else {
+            replica.applied.clock_ms = clock_ms;
+            for command in packed.commands {
+                let about_members = matches!(command.operation, Some(Operation::ChangePeers(_)));
+                if about_members != changes_members {
+                    let reason = "its kind and its commands do not fit".into();
+                    return Err(ApplyError::Entry {
+                        region,
+                        index,
+                        reason,
+                    });
+                }
+                let outcome = command::apply(&mut work.staged, replica, command)?;
+                if let Some(responder) = responders.next() {
+                    work.answers.push((responder, outcome));
+                }
+            }
+        }
+        replica.applied.clock_ms = clock_ms.max(replica.applied.clock_ms);
+        replica.applied.index = index;
+        replica.applied.term = term;
+        Ok(Step::Done)
+    }
+
+    /// The region takes another one in, if nothing has changed since.
+    fn merge(
+        &mut self,
+        replica: &mut Replica,
+        version: u64,
+        merge: &CommitMerge,
+        work: &mut Work,
+    ) -> Result<Step, ApplyError> {
+        let epoch = RegionEpoch {
+            version,
+            conf_ver: merge.conf_ver,
+        };
+        if replica.region.region_epoch != Some(epoch) || replica.merging.is_some() {
+            return Ok(Step::Done);
+        }
+        let source = RegionId(merge.source.as_ref().map_or(0, |source| source.id));
+        let step = self.bring(source, merge.prepared.as_ref(), work)?;
+        if let Step::Done = step {
+            let mut brought = self.take(source)?;
+            if merge::take_in(&mut work.staged, replica, &mut brought).is_ok() {
+                // What its own worker has handed over, or will, is done.
+                self.parked.forget(source);
+            }
+            self.replicas.insert(source, brought);
+        }
+        Ok(step)
+    }
+
+    /// Applies the log of a region up to its PrepareMerge.
+    fn bring(
+        &mut self,
+        source: RegionId,
+        prepared: Option<&LogEntry>,
+        work: &mut Work,
+    ) -> Result<Step, ApplyError> {
+        let Some(prepared) = prepared else {
+            return Err(ApplyError::Unknown(source));
+        };
+        if self.moving.contains(&source) {
+            return Ok(Step::WaitsFor(source));
+        }
+        let mut replica = self.take(source)?;
+        work.touched.insert(source);
+        let mut step = Step::Done;
+        'brought: while replica.applied.index.0 < prepared.index {
+            let next = replica.applied.index.next();
+            let entries = match next.0 == prepared.index {
+                true => vec![prepared.clone()],
+                false => self
+                    .log
+                    .entries(source, next, Index(prepared.index - 1))
+                    .map_err(|error| ApplyError::Source(error.to_string()))?,
+            };
+            for entry in entries {
+                step = self.step(&mut replica, &entry, Vec::new(), work)?;
+                if let Step::WaitsFor(_) = step {
+                    break 'brought;
+                }
+            }
+        }
+        self.replicas.insert(source, replica);
+        Ok(step)
     }
 }
 
@@ -192,58 +394,32 @@ impl Applied {
     }
 }
 
-fn apply_entry(
-    staged: &mut Staged,
-    replica: &mut Replica,
-    entry: LogEntry,
-    responders: Vec<Responder>,
-    answers: &mut Vec<(Responder, Result<Outcome, Rejection>)>,
-) -> Result<(), ApplyError> {
-    let index = Index(entry.index);
-    let region = replica.applied.region;
-    assert_eq!(
-        index,
-        replica.applied.index.next(),
-        "region {region}: entries apply in order"
-    );
+/// What an entry carries, and whether it changes members.
+fn unpack(region: RegionId, entry: &LogEntry) -> Result<(RegionEntry, bool), ApplyError> {
     let refuse = |reason: String| ApplyError::Entry {
         region,
-        index,
+        index: Index(entry.index),
         reason,
     };
     let (changes_members, packed) = match entry.kind {
-        0 => (false, entry.data),
-        MEMBERS_ENTRY => (true, entry.context),
+        0 => (false, &entry.data),
+        MEMBERS_ENTRY => (true, &entry.context),
         other => {
             let reason = format!("entry kind {other} is not known to this release");
             return Err(refuse(reason));
         }
     };
-    if !packed.is_empty() {
-        let packed = RegionEntry::decode(packed).map_err(|error| refuse(error.to_string()))?;
-        if packed.format != FORMAT {
-            return Err(refuse(format!(
-                "entry format {} is not known to this release",
-                packed.format
-            )));
-        }
-        let clock_ms = &mut replica.applied.clock_ms;
-        *clock_ms = packed.now_ms.max(*clock_ms);
-        let mut responders = responders.into_iter();
-        for command in packed.commands {
-            let about_members = matches!(command.operation, Some(Operation::ChangePeers(_)));
-            if about_members != changes_members {
-                return Err(refuse("its kind and its commands do not fit".into()));
-            }
-            let outcome = command::apply(staged, replica, command)?;
-            if let Some(responder) = responders.next() {
-                answers.push((responder, outcome));
-            }
-        }
+    if packed.is_empty() {
+        return Ok((RegionEntry::default(), changes_members));
     }
-    replica.applied.index = index;
-    replica.applied.term = Term(entry.term);
-    Ok(())
+    let packed = RegionEntry::decode(packed.clone()).map_err(|error| refuse(error.to_string()))?;
+    if packed.format != FORMAT {
+        return Err(refuse(format!(
+            "entry format {} is not known to this release",
+            packed.format
+        )));
+    }
+    Ok((packed, changes_members))
 }
 
 impl Prepared {

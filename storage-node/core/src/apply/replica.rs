@@ -8,16 +8,18 @@
 //! *Next stop*: [`super::split`], [`super::members`].
 
 use super::{Applied, ApplyError};
-use crate::layout;
+use crate::layout::{self, FORMAT};
 use crate::split::check::Amount;
 use crate::store::message::Adopted;
 use crate::store::recover;
+use bytes::Bytes;
+use prost::Message;
 use yadkv_consensus::MembersChange;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::storagepb::RegionRecord;
+use yadkv_proto::storagepb::{Merging, PeerState, RegionRecord};
 
 /// How far a region is applied, and what its worker has to know of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +41,25 @@ pub enum Change {
     Split(SplitDone),
     /// Its members are others.
     Members(MembersDone),
+    /// It waits to become part of another one.
+    MergePrepared(Region, Merging),
+    /// It does not become part of another one after all.
+    MergeRolledBack(Region),
+    /// Another region is part of it now.
+    Merged(MergedDone),
+    /// It is part of another one now: the replica is over, its tombstone written. Its data is the other one's.
+    TakenIn(Region),
+}
+
+/// A merge that was applied, on the side of the region that took the other one in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MergedDone {
+    /// The region now.
+    pub region: Region,
+    /// What it took in.
+    pub source: RegionId,
+    /// All that it has taken in lately.
+    pub merged: Vec<u64>,
 }
 
 /// A change of members that was applied.
@@ -79,6 +100,10 @@ impl Change {
         match self {
             Self::Split(done) => &done.region,
             Self::Members(done) => &done.region,
+            Self::Merged(done) => &done.region,
+            Self::MergePrepared(region, _)
+            | Self::MergeRolledBack(region)
+            | Self::TakenIn(region) => region,
         }
     }
 }
@@ -106,6 +131,12 @@ pub(super) struct Replica {
     pub(super) region: Region,
     /// The one on this store.
     pub(super) peer: Peer,
+    /// The merge that it waits for.
+    pub(super) merging: Option<Merging>,
+    /// What became part of it lately, oldest first.
+    pub(super) merged: Vec<u64>,
+    /// It is part of another region.
+    pub(super) taken_in: bool,
     pub(super) written: Amount,
     pub(super) changes: Vec<Change>,
     pub(super) truncate: Option<Index>,
@@ -116,10 +147,16 @@ impl Replica {
         let applied = recover::load_applied(engine, id)?.ok_or(ApplyError::Unknown(id))?;
         let record: RegionRecord =
             layout::load(engine, &layout::region_key(id))?.ok_or(ApplyError::Unknown(id))?;
+        if !layout::lives(&record) {
+            return Err(ApplyError::Unknown(id));
+        }
         Ok(Self {
             applied,
             region: record.region.unwrap_or_default(),
             peer: record.peer.unwrap_or_default(),
+            merging: record.merging,
+            merged: record.merged,
+            taken_in: false,
             written: Amount::default(),
             changes: Vec::new(),
             truncate: None,
@@ -133,9 +170,28 @@ impl Replica {
             .map_or(0, |epoch| epoch.version)
     }
 
-    /// Whether the replica on this store is no member any more.
+    /// Its record, while it lives.
+    pub(super) fn record(&self) -> Bytes {
+        let state = match self.merging {
+            Some(_) => PeerState::Merging,
+            None => PeerState::Normal,
+        };
+        RegionRecord {
+            format: FORMAT,
+            region: Some(self.region.clone()),
+            peer: Some(self.peer),
+            state: state as i32,
+            merging: self.merging.clone(),
+            merged: self.merged.clone(),
+            ..RegionRecord::default()
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Whether the replica on this store is no member any more, or the region is no more.
     pub(super) fn is_over(&self) -> bool {
-        self.region.peers.iter().all(|peer| peer.id != self.peer.id)
+        self.taken_in || self.region.peers.iter().all(|peer| peer.id != self.peer.id)
     }
 
     pub(super) fn range(&self) -> KeyRange {

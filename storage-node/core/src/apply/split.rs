@@ -25,12 +25,13 @@ use super::command::Rejection;
 use super::replica::{Change, Replica, SplitDone};
 use super::staged::Staged;
 use super::{Applied, ApplyError};
-use crate::layout::{self, META};
+use crate::layout::{self, FORMAT, META};
 use crate::planted::{self, Planted};
+use prost::Message;
 use yadkv_consensus::{FIRST_INDEX, FIRST_TERM};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::metapb::{Peer, Region, RegionEpoch};
-use yadkv_proto::storagepb::PeerState;
+use yadkv_proto::storagepb::RegionRecord;
 use yadkv_proto::yadkvpb::{Split, SplitPart};
 
 /// Carries a split out; the regions that take the place of the one, in key order.
@@ -61,10 +62,14 @@ pub(super) fn apply(
             .peers
             .iter()
             .find(|peer| peer.store_id == replica.peer.store_id);
-        staged.put_meta(
-            layout::region_key(id),
-            layout::region_record(part, own.copied().unwrap_or_default(), PeerState::Normal),
-        );
+        let record = RegionRecord {
+            format: FORMAT,
+            region: Some(part.clone()),
+            peer: own.copied(),
+            merged: replica.merged.clone(),
+            ..RegionRecord::default()
+        };
+        staged.put_meta(layout::region_key(id), record.encode_to_vec().into());
         let first = Applied {
             region: id,
             index: FIRST_INDEX,
@@ -74,14 +79,11 @@ pub(super) fn apply(
         staged.put_meta(layout::applied_key(id), first.record());
         created.push(id);
     }
-    staged.put_meta(
-        layout::region_key(RegionId(region.id)),
-        layout::region_record(&region, replica.peer, PeerState::Normal),
-    );
+    replica.region = region.clone();
+    staged.put_meta(layout::region_key(RegionId(region.id)), replica.record());
     if !planted::is(Planted::SplitNotSynced) {
         staged.must_sync();
     }
-    replica.region = region.clone();
     let done = SplitDone {
         index: replica.applied.index.next(),
         region,

@@ -1,7 +1,8 @@
 //! A replica that hears of no leader for long: it may have been removed while it could not be reached.
 //!
 //! *Life*: nothing of a leader for [`ALONE_MAX`] → the placement driver is asked where the region is →
-//! a newer descriptor without this replica means that it is over.
+//! a newer descriptor without this replica means that it is over, and so does none at all when its keys are in a later
+//! region ([`crate::store`], merges).
 //!
 //! *Invariants*: only a descriptor that a leader applied, with a newer membership, ends a replica; its id never comes
 //! back, so that is final.
@@ -87,7 +88,8 @@ impl Peer {
             self.heard.leader = now;
         } else if now.since(self.heard.leader) >= ALONE_MAX {
             self.heard.leader = now;
-            effects.lookups.push(self.id());
+            let start = self.view.range().start.clone();
+            effects.lookups.push((self.id(), start));
         }
     }
 

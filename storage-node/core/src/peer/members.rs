@@ -43,6 +43,9 @@ impl Peer {
     }
 
     fn propose_members(&mut self, changes: &[ChangePeer], now: Now) -> Result<(), Unfit> {
+        if self.merge.holds_writes() {
+            return Err(Unfit("the region is being merged".into()));
+        }
         let epoch = self.view.region().region_epoch.unwrap_or_default();
         let (next, change) = members::next(self.view.region(), changes)?;
         self.judge(&next, &change, now.moment)?;
@@ -154,9 +157,9 @@ impl Peer {
         }
     }
 
-    /// Whether the replica on this store is no member any more.
+    /// Whether the replica on this store is no member any more, or the region is no more.
     pub fn is_over(&self) -> bool {
         let own = self.view.peer().id;
-        self.view.region().peers.iter().all(|peer| peer.id != own)
+        self.merge.is_over() || self.view.region().peers.iter().all(|peer| peer.id != own)
     }
 }

@@ -6,7 +6,7 @@
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
-//! `members` (who belongs to it), `sending` (snapshots), `lonely` (a replica that hears of nobody).
+//! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -21,6 +21,7 @@
 
 mod lonely;
 mod members;
+mod merge;
 mod park;
 mod propose;
 mod read_index;
@@ -43,6 +44,7 @@ use yadkv_proto::errorpb;
 use yadkv_proto::id::{PeerId, RegionId, Term};
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_proto::metapb;
+use yadkv_proto::storagepb::Merging;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
 
@@ -58,6 +60,7 @@ pub struct Peer {
     reports: report::Reports,
     size: size::Size,
     splitting: split::Splitting,
+    merge: merge::Merge,
     truncation: truncate::Truncation,
     clock_proposed: Moment,
     heard: lonely::Heard,
@@ -67,7 +70,13 @@ pub struct Peer {
 
 impl Peer {
     /// A replica around an opened node.
-    pub fn new(view: Arc<RegionView>, node: Node, applied: Applied, now: Moment) -> Self {
+    pub fn new(
+        view: Arc<RegionView>,
+        node: Node,
+        applied: Applied,
+        merging: Option<Merging>,
+        now: Moment,
+    ) -> Self {
         Self {
             view,
             node,
@@ -79,6 +88,7 @@ impl Peer {
             reports: report::Reports::new(now),
             size: size::Size::default(),
             splitting: split::Splitting::default(),
+            merge: merge::Merge::new(merging),
             truncation: truncate::Truncation::default(),
             clock_proposed: Moment(0),
             heard: lonely::Heard::new(now),
@@ -131,6 +141,7 @@ impl Peer {
         self.propose_clock(now);
         self.expire_snapshots(now.moment);
         self.leave_joint(now);
+        self.prepare_merge(now);
         self.ask_if_alone(now.moment, effects);
         self.report_if_due(now, config, effects);
     }
@@ -203,7 +214,8 @@ impl Peer {
         if context.term != 0 && self.node.term().0 > context.term.saturating_add(1) {
             return Err(refusal::outcome_unknown());
         }
-        self.view.check(store, context)
+        self.view.check(store, context)?;
+        self.refused_by_merge().map_or(Ok(()), Err)
     }
 
     /// The region error of a replica that does not lead.
@@ -237,7 +249,11 @@ impl Peer {
                 epoch: region.region_epoch,
                 message: Some(message),
                 region: unheard.then(|| region.clone()),
-                gone: false,
+                merged: match unheard {
+                    true => self.view.merged().to_vec(),
+                    false => Vec::new(),
+                },
+                ..Envelope::default()
             });
         }
     }
@@ -248,6 +264,7 @@ impl Peer {
         self.view.set_office(Term(0));
         self.proposals.abandon();
         self.abandon_split();
+        self.abandon_merge();
         self.refuse_all();
         *self.view.peer()
     }

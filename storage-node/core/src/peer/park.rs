@@ -1,7 +1,9 @@
-//! Requests of a region without leader wait a moment: most elections end within a client's patience.
+//! Requests of a region without leader, or that is being merged, wait a moment: most elections and merges end within a
+//! client's patience.
 //!
 //! *Life*: a request meets a replica that does not lead and knows no leader → parked → a leader appears:
-//! taken in again if it is this replica, else refused with the hint; or its time is up: refused.
+//! taken in again if it is this replica, else refused with the hint; or its time is up: refused. That of a region that
+//! waits to become part of another one is refused when it has: the route is another one then.
 //!
 //! *Limits*: `parked_max` requests a region and `park` time each; beyond, refused at once.
 //!
@@ -46,7 +48,8 @@ pub(super) struct Parked {
 impl Peer {
     fn may_park(&self, error: &errorpb::Error, config: &Config) -> bool {
         let leaderless = error.not_leader.is_some() && self.node.leader().is_none();
-        leaderless && self.parked.requests.len() < config.parked_max
+        let waits = error.proposal_in_merging_mode.is_some();
+        (leaderless || waits) && self.parked.requests.len() < config.parked_max
     }
 
     pub(super) fn refuse_or_park_write(
@@ -101,7 +104,7 @@ impl Peer {
     pub(super) fn expire_parked(&mut self, now: Moment, config: &Config) {
         let expired = |request: &Request| now.since(request.arrived()) >= config.park;
         while self.parked.requests.front().is_some_and(expired) {
-            let error = self.not_leader();
+            let error = self.refused_by_merge().unwrap_or_else(|| self.not_leader());
             if let Some(request) = self.parked.requests.pop_front() {
                 request.refuse(error);
             }

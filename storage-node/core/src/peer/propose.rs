@@ -214,7 +214,7 @@ impl Peer {
                     .saturating_add(CLOCK_ENTRY_INTERVAL_MS)
             && now.moment.since(self.clock_proposed).as_millis()
                 >= u128::from(CLOCK_ENTRY_INTERVAL_MS);
-        if !due || !self.is_leader() {
+        if !due || !self.is_leader() || self.waits_for().is_some() {
             return;
         }
         self.clock_proposed = now.moment;

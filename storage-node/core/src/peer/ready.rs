@@ -21,6 +21,7 @@ use yadkv_proto::yadkvpb::LogEntry;
 impl Peer {
     /// Before the log write.
     pub fn round(&mut self, now: Now, store: StoreId, config: &Config, round: &mut Round) {
+        self.prepare_merge(now);
         self.propose_queued(now, config);
         self.register_reads(now.moment);
         self.truncate_log(&mut round.batch);
@@ -59,10 +60,15 @@ impl Peer {
         self.applied = applied;
         self.size.wrote(progress.written);
         self.truncation_applied(progress.truncate, progress.written.bytes);
+        let taken_in = |change: &Change| matches!(change, Change::TakenIn(_));
+        if let Some(end) = progress.changes.iter().rposition(taken_in) {
+            return self.taken_in(progress.changes, end, effects);
+        }
         for change in progress.changes {
             match change {
                 Change::Split(done) => self.split_done(done, now, effects),
                 Change::Members(done) => self.members_done(done, now, effects),
+                change => self.merge_done(change, effects),
             }
         }
         if self.is_over() {
@@ -71,6 +77,7 @@ impl Peer {
         // Raft takes the next change of members from here on.
         self.node.applied(applied.index);
         self.splits_applied();
+        self.merges_applied();
         self.publish_lease();
         self.serve_confirmed(effects);
         if first_of_term && self.is_leader() {
@@ -116,6 +123,7 @@ impl Peer {
             self.view.set_office(Term(0));
             self.proposals.abandon();
             self.abandon_split();
+            self.abandon_merge();
             self.return_reads(store, config);
         }
         if leader != 0 {
@@ -132,6 +140,9 @@ impl Peer {
     pub(super) fn publish_lease(&mut self) {
         if self.has_unapplied_split() {
             return;
+        }
+        if self.has_merge_committed() {
+            return self.view.withdraw();
         }
         let applied_own_term = self.applied.term == self.node.term();
         match self.node.lease() {

@@ -144,8 +144,8 @@ impl Peer {
         if asked.region_epoch != Some(epoch) {
             return Err(refusal::epoch_not_match(self.view.current_regions()));
         }
-        if self.splitting.proposed.is_some() {
-            return Err(refusal::busy("another split of the region is under way"));
+        if self.splitting.proposed.is_some() || self.merge.holds_writes() {
+            return Err(refusal::busy("another change of the region is under way"));
         }
         // What is queued was checked under this epoch, so it goes first.
         self.propose_queued(now, config);
@@ -167,9 +167,10 @@ impl Peer {
         Ok(proposal.index)
     }
 
-    /// Whether queued writes wait for a split.
+    /// Whether queued writes wait for a split or a merge.
     pub(super) fn holds_writes(&self) -> bool {
-        self.splitting.proposed.is_some() && !planted::is(Planted::EpochUncheckedAtApply)
+        let splits = self.splitting.proposed.is_some();
+        (splits && !planted::is(Planted::EpochUncheckedAtApply)) || self.merge.holds_writes()
     }
 
     /// Whether a split of this leader is committed and not applied: its lease must not grow.

@@ -141,6 +141,9 @@ pub fn point_keys(operation: &Operation) -> impl Iterator<Item = &Bytes> {
         Operation::DeleteRange(_)
         | Operation::Split(_)
         | Operation::ChangePeers(_)
+        | Operation::PrepareMerge(_)
+        | Operation::CommitMerge(_)
+        | Operation::RollbackMerge(_)
         | Operation::TruncateLog(_) => (&[], None),
     };
     mutations.iter().map(|mutation| &mutation.key).chain(key)
@@ -166,5 +169,8 @@ pub fn bytes(operation: &Operation) -> usize {
         Operation::Split(split) => split.encoded_len(),
         Operation::TruncateLog(truncate) => truncate.encoded_len(),
         Operation::ChangePeers(change) => change.encoded_len(),
+        Operation::PrepareMerge(merge) => merge.encoded_len(),
+        Operation::CommitMerge(merge) => merge.encoded_len(),
+        Operation::RollbackMerge(rollback) => rollback.encoded_len(),
     }
 }

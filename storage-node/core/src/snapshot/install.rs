@@ -135,6 +135,10 @@ struct Installation {
     peer: Peer,
     applied: AppliedRecord,
     set: String,
+    /// What has become part of it.
+    merged: Vec<u64>,
+    /// Those of them whose replica ended for it.
+    buried: Vec<RegionId>,
 }
 
 impl Move {
@@ -155,6 +159,7 @@ impl Move {
                     to,
                     region: descriptor,
                     applied,
+                    merged,
                     ..
                 } = received.head.clone();
                 let installation = Installation {
@@ -162,6 +167,8 @@ impl Move {
                     peer: to,
                     applied,
                     set: received.head.set(),
+                    merged,
+                    buried: Vec::new(),
                 };
                 Moving {
                     region,
@@ -196,6 +203,8 @@ impl Moving {
             peer: record.peer?,
             applied: record.arriving?,
             set: record.staged.clone(),
+            merged: record.merged.clone(),
+            buried: Vec::new(),
         };
         Some(Self {
             region: id,
@@ -243,7 +252,8 @@ impl Moving {
             }
             (What::Destroy(region, peer), Step::Bury) => {
                 bury(places, region, *peer)?;
-                (Step::Wipe, Some(Wrote::Data))
+                let synced = !planted::is(Planted::MergeNotSynced);
+                (Step::Wipe, synced.then_some(Wrote::Data))
             }
             (What::Destroy(..), Step::Wipe) => {
                 wipe(places, self.region, Durability::Buffered)?;
@@ -262,7 +272,7 @@ impl Installation {
     }
 
     /// Refuses, or makes room.
-    fn mark(&self, places: &Places) -> Result<Result<(), String>, StoreError> {
+    fn mark(&mut self, places: &Places) -> Result<Result<(), String>, StoreError> {
         let range = KeyRange::of(&self.region);
         let mut batch = WriteBatch::new();
         for record in recover::load_regions(&*places.kv)? {
@@ -274,6 +284,10 @@ impl Installation {
                 }
                 let lives = lives && !planted::is(Planted::OldDataKept);
                 delete_data(&mut batch, &KeyRange::of(&region), lives);
+            } else if layout::lives(&record) && self.merged.contains(&region.id) {
+                // Nobody answers for it any more; what of its data is not in the snapshot was changed since.
+                self.buried.push(RegionId(region.id));
+                bury_in(&mut batch, &region, record.peer.unwrap_or_default());
             } else if lives && KeyRange::of(&region).overlaps(&range) {
                 let reason = format!("region {} lives here and has part of the range", region.id);
                 return Ok(Err(reason));
@@ -287,6 +301,8 @@ impl Installation {
             state: PeerState::Applying as i32,
             arriving: Some(self.applied),
             staged: self.set.clone(),
+            merged: self.merged.clone(),
+            ..RegionRecord::default()
         };
         let key = layout::region_key(self.id());
         batch.put(META, key, record.encode_to_vec());
@@ -321,13 +337,23 @@ impl Installation {
             .log
             .reset(self.id(), PeerId(self.peer.id), position, &mut batch)
             .map_err(|error| damaged(self.id(), error))?;
+        for source in &self.buried {
+            places.log.wipe(*source, &mut batch);
+        }
         Ok(places.log.engine().write(batch, Durability::Buffered)?)
     }
 
     fn finish(&self, places: &Places) -> Result<(), StoreError> {
         let mut batch = WriteBatch::new();
-        let record = layout::region_record(&self.region, self.peer, PeerState::Normal);
-        batch.put(META, layout::region_key(self.id()), record);
+        let record = RegionRecord {
+            format: FORMAT,
+            region: Some(self.region.clone()),
+            peer: Some(self.peer),
+            merged: self.merged.clone(),
+            ..RegionRecord::default()
+        };
+        let key = layout::region_key(self.id());
+        batch.put(META, key, record.encode_to_vec());
         let applied = AppliedRecord {
             format: FORMAT,
             ..self.applied
@@ -354,11 +380,17 @@ fn bury(places: &Places, region: &Region, peer: Peer) -> Result<(), StoreError> 
         return Ok(());
     }
     let mut batch = WriteBatch::new();
-    delete_data(&mut batch, &KeyRange::of(region), true);
+    bury_in(&mut batch, region, peer);
+    Ok(places.kv.write(batch, Durability::Buffered)?)
+}
+
+/// The tombstone of a replica, and the end of its data.
+fn bury_in(batch: &mut WriteBatch, region: &Region, peer: Peer) {
+    let id = RegionId(region.id);
+    delete_data(batch, &KeyRange::of(region), true);
     let record = layout::region_record(region, peer, PeerState::Tombstone);
     batch.put(META, layout::region_key(id), record);
     batch.delete(META, layout::applied_key(id));
-    Ok(places.kv.write(batch, Durability::Buffered)?)
 }
 
 /// Forgets the log of a region that has no replica here.

@@ -52,6 +52,8 @@ pub struct Head {
     pub region: Region,
     /// The position.
     pub applied: AppliedRecord,
+    /// Regions that have become part of it.
+    pub merged: Vec<u64>,
 }
 
 impl Head {
@@ -88,6 +90,7 @@ impl Head {
             term: head.term,
             region,
             applied,
+            merged: head.merged,
         })
     }
 
@@ -97,13 +100,15 @@ impl Head {
         format!("{}-{peer}-{term}-{index}", self.region.id)
     }
 
-    /// Refuses early what an installation would refuse: another region that lives here has part of the range.
+    /// Refuses early what an installation would refuse: another region that lives here has part of the range, and has not
+    /// become part of it.
     pub fn fits(&self, directory: &Directory) -> Result<(), ReceiveError> {
         let range = KeyRange::of(&self.region);
         let views = directory.all();
         let other = views
             .iter()
-            .find(|view| view.region().id != self.region.id && view.range().overlaps(&range));
+            .filter(|view| view.region().id != self.region.id && view.range().overlaps(&range))
+            .find(|view| !self.merged.contains(&view.region().id));
         match other {
             Some(view) => Err(ReceiveError::Unfit(format!(
                 "region {} lives here and has part of the range",

@@ -96,6 +96,7 @@ impl<'a> Sending<'a> {
             term: task.term.0,
             region: Some(region),
             applied: Some(applied),
+            merged: record.merged,
         };
         Ok(Self {
             view,

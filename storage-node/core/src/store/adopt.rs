@@ -68,14 +68,15 @@ impl Worker {
             let id = RegionId(region.id);
             // Whatever a snapshot or a removal made of it is opened, or not, when that is over.
             let busy = self.peers.contains_key(&id) || self.moving.contains(&id);
-            let Some((region, own)) = self.living(id)?.filter(|_| !busy) else {
+            let Some(record) = self.living(id)?.filter(|_| !busy) else {
                 continue;
             };
+            let own = record.peer.unwrap_or_default();
             let log = &self.shared.log;
             let first = log
                 .bootstrap(id, PeerId(own.id), &mut batch)
                 .map_err(|error| damaged(id, error))?;
-            starting.push((region, campaign, first));
+            starting.push((id, record, campaign, first));
         }
         if starting.is_empty() {
             return Ok(());
@@ -84,8 +85,7 @@ impl Worker {
             let engine = self.shared.log.engine();
             engine.write(batch, Durability::Synced)?;
         }
-        for (region, campaign, first) in starting {
-            let id = RegionId(region.id);
+        for (id, record, campaign, first) in starting {
             let start = if first {
                 Start::Bootstrap
             } else {
@@ -93,7 +93,7 @@ impl Worker {
             };
             let applied = load_applied(&*self.shared.kv, id)?
                 .ok_or_else(|| damaged(id, "the part has no applied state"))?;
-            self.start(region, applied, start, now)?;
+            self.start(&record, applied, start, now)?;
             if campaign && let Some(peer) = self.peers.get_mut(&id) {
                 peer.campaign(now.moment);
             }

@@ -146,6 +146,45 @@ impl ChangeTask {
     }
 }
 
+/// The placement driver wants a region to become part of its neighbour.
+#[derive(Clone, Debug)]
+pub struct MergeTask {
+    /// The descriptor's epoch that it decided by: with another one nothing is changed.
+    pub epoch: RegionEpoch,
+    /// The neighbour, as it is to be.
+    pub target: Region,
+}
+
+impl MergeTask {
+    /// What an answer to a region's heartbeat says of a merge, if it does.
+    pub fn of(answer: &RegionHeartbeatResponse) -> Option<Self> {
+        Some(Self {
+            epoch: answer.region_epoch?,
+            target: answer.merge.clone()?.target?,
+        })
+    }
+}
+
+/// A replica waits to become part of the region whose replica beside it is called.
+#[derive(Clone, Debug)]
+pub struct MergeCall {
+    /// The region that is called.
+    pub target: RegionId,
+    /// The epoch that it must have.
+    pub expected: RegionEpoch,
+    /// The region that waits, as its PrepareMerge left it.
+    pub source: Region,
+    /// Position of that in its log, which is applied here.
+    pub commit: Index,
+}
+
+impl MergeCall {
+    /// The region that waits.
+    pub fn source_id(&self) -> RegionId {
+        RegionId(self.source.id)
+    }
+}
+
 /// A peer needs a snapshot; [`Input::SnapshotSent`] follows.
 #[derive(Clone, Debug)]
 pub struct SendTask {
@@ -195,6 +234,12 @@ pub enum Input {
     },
     /// Change the members of a region.
     ChangePeers(RegionId, ChangeTask),
+    /// Let a region become part of its neighbour.
+    Merge(RegionId, MergeTask),
+    /// Take a neighbour in.
+    CommitMerge(MergeCall),
+    /// Let go of a replica whose region has become part of another one, of which a snapshot is coming.
+    Yield(RegionId),
     /// What became of a snapshot that was sent to a peer.
     SnapshotSent {
         /// The region.
@@ -210,6 +255,8 @@ pub enum Input {
     Moved(Vec<Moved>),
     /// Where a region is, as the placement driver knows it.
     Located(Region),
+    /// The placement driver knows no such region; this one has its first key.
+    Vanished(RegionId, Region),
     /// The logs of this store are large: shorten whatever can be.
     ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.
@@ -284,8 +331,17 @@ pub struct Effects {
     /// Replicas to be installed or destroyed once everything handed over to apply before is applied; must not get
     /// lost. [`Input::Moved`] follows.
     pub moves: Vec<Move>,
-    /// Regions of which the placement driver is asked where they are; [`Input::Located`] follows, if it knows.
-    pub lookups: Vec<RegionId>,
+    /// Replicas beside those that wait for them; may get lost.
+    pub merges: Vec<MergeCall>,
+    /// Regions whose replica here lets go ([`Input::Yield`]); may get lost.
+    pub yields: Vec<RegionId>,
+    /// Replicas that nobody answers for from now on, behind what was handed over to apply before.
+    pub forget: Vec<RegionId>,
+    /// Moves of which the worker has heard that they are over: told to apply.
+    pub settled: Vec<RegionId>,
+    /// Regions, with their first keys, of which the placement driver is asked where they are; [`Input::Located`] or
+    /// [`Input::Vanished`] follows, if it answers.
+    pub lookups: Vec<(RegionId, Bytes)>,
     /// Heartbeats to the placement driver.
     pub reports: Vec<RegionHeartbeatRequest>,
 }

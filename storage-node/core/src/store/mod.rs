@@ -23,6 +23,7 @@
 //! *Next stop*: [`crate::peer`].
 
 mod adopt;
+mod merges;
 pub mod message;
 mod moves;
 pub mod recover;
@@ -34,6 +35,7 @@ use crate::layout::LoadError;
 use crate::peer::Peer;
 use crate::refusal;
 use crate::snapshot::install::Places;
+use crate::split::check::Checked;
 use crate::view::Directory;
 use message::{Adopted, Effects, Input, Round, SplitTask};
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,11 +195,7 @@ impl Worker {
             }
             Input::Applied(results) => self.applied(results, now)?,
             Input::Durable(positions) => self.durable(positions),
-            Input::Looked(region, version, found) => {
-                if let Some(peer) = self.peers.get_mut(&region) {
-                    peer.looked(version, found, now.moment, &mut self.effects);
-                }
-            }
+            Input::Looked(region, version, found) => self.looked(region, version, found, now),
             Input::Adopt(adopted) => self.adopt(adopted, now)?,
             Input::Cut(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
                 Some(peer) => peer.cut(task, self.shared.store, &mut self.effects),
@@ -213,12 +211,18 @@ impl Worker {
                 }
             }
             Input::Create(regions) => self.create(regions, now)?,
-            Input::ChangePeers(..) | Input::SnapshotSent { .. } | Input::TransferLeader { .. } => {
+            Input::ChangePeers(..)
+            | Input::Merge(..)
+            | Input::CommitMerge(_)
+            | Input::SnapshotSent { .. }
+            | Input::TransferLeader { .. } => {
                 self.order(input, now);
             }
+            Input::Yield(region) => self.give_way(region),
             Input::Snapshot(received) => self.consider(received)?,
             Input::Moved(moved) => self.moved(moved, now)?,
             Input::Located(region) => self.located(&region, now),
+            Input::Vanished(region, owner) => self.vanished(region, &owner, now),
             Input::ReportAll => self
                 .peers
                 .values_mut()
@@ -232,10 +236,18 @@ impl Worker {
         Ok(())
     }
 
+    fn looked(&mut self, region: RegionId, version: u64, found: Checked, now: Now) {
+        if let Some(peer) = self.peers.get_mut(&region) {
+            peer.looked(version, found, now.moment, &mut self.effects);
+        }
+    }
+
     /// Something that a region's replica is told, if it lives here.
     fn order(&mut self, input: Input, now: Now) {
         let region = match &input {
+            Input::CommitMerge(call) => call.target,
             Input::ChangePeers(region, _)
+            | Input::Merge(region, _)
             | Input::SnapshotSent { region, .. }
             | Input::TransferLeader { region, .. } => *region,
             _ => return,
@@ -246,6 +258,10 @@ impl Worker {
         self.touched.insert(region);
         match input {
             Input::ChangePeers(_, task) => peer.change_peers(&task, now),
+            Input::Merge(_, task) => peer.merge(task, now),
+            Input::CommitMerge(call) => {
+                peer.commit_merge(call, &self.shared.log, now, &self.shared.config);
+            }
             Input::SnapshotSent { to, arrived, .. } => peer.snapshot_sent(to, arrived),
             Input::TransferLeader { to, .. } => peer.transfer_leader(&to, now.moment),
             _ => {}
@@ -265,6 +281,11 @@ impl Worker {
                 self.touched.insert(peer.id());
             }
         }
+        let waits = |peer: &&Peer| peer.waits_for().is_some();
+        let waiting: Vec<_> = self.peers.values().filter(waits).map(Peer::id).collect();
+        for region in waiting {
+            self.watch_merge(region, now);
+        }
         Ok(())
     }
 
@@ -282,6 +303,7 @@ impl Worker {
                 self.destroy(region, now);
             } else if changed {
                 self.shared.directory.publish(peer.view().clone());
+                self.watch_merge(region, now);
             }
         }
         let owned = |new: &mut Adopted| self.shard.owns(RegionId(new.region.id));

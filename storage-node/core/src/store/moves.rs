@@ -50,12 +50,17 @@ impl Worker {
         Ok(())
     }
 
-    fn judge(&self, received: &Received) -> Result<Verdict, StoreError> {
+    fn judge(&mut self, received: &Received) -> Result<Verdict, StoreError> {
         let head = &received.head;
         let region = RegionId(head.region.id);
         let refuse = |reason: &str| Ok(Verdict::Refuse(reason.into()));
         if self.moving.contains(&region) {
             return refuse("the replica is on the move");
+        }
+        let in_the_way = self.in_the_way(&head.merged);
+        if !in_the_way.is_empty() {
+            self.effects.yields.extend(in_the_way);
+            return refuse("regions that are part of it let go first");
         }
         let Some(peer) = self.peers.get(&region) else {
             // One that lives and is not open yet has made promises.
@@ -104,6 +109,7 @@ impl Worker {
     pub(super) fn moved(&mut self, moved: Vec<Moved>, now: Now) -> Result<(), StoreError> {
         for Moved { region } in moved {
             self.moving.remove(&region);
+            self.effects.settled.push(region);
             self.reopen(region, now)?;
             self.touched.insert(region);
             self.take_early(region, now)?;

@@ -14,7 +14,7 @@
 
 use super::{Shared, StoreError, Worker};
 use crate::apply::Applied;
-use crate::layout::{self, META, REGION_KEYS};
+use crate::layout::{self, FORMAT, META, REGION_KEYS};
 use crate::members;
 use crate::peer;
 use crate::snapshot::install::{self, Moving, advance};
@@ -117,7 +117,7 @@ impl Worker {
 
     /// Opens what the engines hold of a region, if it is a living replica.
     pub(super) fn reopen(&mut self, id: RegionId, now: Now) -> Result<(), StoreError> {
-        let Some((region, own)) = self.living(id)? else {
+        let Some(record) = self.living(id)? else {
             return Ok(());
         };
         let applied = load_applied(&*self.shared.kv, id)?
@@ -129,19 +129,16 @@ impl Worker {
                     "data was applied, but the Raft log is gone: this store must not vote again",
                 ));
             }
+            let own = record.peer.unwrap_or_default();
             self.write_first_log(&[(id, PeerId(own.id))])?;
         }
-        self.start(region, applied, Start::Restart, now)
+        self.start(&record, applied, Start::Restart, now)
     }
 
-    /// The descriptor of a region and the replica of it on this store, if it lives.
-    pub(super) fn living(&self, id: RegionId) -> Result<Option<(Region, Peer)>, StoreError> {
+    /// The record of a region, if a replica of it lives on this store.
+    pub(super) fn living(&self, id: RegionId) -> Result<Option<RegionRecord>, StoreError> {
         let record: Option<RegionRecord> = layout::load(&*self.shared.kv, &layout::region_key(id))?;
-        let lives = record.filter(|record| record.state() == PeerState::Normal);
-        Ok(lives.map(|record| {
-            let peer = record.peer.unwrap_or_default();
-            (record.region.unwrap_or_default(), peer)
-        }))
+        Ok(record.filter(layout::lives))
     }
 
     /// The replica that the Raft state of a region belongs to.
@@ -173,10 +170,15 @@ impl Worker {
                 clock_ms: 0,
                 latest_expiry_ms: 0,
             };
-            let record = layout::region_record(&region, own, PeerState::Normal);
-            batch.put(META, layout::region_key(id), record);
+            let record = RegionRecord {
+                format: FORMAT,
+                region: Some(region),
+                peer: Some(own),
+                ..RegionRecord::default()
+            };
+            batch.put(META, layout::region_key(id), record.encode_to_vec());
             batch.put(META, layout::applied_key(id), applied.record());
-            created.push((region, own, applied));
+            created.push((record, own, applied));
         }
         if created.is_empty() {
             return Ok(());
@@ -184,14 +186,16 @@ impl Worker {
         self.shared.kv.write(batch, Durability::Synced)?;
         let first: Vec<_> = created
             .iter()
-            .map(|(region, own, _)| (RegionId(region.id), PeerId(own.id)))
+            .map(|(_, own, applied)| (applied.region, PeerId(own.id)))
             .collect();
         self.write_first_log(&first)?;
-        for (region, own, applied) in created {
-            let id = RegionId(region.id);
-            let chosen = region.peers[(region.id % region.peers.len() as u64) as usize];
-            self.start(region, applied, Start::Bootstrap, now)?;
-            if chosen.id == own.id
+        for (record, own, applied) in created {
+            let id = applied.region;
+            let peers = record.region.iter().flat_map(|region| &region.peers);
+            let count = peers.clone().count().max(1);
+            let chosen = peers.cycle().nth(id.0 as usize % count).copied();
+            self.start(&record, applied, Start::Bootstrap, now)?;
+            if chosen == Some(own)
                 && let Some(peer) = self.peers.get_mut(&id)
             {
                 peer.campaign(now.moment);
@@ -214,19 +218,21 @@ impl Worker {
 
     pub(super) fn start(
         &mut self,
-        region: Region,
+        record: &RegionRecord,
         applied: Applied,
         start: Start,
         now: Now,
     ) -> Result<(), StoreError> {
-        let id = RegionId(region.id);
+        let id = applied.region;
+        let region = record.region.clone().unwrap_or_default();
         let own = own_peer(&region, self.shared.store)
             .ok_or_else(|| damaged(id, "the descriptor has no peer on this store"))?;
         let node = open_node(&self.shared, &region, own.id, applied, start, now)?;
-        let view = Arc::new(RegionView::new(region, own, applied.clock_ms));
+        let view = RegionView::new(region, own, applied.clock_ms).having_merged(&record.merged);
+        let view = Arc::new(view);
         self.shared.directory.publish(view.clone());
-        self.peers
-            .insert(id, peer::Peer::new(view, node, applied, now.moment));
+        let peer = peer::Peer::new(view, node, applied, record.merging.clone(), now.moment);
+        self.peers.insert(id, peer);
         Ok(())
     }
 }

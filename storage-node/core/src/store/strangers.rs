@@ -21,6 +21,8 @@
 
 use super::{StoreError, Worker};
 use crate::layout;
+use crate::view::RegionView;
+use std::sync::Arc;
 use yadkv_consensus::{acts_as_leader, is_vote_request, says_nothing_is_here};
 use yadkv_proto::epoch;
 use yadkv_proto::id::{PeerId, RegionId};
@@ -77,6 +79,11 @@ impl Worker {
             if told > known {
                 self.destroy(region, now);
             }
+            return Ok(());
+        }
+        if envelope.merge_failed != 0 {
+            peer.merge_failed(envelope.merge_failed, now);
+            self.touched.insert(region);
             return Ok(());
         }
         let Some(message) = envelope.message else {
@@ -142,7 +149,9 @@ impl Worker {
         }
         let range = KeyRange::of(&region);
         let views = self.shared.directory.all();
-        if views.iter().any(|view| view.range().overlaps(&range)) {
+        let lives = |view: &&Arc<RegionView>| !envelope.merged.contains(&view.region().id);
+        let mut lives = views.iter().filter(lives);
+        if lives.any(|view| view.range().overlaps(&range)) {
             return Ok(Err("another region has part of the range"));
         }
         let Some(answer) = says_nothing_is_here(&message) else {

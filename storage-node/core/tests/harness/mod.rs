@@ -46,6 +46,7 @@ pub struct Running {
     pub front: Front,
     places: Places,
     moves: VecDeque<Move>,
+    forget: Vec<RegionId>,
 }
 
 /// What became of snapshots: sender, region, receiver, whether it arrived.
@@ -66,6 +67,8 @@ pub struct Cluster {
     pub flushes: bool,
     /// Whether the placement driver takes reports of splits.
     pub driver: bool,
+    /// Whether a replica that waits for a merge gets through to the one beside it.
+    pub merges: bool,
     /// Whether snapshots get through.
     pub snapshots: bool,
     /// Snapshots that arrived so far.
@@ -134,6 +137,7 @@ impl Cluster {
             config,
             flushes: true,
             driver: true,
+            merges: true,
             snapshots: true,
             snapshots_sent: 0,
             steps_max: None,
@@ -173,7 +177,7 @@ impl Cluster {
         install::clear(&shared.places()).unwrap();
         let places = shared.places();
         let worker = Worker::open(shared, Shard { number: 0, of: 1 }, self.now).unwrap();
-        let applier = Applier::new(kv, directory.clone());
+        let applier = Applier::new(kv, places.log.clone(), directory.clone());
         let front = Front {
             store: StoreId(id),
             directory,
@@ -186,6 +190,7 @@ impl Cluster {
             front,
             places,
             moves: VecDeque::new(),
+            forget: Vec::new(),
         });
     }
 
@@ -265,12 +270,7 @@ impl Cluster {
         self.network.extend(effects.send);
         for report in effects.reports {
             let region = report.region.clone().unwrap();
-            let version = |region: &Region| region.region_epoch.unwrap().version;
-            for known in &mut self.regions {
-                if known.id == region.id && version(known) == version(&region) {
-                    *known = region.clone();
-                }
-            }
+            self.learn(&region);
             self.reported.insert(region.id, report);
         }
         assert!(effects.adopt.is_empty(), "one worker owns all regions");
@@ -297,11 +297,23 @@ impl Cluster {
         for task in effects.snapshots {
             self.send_snapshot(id, &task);
         }
-        for region in effects.lookups {
-            self.locate(id, region);
+        for (region, start) in effects.lookups {
+            self.locate(id, region, &start);
+        }
+        let calls = effects.merges.into_iter().filter(|_| self.merges);
+        for call in calls.collect::<Vec<_>>() {
+            self.input(id, Input::CommitMerge(call));
+        }
+        for region in effects.yields {
+            self.input(id, Input::Yield(region));
         }
         if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
             running.moves.extend(effects.moves);
+            running.forget.extend(effects.forget);
+            let settled = |region| running.applier.settled(region);
+            if effects.settled.into_iter().any(settled) {
+                self.apply(id, Vec::new());
+            }
         }
         let tasks = self.held.entry(id).or_default();
         tasks.extend(effects.apply);
@@ -339,9 +351,12 @@ impl Cluster {
         let Some(running) = &mut self.stores.get_mut(&id).unwrap().running else {
             return;
         };
+        for region in std::mem::take(&mut running.forget) {
+            running.applier.forget(region);
+        }
         let mut moved = Vec::new();
         while let Some(next) = running.moves.pop_front() {
-            running.applier.forget(next.region());
+            running.applier.moves(next.region());
             let mut moving = vec![next.begin()];
             while !moving.is_empty() {
                 if self.steps_max == Some(0) {
@@ -405,14 +420,41 @@ impl Cluster {
         }
     }
 
+    /// What a leader says of its region: new members, or that others are part of it.
+    fn learn(&mut self, region: &Region) {
+        let version = |region: &Region| region.region_epoch.unwrap().version;
+        let range = KeyRange::of(region);
+        let overlaps = |known: &Region| KeyRange::of(known).overlaps(&range);
+        let inside = |known: &Region| {
+            let starts = known.start_key >= region.start_key;
+            let ends = !known.end_key.is_empty() && known.end_key <= region.end_key;
+            starts && (region.end_key.is_empty() || ends)
+        };
+        let older = |known: &Region| version(known) <= version(region) && inside(known);
+        if self
+            .regions
+            .iter()
+            .all(|known| !overlaps(known) || older(known))
+        {
+            self.regions.retain(|known| !overlaps(known));
+            self.routes(std::slice::from_ref(region));
+        }
+    }
+
     /// What the placement driver knows of a region: what its leader has applied.
-    fn locate(&mut self, id: u64, region: RegionId) {
-        let known = self.leader(region.0).and_then(|leader| {
+    fn locate(&mut self, id: u64, region: RegionId, start: &[u8]) {
+        let known = self.regions.iter().any(|known| known.id == region.0);
+        let leader = self.leader(region.0).filter(|_| known);
+        let known = leader.and_then(|leader| {
             let running = self.stores[&leader].running.as_ref()?;
             Some(running.worker.peer(region)?.view().region().clone())
         });
-        if let Some(region) = known {
-            self.input(id, Input::Located(region));
+        let has = |known: &&Region| KeyRange::of(known).contains(start);
+        let owner = self.regions.iter().find(has).cloned();
+        match (known, owner) {
+            (Some(known), _) => self.input(id, Input::Located(known)),
+            (None, Some(owner)) => self.input(id, Input::Vanished(region, owner)),
+            (None, None) => {}
         }
     }
 

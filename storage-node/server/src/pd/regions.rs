@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use yadkv_proto::id::{ClusterId, RegionId, StoreId};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
-use yadkv_storage_core::store::message::{ChangeTask, Input};
+use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 
 /// Reports that may wait.
 pub const QUEUE: usize = 4096;
@@ -85,6 +85,9 @@ impl RegionHeartbeats {
 
     fn carry_out(&self, operator: RegionHeartbeatResponse) {
         let region = RegionId(operator.region_id);
+        if let Some(task) = MergeTask::of(&operator) {
+            self.router.send(region, Input::Merge(region, task));
+        }
         if let Some(task) = ChangeTask::of(&operator) {
             tracing::info!(
                 region = region.0,

@@ -15,6 +15,7 @@
 
 use super::{Pd, checked, header};
 use crate::router::Router;
+use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,8 @@ use tonic::Status;
 use yadkv_proto::id::{ClusterId, RegionId, StoreId};
 use yadkv_proto::metapb::Region;
 use yadkv_proto::pdpb::{
-    AskBatchSplitRequest, GetRegionByIdRequest, ReportBatchSplitRequest, SplitId, SplitReason,
+    AskBatchSplitRequest, GetRegionByIdRequest, GetRegionRequest, ReportBatchSplitRequest, SplitId,
+    SplitReason,
 };
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{IdRequest, Input};
@@ -43,8 +45,8 @@ pub enum Job {
     Ids(IdRequest),
     /// A region was cut into these.
     Report(RegionId, Vec<Region>),
-    /// Where a region is.
-    Locate(RegionId),
+    /// Where a region with this first key is.
+    Locate(RegionId, Bytes),
 }
 
 impl Job {
@@ -84,14 +86,25 @@ impl Splits {
                         this.report(regions).await;
                         this.router.send(region, Input::SplitReported(region));
                     }
-                    Job::Locate(region) => this.locate(region).await,
+                    Job::Locate(region, start) => this.locate(region, start).await,
                 }
             })
             .await;
     }
 
-    /// An answer that gets lost is asked for again.
-    async fn locate(&self, region: RegionId) {
+    /// An answer that gets lost is asked for again. Who has the key comes first: a region that is not known after that,
+    /// although its keys are in a later one, is part of another one, and not a new one that nobody has reported.
+    async fn locate(&self, region: RegionId, start: Bytes) {
+        let request = GetRegionRequest {
+            header: header(self.cluster, self.store),
+            region_key: start,
+            ..Default::default()
+        };
+        let asked = self.pd.ask(|mut pd| {
+            let request = request.clone();
+            async move { pd.get_region(request).await }
+        });
+        let Ok(owner) = asked.await else { return };
         let request = GetRegionByIdRequest {
             header: header(self.cluster, self.store),
             region_id: region.0,
@@ -101,10 +114,15 @@ impl Splits {
             let request = request.clone();
             async move { pd.get_region_by_id(request).await }
         });
-        let Ok(answer) = asked.await else { return };
-        if let Some(found) = answer.region {
-            self.router.send(region, Input::Located(found));
-        }
+        let Ok(known) = asked.await else { return };
+        let refused = known.header.is_none_or(|header| header.error.is_some());
+        match (known.region, owner.region) {
+            (Some(known), _) => self.router.send(region, Input::Located(known)),
+            (None, Some(owner)) if !refused => {
+                self.router.send(region, Input::Vanished(region, owner))
+            }
+            _ => false,
+        };
     }
 
     async fn give_ids(&self, request: IdRequest) {

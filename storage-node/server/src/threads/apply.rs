@@ -15,6 +15,7 @@ use crate::router::Router;
 use crossbeam::channel::{Receiver, Sender};
 use std::sync::Arc;
 use yadkv_engine::Engine;
+use yadkv_proto::id::RegionId;
 use yadkv_storage_core::apply::{Applier, ApplyError, ApplyTask};
 use yadkv_storage_core::snapshot::install::Move;
 
@@ -30,6 +31,10 @@ pub enum Handover {
     Apply(Vec<ApplyTask>),
     /// A replica is to be installed or destroyed, after what was handed over before is applied.
     Move(Move),
+    /// That is over.
+    Settled(RegionId),
+    /// Nobody answers for a replica any more.
+    Forget(RegionId),
 }
 
 /// The applier and what it hands on to.
@@ -61,25 +66,40 @@ impl ApplyThread {
     fn run_until_stopped(&mut self) -> Result<(), ApplyError> {
         while let Ok(first) = self.tasks.recv() {
             let (mut tasks, mut next) = (Vec::new(), Some(first));
-            let mut moving = None;
+            let mut order = None;
             for _ in 0..DRAIN_MAX {
                 match next.take().or_else(|| self.tasks.try_recv().ok()) {
                     Some(Handover::Apply(mut more)) => tasks.append(&mut more),
-                    Some(Handover::Move(order)) => {
-                        moving = Some(order);
+                    None => break,
+                    other => {
+                        order = other;
                         break;
                     }
-                    None => break,
                 }
             }
             if !tasks.is_empty() {
                 self.apply(tasks)?;
             }
-            if let Some(order) = moving {
-                self.applier.forget(order.region());
+            self.carry_out(order)?;
+        }
+        Ok(())
+    }
+
+    /// What comes behind everything that was handed over before.
+    fn carry_out(&mut self, order: Option<Handover>) -> Result<(), ApplyError> {
+        match order {
+            Some(Handover::Move(order)) => {
+                self.applier.moves(order.region());
                 // An error means that the node is stopping.
                 let _ = self.moves.send(order);
             }
+            Some(Handover::Settled(region)) => {
+                if self.applier.settled(region) {
+                    self.apply(Vec::new())?;
+                }
+            }
+            Some(Handover::Forget(region)) => self.applier.forget(region),
+            Some(Handover::Apply(_)) | None => {}
         }
         Ok(())
     }

@@ -170,8 +170,17 @@ impl WorkerThread {
             // An error means that apply has failed and the node is stopping.
             let _ = self.apply.send(Handover::Apply(effects.apply));
         }
-        for order in effects.moves {
-            let _ = self.apply.send(Handover::Move(order));
+        let moves = effects.moves.into_iter().map(Handover::Move);
+        let settled = effects.settled.into_iter().map(Handover::Settled);
+        let forgotten = effects.forget.into_iter().map(Handover::Forget);
+        for order in settled.chain(moves).chain(forgotten) {
+            let _ = self.apply.send(order);
+        }
+        for call in effects.merges {
+            self.router.offer_to(call.target, Input::CommitMerge(call));
+        }
+        for region in effects.yields {
+            self.router.offer_to(region, Input::Yield(region));
         }
         for task in effects.snapshots {
             self.snapshots.send(task);
@@ -200,7 +209,8 @@ impl WorkerThread {
         let ids = effects.ids.into_iter().map(Job::Ids);
         let reports = effects.split_reports.into_iter();
         let reports = reports.map(|(region, regions)| Job::Report(region, regions));
-        let lookups = effects.lookups.into_iter().map(Job::Locate);
+        let lookups = effects.lookups.into_iter();
+        let lookups = lookups.map(|(region, start)| Job::Locate(region, start));
         for job in ids.chain(reports).chain(lookups) {
             if let Err(mpsc::error::TrySendError::Full(job)) = self.splits.try_send(job) {
                 job.refuse();

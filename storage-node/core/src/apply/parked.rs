@@ -1,0 +1,70 @@
+//! Regions whose next entry cannot be applied yet.
+//!
+//! *Place*: owned by [`super::Applier`]. A region that takes another one in needs that one as its log says; while the
+//! store installs a snapshot of it, the data is neither old nor new.
+//!
+//! *Life*: an entry has to wait → it and everything after it of this region is kept here, the others go on → the other
+//! region is settled → the kept entries come first in the next batch.
+//!
+//! *Invariants*: the entries of a region keep their order. What is kept of a region that ends is given up, its callers
+//! hear that the outcome is unknown.
+//!
+//! *Limits*: one installation long.
+//!
+//! *Next stop*: [`super::merge`].
+
+use super::ApplyTask;
+use std::collections::BTreeMap;
+use yadkv_proto::id::RegionId;
+
+/// What waits, by region.
+#[derive(Default)]
+pub(super) struct Parked {
+    waiting: BTreeMap<RegionId, Waiting>,
+    resumed: Vec<ApplyTask>,
+}
+
+struct Waiting {
+    source: RegionId,
+    tasks: Vec<ApplyTask>,
+}
+
+impl Parked {
+    /// A task waits until `source` is settled.
+    pub(super) fn park(&mut self, task: ApplyTask, source: RegionId) {
+        let region = task.region;
+        let tasks = vec![task];
+        self.waiting.insert(region, Waiting { source, tasks });
+    }
+
+    /// Keeps a task behind those of its region that wait; gives it back if there are none.
+    pub(super) fn join(&mut self, task: ApplyTask) -> Option<ApplyTask> {
+        match self.waiting.get_mut(&task.region) {
+            Some(waiting) => {
+                waiting.tasks.push(task);
+                None
+            }
+            None => Some(task),
+        }
+    }
+
+    /// A region is no longer on the move; whether somebody waited for that.
+    pub(super) fn settled(&mut self, source: RegionId) -> bool {
+        let waited = |_: &RegionId, waiting: &mut Waiting| waiting.source == source;
+        let over = self.waiting.extract_if(.., waited);
+        self.resumed
+            .extend(over.flat_map(|(_, waiting)| waiting.tasks));
+        !self.resumed.is_empty()
+    }
+
+    /// What may go on.
+    pub(super) fn resumed(&mut self) -> Vec<ApplyTask> {
+        std::mem::take(&mut self.resumed)
+    }
+
+    /// A region is over.
+    pub(super) fn forget(&mut self, region: RegionId) {
+        self.waiting.remove(&region);
+        self.resumed.retain(|task| task.region != region);
+    }
+}

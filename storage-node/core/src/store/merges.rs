@@ -1,0 +1,148 @@
+//! Replicas that wait to become part of a neighbour, and those that missed that they have.
+//!
+//! *Place*: part of [`Worker`], after every tick and every change that was applied.
+//!
+//! *What a replica that waits sees of the target here*:
+//!
+//! | the target's replica on this store | what follows |
+//! |---|---|
+//! | has the epoch that was named | it is called: if it leads, it proposes the merge |
+//! | has a later one, or is part of another region, and has merged the source | the source's replica is over |
+//! | the same, and has not | the merge has failed: rollback |
+//! | has an earlier one, or there is none | nothing yet; in the end the placement driver knows ([`crate::peer`], lonely) |
+//!
+//! *Invariants*: what a replica has applied of the target's log is what every other will apply, so one that went on
+//! without the source proves that all do.
+//!
+//! *Next stop*: [`crate::apply`], its merge.
+
+use super::Worker;
+use super::message::MergeCall;
+use crate::planted::{self, Planted};
+use crate::view::RegionView;
+use std::sync::Arc;
+use yadkv_proto::id::{Index, RegionId};
+use yadkv_proto::key::KeyRange;
+use yadkv_proto::metapb::{Region, RegionEpoch};
+use yadkv_proto::time::Now;
+
+/// How the target stands to the one that was named.
+enum Target {
+    AsNamed,
+    /// It has taken the source in.
+    Merged,
+    /// It went on without.
+    Changed,
+    Unknown,
+}
+
+impl Worker {
+    /// A replica may wait: does what is to be done about it.
+    pub(super) fn watch_merge(&mut self, region: RegionId, now: Now) {
+        let Some(peer) = self.peers.get(&region) else {
+            return;
+        };
+        let Some(waits) = peer.waits_for() else {
+            return;
+        };
+        let target = waits.target.clone().unwrap_or_default();
+        match self.target_of(region, &target) {
+            Target::AsNamed => {
+                self.effects.merges.push(MergeCall {
+                    target: RegionId(target.id),
+                    expected: target.region_epoch.unwrap_or_default(),
+                    source: peer.view().region().clone(),
+                    commit: Index(waits.commit),
+                });
+                if planted::is(Planted::RollbackWithoutProof) {
+                    self.give_up(region, now);
+                }
+            }
+            Target::Merged => self.destroy(region, now),
+            Target::Changed => self.give_up(region, now),
+            Target::Unknown => {}
+        }
+    }
+
+    fn give_up(&mut self, region: RegionId, now: Now) {
+        if let Some(peer) = self.peers.get_mut(&region) {
+            peer.give_merge_up(now, &mut self.effects);
+            self.touched.insert(region);
+        }
+    }
+
+    fn target_of(&self, source: RegionId, target: &Region) -> Target {
+        let id = RegionId(target.id);
+        let directory = &self.shared.directory;
+        let heir = || {
+            let views = directory.all();
+            views.into_iter().find(|view| view.has_merged(id))
+        };
+        let Some(view) = directory.get(id).or_else(heir) else {
+            return Target::Unknown;
+        };
+        let same = view.id() == id;
+        let known = view.region().region_epoch.unwrap_or_default();
+        let named = target.region_epoch.unwrap_or_default();
+        if same && known == named {
+            Target::AsNamed
+        } else if same && !is_later(known, named) {
+            Target::Unknown
+        } else if view.has_merged(source) {
+            Target::Merged
+        } else {
+            Target::Changed
+        }
+    }
+
+    /// A snapshot is coming of a region that has taken this one in: nobody answers for the replica here any more. Its
+    /// data stays until then.
+    pub(super) fn give_way(&mut self, region: RegionId) {
+        let Some(peer) = self.peers.remove(&region) else {
+            return;
+        };
+        tracing::info!(
+            region = region.0,
+            peer = peer.view().peer().id,
+            "the region is part of another one: its replica lets go"
+        );
+        self.touched.remove(&region);
+        peer.end();
+        self.effects.forget.push(region);
+    }
+
+    /// Regions here that are part of the one of which a snapshot is coming.
+    pub(super) fn in_the_way(&self, merged: &[u64]) -> Vec<RegionId> {
+        let ids = merged.iter().map(|id| RegionId(*id));
+        ids.filter(|id| self.shared.directory.get(*id).is_some())
+            .collect()
+    }
+
+    /// The placement driver knows no such region. If its keys are in one that came later, it has become part of another
+    /// region. A replica of that one which has yet to follow here needs this one's data: it would lie beside it.
+    pub(super) fn vanished(&mut self, region: RegionId, owner: &Region, now: Now) {
+        let Some(peer) = self.peers.get(&region) else {
+            return;
+        };
+        let own = peer.view().region();
+        let later = owner.region_epoch.unwrap_or_default().version > peer.view().version();
+        let has = KeyRange::of(owner).contains(&own.start_key) && owner.id != own.id;
+        let target = peer.waits_for().and_then(|waits| waits.target.as_ref());
+        let on_the_left = target.is_none_or(|target| target.end_key == own.start_key);
+        let on_the_right = target.is_none_or(|target| target.start_key == own.end_key);
+        let beside = |view: &Arc<RegionView>| {
+            let other = view.region();
+            (on_the_left && other.end_key == own.start_key)
+                || (on_the_right && other.start_key == own.end_key)
+        };
+        let needed = self.shared.directory.all().iter().any(beside);
+        if later && has && !needed {
+            self.destroy(region, now);
+        }
+    }
+}
+
+/// Whether an epoch comes after another one. Neither number ever goes back.
+fn is_later(epoch: RegionEpoch, than: RegionEpoch) -> bool {
+    epoch.version > than.version || epoch.conf_ver > than.conf_ver
+}
