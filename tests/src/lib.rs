@@ -334,5 +334,16 @@ impl Cluster {
                 self.logs()
             );
         }
+        // Orders for a region that has not reported are refused.
+        eventually("every region is led", Duration::from_secs(60), || {
+            let output = self.yadkv(&["ctl", "--pd", &pd, "region", "--json"]);
+            let text = String::from_utf8(output.stdout).ok()?;
+            let led = |line: &str| {
+                let region: Value = serde_json::from_str(line).ok()?;
+                region["leader"]["store_id"].as_u64().filter(|id| *id > 0)
+            };
+            let all = !text.is_empty() && text.lines().all(|line| led(line).is_some());
+            all.then_some(())
+        });
     }
 }
