@@ -18,6 +18,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use yadkv_proto::api::{GetRegionById, PdRequest, StoreResponse};
 use yadkv_proto::key::KeyRange;
+use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_proto::{kvrpcpb, metapb, pdpb};
 
 /// Look-ups about the cluster, and what an operator does to it. Cheap to clone.
@@ -204,6 +205,29 @@ impl AdminClient {
             regions.extend(response.regions);
         }
         Ok(regions)
+    }
+
+    /// Compares the replicas of the region that holds a key of region space, at one position of its log. The store reads
+    /// all of the region before it answers: give [`crate::Options::attempt_timeout`] a minute.
+    pub async fn check_region(&self, key: impl Into<Bytes>) -> Result<CheckRegionResponse> {
+        const CALL: &str = "check region";
+        let mut budget = self.router.budget(CALL, Effect::Read);
+        let request = |context, _: &Route| {
+            CheckRegionRequest {
+                context: Some(context),
+            }
+            .into()
+        };
+        let place = Place::At(key.into());
+        let (_, response) = self.router.send(&mut budget, &place, request).await?;
+        let reason = match response {
+            StoreResponse::CheckRegion(response) if response.error.is_empty() => {
+                return Ok(response);
+            }
+            StoreResponse::CheckRegion(response) => response.error,
+            _ => "the store answers another call".to_owned(),
+        };
+        Err(crate::Error::Refused { call: CALL, reason })
     }
 
     /// The timestamp below which old versions may be gone.

@@ -28,6 +28,7 @@ pub use intake::{Intake, Stage};
 
 use bytes::Bytes;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// A column family: its position in the list the engine was opened with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,6 +115,10 @@ pub trait Engine: Send + Sync {
 
     /// An unchanging view of everything written so far.
     fn snapshot(&self) -> Box<dyn Snapshot + '_>;
+
+    /// The same, for another thread or a later moment. What is overwritten or deleted meanwhile keeps its space: let go
+    /// of it soon.
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send>;
 
     /// Applies a batch atomically. Readers see all of it or nothing.
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()>;

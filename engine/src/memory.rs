@@ -164,6 +164,11 @@ impl Engine for Memory {
         })
     }
 
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
+        let families = self.disk.lock().visible.clone();
+        Box::new(View { families })
+    }
+
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
         let mut disk = self.disk.lock();
         disk.check_poison()?;

@@ -9,7 +9,7 @@
 //!
 //! *Next stop*: `storage-node/core`, where a [`StoreRequest`] is answered.
 
-use crate::{keyspacepb, kvrpcpb, pdpb};
+use crate::{keyspacepb, kvrpcpb, pdpb, yadkvpb};
 use prost::Message;
 
 macro_rules! calls {
@@ -78,6 +78,7 @@ calls! {
         RawChecksum(kvrpcpb::RawChecksumRequest) -> kvrpcpb::RawChecksumResponse,
         KvScanLock(kvrpcpb::ScanLockRequest) -> kvrpcpb::ScanLockResponse,
         SplitRegion(kvrpcpb::SplitRegionRequest) -> kvrpcpb::SplitRegionResponse,
+        CheckRegion(yadkvpb::CheckRegionRequest) -> yadkvpb::CheckRegionResponse,
         UnsafeDestroyRange(kvrpcpb::UnsafeDestroyRangeRequest) -> kvrpcpb::UnsafeDestroyRangeResponse,
         GetStoreSafeTs(kvrpcpb::StoreSafeTsRequest) -> kvrpcpb::StoreSafeTsResponse,
         GetHealthFeedback(kvrpcpb::GetHealthFeedbackRequest) -> kvrpcpb::GetHealthFeedbackResponse,
@@ -133,7 +134,7 @@ macro_rules! sizes {
 
 sizes! {
     RawGet, RawBatchGet, RawPut, RawBatchPut, RawDelete, RawBatchDelete, RawDeleteRange, RawScan, RawBatchScan,
-    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, SplitRegion, UnsafeDestroyRange, GetStoreSafeTs,
+    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, SplitRegion, CheckRegion, UnsafeDestroyRange, GetStoreSafeTs,
     GetHealthFeedback,
 }
 

@@ -22,6 +22,7 @@
 //! | `old-data-kept` | a snapshot is laid over what the replica held | replicas differ |
 //! | `members-under-old-epoch` | members change under the old epoch | replicas differ |
 //! | `lease-kept-by-merge` | a leader serves under its lease while its PrepareMerge is committed | two leases |
+//! | `check-not-paused` | a check compares what replicas hold some entries behind its own | a check finds a difference |
 //! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
 //! | `rollback-without-proof` | a merge is rolled back that the target may still carry out | two leases |
 //!
@@ -84,11 +85,13 @@ pub enum Planted {
     MergeNotSynced,
     /// In the storage core.
     RollbackWithoutProof,
+    /// In the storage core.
+    CheckNotPaused,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -108,6 +111,7 @@ impl Planted {
         Self::LeaseKeptByMerge,
         Self::MergeNotSynced,
         Self::RollbackWithoutProof,
+        Self::CheckNotPaused,
     ];
 
     /// Its name on the command line.
@@ -132,6 +136,7 @@ impl Planted {
             Self::LeaseKeptByMerge => "lease-kept-by-merge",
             Self::MergeNotSynced => "merge-not-synced",
             Self::RollbackWithoutProof => "rollback-without-proof",
+            Self::CheckNotPaused => "check-not-paused",
         }
     }
 
@@ -176,6 +181,7 @@ mod switch {
             Some(Planted::LeaseKeptByMerge) => Some(Storage::LeaseKeptByMerge),
             Some(Planted::MergeNotSynced) => Some(Storage::MergeNotSynced),
             Some(Planted::RollbackWithoutProof) => Some(Storage::RollbackWithoutProof),
+            Some(Planted::CheckNotPaused) => Some(Storage::CheckNotPaused),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

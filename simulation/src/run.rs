@@ -55,6 +55,8 @@ pub struct Report {
     pub merged: usize,
     /// Merges that were rolled back.
     pub rolled_back: usize,
+    /// Checks that compared replicas.
+    pub compared: usize,
     /// Copies of writes that nobody answered.
     pub copies: usize,
     /// Timestamps given.
@@ -80,7 +82,7 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions ({} merged, {} rolled back), trace {:016x}",
+            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions ({} merged, {} rolled back, {} compared), trace {:016x}",
             self.seed,
             self.virtual_ms / 1000,
             self.events,
@@ -92,6 +94,7 @@ impl fmt::Display for Report {
             self.regions,
             self.merged,
             self.rolled_back,
+            self.compared,
             self.trace.0
         )
     }
@@ -124,6 +127,7 @@ pub fn run(seed: u64) -> Report {
         regions: world.regions().len(),
         merged: sky.merged.len(),
         rolled_back: sky.rolled_back.len(),
+        compared: sky.compared,
         copies: history.operations.iter().map(|one| one.copies.len()).sum(),
         timestamps: history.timestamps,
         faults: world.faults,

@@ -30,7 +30,9 @@ use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::RegionHeartbeatResponse;
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::{Envelope, SnapshotChunk};
-use yadkv_storage_core::store::message::{ChangeTask, MergeTask, SendTask, SizeTask, SplitTask};
+use yadkv_storage_core::store::message::{
+    ChangeTask, DigestTask, MergeTask, SendTask, SizeTask, SplitTask,
+};
 
 /// Wall clock of a correct machine when a run begins, milliseconds since the Unix epoch.
 pub const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -168,6 +170,8 @@ pub enum StoreEvent {
     Flushed(Vec<(RegionId, Index)>),
     /// A region is measured.
     Look(Box<SizeTask>),
+    /// A replica's data is read for a check.
+    Digest(Box<DigestTask>),
     /// The data engine writes back what it holds.
     Flush,
     /// Logs are large.
@@ -272,6 +276,8 @@ pub struct Sky {
     pub merged: BTreeSet<(RegionId, u64)>,
     /// Regions whose merge was rolled back, likewise.
     pub rolled_back: BTreeSet<(RegionId, u64)>,
+    /// Checks that compared replicas.
+    pub compared: usize,
     /// Calls under way.
     pub calls: Calls,
     /// Sleeping tasks.
@@ -306,6 +312,7 @@ impl Sky {
             stores: BTreeMap::new(),
             merged: BTreeSet::new(),
             rolled_back: BTreeSet::new(),
+            compared: 0,
             calls: Calls::default(),
             timers: BTreeMap::new(),
             next_id: 0,

@@ -41,6 +41,7 @@ fn a_skipped_fsync() {
         "two leaders",
         "cannot open",
         "become equal",
+        "finds a difference",
     ];
     found(Planted::FsyncSkipped, &signs);
 }
@@ -94,7 +95,12 @@ fn a_lease_renewed_during_a_split() {
 
 #[test]
 fn an_epoch_that_is_not_checked_when_applied() {
-    let signs = ["not linearizable", "become equal", "panic"];
+    let signs = [
+        "not linearizable",
+        "become equal",
+        "finds a difference",
+        "panic",
+    ];
     found(Planted::EpochUncheckedAtApply, &signs);
 }
 
@@ -105,6 +111,7 @@ fn a_split_that_is_not_synced() {
         "two leaders",
         "applies another entry",
         "become equal",
+        "finds a difference",
         "panic",
         "cannot open",
         "two lease holders",
@@ -131,18 +138,32 @@ fn a_reset_of_a_log_that_is_not_synced() {
 fn a_snapshot_ahead_of_its_data() {
     found(
         Planted::SnapshotAheadOfData,
-        &["become equal", "not linearizable", "panic"],
+        &[
+            "become equal",
+            "finds a difference",
+            "not linearizable",
+            "panic",
+        ],
     );
 }
 
 #[test]
 fn a_snapshot_over_old_data() {
-    found(Planted::OldDataKept, &["become equal", "not linearizable"]);
+    found(
+        Planted::OldDataKept,
+        &["become equal", "finds a difference", "not linearizable"],
+    );
 }
 
 #[test]
 fn members_that_change_under_the_old_epoch() {
-    let signs = ["become equal", "not linearizable", "panic", "map"];
+    let signs = [
+        "become equal",
+        "finds a difference",
+        "not linearizable",
+        "panic",
+        "map",
+    ];
     found(Planted::MembersUnderOldEpoch, &signs);
 }
 
@@ -154,7 +175,12 @@ fn a_lease_kept_by_a_merge() {
 
 #[test]
 fn a_merge_that_is_not_synced() {
-    let signs = ["cannot open", "become equal", "not linearizable"];
+    let signs = [
+        "cannot open",
+        "become equal",
+        "finds a difference",
+        "not linearizable",
+    ];
     found(Planted::MergeNotSynced, &signs);
 }
 
@@ -163,8 +189,14 @@ fn a_rollback_without_proof() {
     let signs = [
         "two lease holders",
         "become equal",
+        "finds a difference",
         "not linearizable",
         "apply fails",
     ];
     found(Planted::RollbackWithoutProof, &signs);
+}
+
+#[test]
+fn a_check_that_does_not_pause() {
+    found(Planted::CheckNotPaused, &["finds a difference"]);
 }

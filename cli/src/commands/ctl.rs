@@ -4,8 +4,8 @@
 //!
 //! *Next stop*: `yadkv_client::admin`.
 
-use super::connect;
 use super::http::ask;
+use super::{check, connect};
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::text::{escape, unescape};
@@ -94,6 +94,8 @@ enum RegionAction {
     MovePeer { region: u64, from: u64, to: u64 },
     /// Lets a region become part of its neighbour; its replicas move to the neighbour's stores first.
     Merge { region: u64, into: u64 },
+    /// Compares the replicas of a region, or of all one after the other. Fails if some differ or cannot be compared.
+    Check { region: Option<u64> },
     /// Lets a region's replica on a store lead.
     TransferLeader { region: u64, store: u64 },
 }
@@ -102,7 +104,7 @@ impl RegionAction {
     /// The order that the placement driver is given; none for what the stores do.
     fn order(&self) -> Option<Value> {
         Some(match self {
-            Self::Split { .. } => return None,
+            Self::Split { .. } | Self::Check { .. } => return None,
             Self::AddPeer { region, store } => {
                 json!({ "name": "add-peer", "region_id": region, "store_id": store })
             }
@@ -129,6 +131,13 @@ impl RegionAction {
 
 /// Runs one command.
 pub(crate) async fn run(args: CtlArgs) -> Outcome {
+    if let CtlCommand::Region {
+        action: Some(RegionAction::Check { region }),
+        ..
+    } = args.command
+    {
+        return check::run(&args.pd, region, args.json).await;
+    }
     let rows = match &args.command {
         CtlCommand::Operator { action } => operators(&args.pd, action).await?,
         CtlCommand::Store {
@@ -143,13 +152,17 @@ pub(crate) async fn run(args: CtlArgs) -> Outcome {
         _ => look(&args).await?,
     };
     for row in &rows {
-        if args.json {
-            say(row)?;
-        } else {
-            say(line(row))?;
-        }
+        print(row, args.json)?;
     }
     Ok(())
+}
+
+/// One row, as JSON or for people.
+pub(super) fn print(row: &Value, json: bool) -> Outcome {
+    match json {
+        true => say(row),
+        false => say(line(row)),
+    }
 }
 
 const OPERATORS: &str = "/pd/api/v1/operators";

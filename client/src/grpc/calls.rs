@@ -10,6 +10,7 @@ use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::tikvpb::batch_commands_request::request::Cmd as Command;
 use yadkv_proto::tikvpb::batch_commands_response::response::Cmd as Answer;
 use yadkv_proto::tikvpb::tikv_client::TikvClient;
+use yadkv_proto::yadkvpb::operations_client::OperationsClient;
 
 macro_rules! framed {
     ($($request:ident => $command:ident),* $(,)?) => {
@@ -48,6 +49,7 @@ framed!(
 /// Sends a request by itself.
 pub(super) async fn unary(link: &Link, request: StoreRequest) -> Result<StoreResponse, CallError> {
     let (channel, generation) = link.channel().await?;
+    let mut operations = OperationsClient::new(channel.clone());
     let mut client = TikvClient::new(channel)
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
@@ -57,6 +59,10 @@ pub(super) async fn unary(link: &Link, request: StoreRequest) -> Result<StoreRes
                 $(StoreRequest::$name(request) => {
                     client.$method(request).await.map(|response| StoreResponse::$name(response.into_inner()))
                 })*
+                StoreRequest::CheckRegion(request) => {
+                    let answer = operations.check_region(request).await;
+                    answer.map(|response| StoreResponse::CheckRegion(response.into_inner()))
+                }
                 other => return Err(CallError::NotServed(other.name().to_owned())),
             }
         };

@@ -347,6 +347,7 @@ fn take_region_error(response: &mut StoreResponse) -> Option<Box<errorpb::Error>
         RawChecksum,
         KvScanLock,
         SplitRegion,
+        CheckRegion,
         UnsafeDestroyRange,
         GetHealthFeedback
     )

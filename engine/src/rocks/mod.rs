@@ -22,6 +22,7 @@
 //! *Next stop*: `wal`; the end of the tour.
 
 mod direct;
+mod held;
 mod intake;
 mod options;
 mod place;
@@ -40,7 +41,7 @@ use rocksdb::{
 };
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Stands for plus infinity in a range deletion, which RocksDB wants to have an end. Keys are at most 8 KiB, 9.3
 /// KiB encoded, so no key is as long a row of `FF`.
@@ -231,10 +232,11 @@ impl Engine for Rocks {
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        Box::new(View {
-            engine: self,
-            snapshot: self.db.snapshot(),
-        })
+        Box::new(View::new(self))
+    }
+
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
+        held::hold(self)
     }
 
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
@@ -285,6 +287,15 @@ impl Engine for Rocks {
 struct View<'a> {
     engine: &'a Rocks,
     snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl<'a> View<'a> {
+    fn new(engine: &'a Rocks) -> Self {
+        Self {
+            engine,
+            snapshot: engine.db.snapshot(),
+        }
+    }
 }
 
 impl Snapshot for View<'_> {

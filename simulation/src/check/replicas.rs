@@ -7,6 +7,7 @@
 //! *Next stop*: [`crate::run`].
 
 use crate::pd::PdHost;
+use crate::sky::Sky;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -16,6 +17,7 @@ use yadkv_placement_core::{FAMILIES, Seat};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_storage_core::apply::Applied;
+use yadkv_storage_core::check::Report;
 use yadkv_storage_core::layout::{RAW, RAW2};
 
 /// How many replicas the placement drivers bring every region back to.
@@ -25,6 +27,14 @@ const REPLICAS: usize = 3;
 type Content = (Applied, Vec<Pair>);
 /// A family, a key, a value.
 type Pair = (u8, Vec<u8>, Vec<u8>);
+
+/// A leader has compared the replicas of its region, at one position.
+pub fn checked(sky: &mut Sky, report: &Report) {
+    sky.compared += usize::from(report.compared.len() > 1);
+    if report.difference.is_some() {
+        sky.violated(format!("a check finds a difference: {report:?}"));
+    }
+}
 
 /// The regions whose replicas differ, lag, or have no leader, in words; none when all agree.
 pub fn differences(world: &World) -> Vec<String> {

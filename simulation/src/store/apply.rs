@@ -76,7 +76,7 @@ impl StoreHost {
             return;
         };
         let mut tasks: Vec<ApplyTask> = Vec::new();
-        let mut resumed = false;
+        let mut resumed = std::mem::take(&mut running.continues);
         for _ in 0..DRAIN_MAX {
             match running.handed_over.pop_front() {
                 Some(Handover::Apply(more)) => tasks.extend(more),
@@ -87,6 +87,7 @@ impl StoreHost {
                 Some(Handover::Move(order)) => {
                     running.applier.moves(order.region());
                     running.moves.add(order);
+                    running.continues = resumed;
                     self.step_soon(sky);
                     return self.prepare(sky, laws);
                 }
@@ -130,7 +131,8 @@ impl StoreHost {
         let State::Written(prepared) = std::mem::replace(&mut running.apply, State::Idle) else {
             return;
         };
-        let more = !running.handed_over.is_empty();
+        running.continues |= running.applier.continues();
+        let more = running.continues || !running.handed_over.is_empty();
         if more {
             running.apply = State::Scheduled;
         }

@@ -102,6 +102,8 @@ pub struct Running {
     front: Front,
     apply: apply::State,
     handed_over: VecDeque<apply::Handover>,
+    /// Apply can go on without being handed anything.
+    continues: bool,
     moves: snapshot::Moves,
     jobs: BTreeMap<u64, Job>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
@@ -188,6 +190,7 @@ impl StoreHost {
                 self.input(sky, region, Input::SplitReported(region));
             }
             StoreEvent::Look(task) => self.look(sky, &task),
+            StoreEvent::Digest(task) => self.digest(sky, *task),
             StoreEvent::Flushed(positions) => {
                 self.kv
                     .sync()
@@ -274,6 +277,7 @@ impl StoreHost {
             front,
             apply: apply::State::Idle,
             handed_over: VecDeque::new(),
+            continues: false,
             moves: snapshot::Moves::new(parts.places()),
             jobs: BTreeMap::new(),
             reports,
@@ -383,6 +387,7 @@ fn config() -> Config {
     Config {
         log_entries: 8,
         lag_entries: 24,
+        check_interval: Duration::from_secs(10),
         ..Config::default()
     }
 }

@@ -21,7 +21,7 @@ use yadkv_proto::pdpb::{
 };
 use yadkv_storage_core::respond::{Borders, Kind, Responder};
 use yadkv_storage_core::split::check::check;
-use yadkv_storage_core::store::message::{CutTask, IdRequest, Input, SizeTask};
+use yadkv_storage_core::store::message::{CutTask, DigestTask, IdRequest, Input, SizeTask};
 use yadkv_storage_core::store::recover;
 
 const REPORT_TRIES: u32 = 3;
@@ -87,6 +87,12 @@ impl StoreHost {
         let found = check(&*self.kv.snapshot(), &range, &task.limits);
         let found = found.expect("memory engines fail only when told to");
         self.input(sky, region, Input::Looked(region, version, found));
+    }
+
+    pub(super) fn digest(&mut self, sky: &Shared, task: DigestTask) {
+        let answer = task.point.digest(&task).map_err(|error| error.to_string());
+        let region = RegionId(task.point.region.id);
+        self.input(sky, region, Input::Digested(task, answer));
     }
 }
 

@@ -14,6 +14,7 @@
 
 use super::apply::Handover;
 use super::{StoreHost, Trap};
+use crate::check::replicas;
 use crate::nemesis::{Action, Step};
 use crate::planted::{self, Planted};
 use crate::sky::{Event, Machine, Message, Shared, StoreEvent};
@@ -279,6 +280,14 @@ impl StoreHost {
             let mut sky = sky.lock();
             let delay = sky.random.millis(1, 50);
             self.later(&mut sky, delay, StoreEvent::Look(Box::new(look)));
+        }
+        for task in effects.digests {
+            let mut sky = sky.lock();
+            let delay = sky.random.millis(1, 400);
+            self.later(&mut sky, delay, StoreEvent::Digest(Box::new(task)));
+        }
+        for report in effects.checks {
+            replicas::checked(&mut sky.lock(), &report);
         }
         if let Some(running) = self.running() {
             for report in effects.reports {

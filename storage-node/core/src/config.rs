@@ -64,6 +64,9 @@ pub struct Config {
     /// Bytes of keys and values put after which it is left behind whatever their number; default 256 MiB, at least
     /// `log_bytes`.
     pub lag_bytes: u64,
+    /// Time after which the leader of a region compares its replicas, again and again; default 24 h, 10 s or more. Each
+    /// time all of the region is read on every store.
+    pub check_interval: Duration,
     /// Raft tick; default 100 ms, 90 to 150: the lease (550 ms) must be well below 8 ticks, and above 3.
     pub tick: Duration,
 }
@@ -84,6 +87,7 @@ impl Default for Config {
             log_bytes: 32 << 20,
             lag_entries: 1_000_000,
             lag_bytes: 256 << 20,
+            check_interval: Duration::from_secs(24 * 3600),
             tick: Duration::from_millis(100),
         }
     }
@@ -159,6 +163,12 @@ impl Config {
             "region.tick",
             format!("{:?}", self.tick),
             "90ms to 150ms",
+        )?;
+        check(
+            self.check_interval >= Duration::from_secs(10),
+            "region.check_interval",
+            format!("{:?}", self.check_interval),
+            "10s or more",
         )?;
         self.validate_growth()
     }

@@ -16,7 +16,7 @@ use crate::raw::write;
 use crate::read::{LeaseRead, Policy, policy};
 use crate::refusal;
 use crate::respond::{Borders, Kind, Outcome, Reply, Responder};
-use crate::store::message::{CutTask, Input, ReadTask, WriteTask};
+use crate::store::message::{CheckTask, CutTask, Input, ReadTask, WriteTask};
 use crate::view::Directory;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -59,15 +59,22 @@ pub enum Next {
 
 impl Front {
     /// Takes a request in.
-    pub fn submit(&self, mut request: StoreRequest, reply: Reply, now: Now) -> Next {
+    pub fn submit(&self, request: StoreRequest, reply: Reply, now: Now) -> Next {
         let Some((kind, context)) = describe(&request) else {
             reply(self.answer(&request));
             return Next::Answered;
         };
         let responder = Responder::new(kind, borders(&request, context), reply);
-        if let StoreRequest::SplitRegion(split) = request {
-            return submit_split(split, responder);
-        }
+        let mut request = match request {
+            StoreRequest::SplitRegion(split) => return submit_split(split, responder),
+            StoreRequest::CheckRegion(check) => {
+                let context = check.context.unwrap_or_default();
+                let region = RegionId(context.region_id);
+                let task = CheckTask { context, responder };
+                return Next::Send(region, Input::Check(task));
+            }
+            request => request,
+        };
         match write_context(&mut request) {
             Some(context) => self.submit_write(request, context, responder, now),
             None => self.submit_read(request, responder, now),
@@ -202,7 +209,8 @@ pub fn describe(request: &StoreRequest) -> Option<(Kind, &Context)> {
         RawCompareAndSwap,
         RawChecksum,
         KvScanLock,
-        SplitRegion
+        SplitRegion,
+        CheckRegion
     );
     Some((kind, context.unwrap_or(&NO_CONTEXT)))
 }

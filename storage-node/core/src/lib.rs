@@ -29,6 +29,7 @@
 #![allow(clippy::result_large_err, clippy::large_enum_variant)]
 
 pub mod apply;
+pub mod check;
 pub mod config;
 pub mod front;
 pub mod layout;

@@ -33,6 +33,8 @@ pub enum Planted {
     MergeNotSynced,
     /// A region that waits for a merge goes on although its target may still take it in.
     RollbackWithoutProof,
+    /// What comes behind a check's entry is in the data that is compared.
+    CheckNotPaused,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -8,6 +8,7 @@
 //!
 //! *Next stop*: [`crate::raw`].
 
+use crate::check::Report;
 use crate::refusal;
 use bytes::Bytes;
 use yadkv_proto::api::StoreResponse;
@@ -20,6 +21,7 @@ use yadkv_proto::kvrpcpb::{
     ScanLockResponse, SplitRegionResponse,
 };
 use yadkv_proto::metapb::Region;
+use yadkv_proto::yadkvpb::CheckRegionResponse;
 
 /// Takes the response to where the caller waits.
 pub type Reply = Box<dyn FnOnce(StoreResponse) + Send>;
@@ -42,6 +44,7 @@ pub enum Kind {
     RawChecksum,
     KvScanLock,
     SplitRegion,
+    CheckRegion,
 }
 
 /// How a caller sees the borders of regions.
@@ -97,6 +100,8 @@ pub enum Outcome {
     },
     /// The region was cut into these, in key order.
     Split(Vec<Region>),
+    /// The replicas of the region were compared.
+    Checked(Box<Report>),
 }
 
 impl Kind {
@@ -116,7 +121,8 @@ impl Kind {
             | Self::RawGetKeyTtl
             | Self::RawChecksum
             | Self::KvScanLock
-            | Self::SplitRegion => false,
+            | Self::SplitRegion
+            | Self::CheckRegion => false,
         }
     }
 
@@ -146,6 +152,7 @@ impl Kind {
             Self::RawChecksum => with!(RawChecksum, RawChecksumResponse),
             Self::KvScanLock => with!(KvScanLock, ScanLockResponse),
             Self::SplitRegion => with!(SplitRegion, SplitRegionResponse),
+            Self::CheckRegion => with!(CheckRegion, CheckRegionResponse),
         }
     }
 
@@ -171,6 +178,7 @@ impl Kind {
             Self::RawGetKeyTtl => with!(RawGetKeyTtl, RawGetKeyTtlResponse),
             Self::RawCompareAndSwap => with!(RawCompareAndSwap, RawCasResponse),
             Self::RawChecksum => with!(RawChecksum, RawChecksumResponse),
+            Self::CheckRegion => with!(CheckRegion, CheckRegionResponse),
             Self::RawBatchGet | Self::RawScan | Self::RawBatchScan | Self::KvScanLock => self
                 .refused(errorpb::Error {
                     message: error,
@@ -215,6 +223,9 @@ impl Kind {
                     regions,
                     ..Default::default()
                 })
+            }
+            (Self::CheckRegion, Outcome::Checked(report)) => {
+                StoreResponse::CheckRegion(report.into_response())
             }
             (kind, outcome) => {
                 kind.invalid(format!("internal: {kind:?} cannot end in {outcome:?}"))

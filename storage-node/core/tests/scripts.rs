@@ -16,6 +16,7 @@
 //! | `snapshots BOOL` · `sent` · `crash_in N` · `holds S` | whether snapshots get through · how many did · a store that takes steps of moves crashes after N of them · what lives on a store |
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
+//! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
 //! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -29,7 +30,7 @@ use harness::{Answer, Cluster};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use yadkv_engine::{Direction, Engine};
+use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::eraftpb::ConfChangeType;
 use yadkv_proto::errorpb;
@@ -37,6 +38,7 @@ use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::*;
 use yadkv_proto::metapb;
 use yadkv_proto::pdpb::ChangePeer;
+use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
@@ -108,6 +110,7 @@ impl Runner for Script {
             "change" => self.change(&mut args)?,
             "merge" => self.merge(&mut args)?,
             "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
+            "spoil" => self.spoil(&mut args)?,
             "members" => out = self.members(&mut args)?,
             "snapshots" => {
                 self.cluster.snapshots = args.next_pos().ok_or("true or false?")?.parse()?
@@ -445,6 +448,7 @@ impl Script {
                 ..Default::default()
             }
             .into(),
+            "check" => CheckRegionRequest { context }.into(),
             "checksum" => RawChecksumRequest {
                 context,
                 algorithm: 0,
@@ -453,6 +457,18 @@ impl Script {
             .into(),
             other => return Err(format!("unknown command {other}").into()),
         })
+    }
+
+    /// Puts a pair into the data engine of one store alone.
+    fn spoil(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        let (key, value) = (operand(args)?, operand(args)?);
+        let mut batch = WriteBatch::new();
+        batch.put(layout::RAW, key, layout::RawValue::encode(&value, None));
+        self.cluster.stores[&store]
+            .kv
+            .write(batch, Durability::Buffered)?;
+        Ok(())
     }
 
     /// Compares what the running replicas of each region hold.
@@ -565,8 +581,33 @@ fn show(response: StoreResponse) -> String {
             None if response.errors.is_empty() => regions(&response.regions),
             None => format!("error: {}", response.errors[0].abort),
         },
+        StoreResponse::CheckRegion(response) => checked(response),
         other => format!("{other:?}"),
     }
+}
+
+fn checked(response: CheckRegionResponse) -> String {
+    if let Some(error) = response.region_error {
+        return region_error(error);
+    }
+    let stores =
+        |peers: &[metapb::Peer]| -> Vec<u64> { peers.iter().map(|peer| peer.store_id).collect() };
+    let mut shown = format!("{} pairs", response.pairs);
+    for silence in &response.silent {
+        let store = silence.peer.as_ref().map_or(0, |peer| peer.store_id);
+        write!(shown, "; {store} silent: {}", silence.reason).unwrap();
+    }
+    match response.difference {
+        None => write!(shown, "; the same on {:?}", stores(&response.compared)).unwrap(),
+        Some(found) => {
+            let groups = found.groups.iter().map(|group| stores(&group.peers));
+            let groups: Vec<_> = groups.collect();
+            let (family, key) = (found.family, text(&found.key));
+            let at = if found.exact { "at" } else { "at or behind" };
+            write!(shown, "; differs {at} {family} {key}: {groups:?} agree").unwrap();
+        }
+    }
+    shown
 }
 
 fn run(name: &str) {
@@ -632,6 +673,11 @@ fn merge() {
 #[test]
 fn snapshots() {
     run("snapshots");
+}
+
+#[test]
+fn check() {
+    run("check");
 }
 
 #[test]

@@ -89,6 +89,9 @@ pub struct RegionSection {
     pub lag_entries: u64,
     /// Bytes put to a region after which it is left behind whatever the entries; default 256 MiB.
     pub lag_size: ByteSize,
+    /// Time between two comparisons of a region's replicas; default 24 h.
+    #[serde(with = "humantime_serde")]
+    pub check_interval: Duration,
     /// Raft tick; default 100 ms.
     #[serde(with = "humantime_serde")]
     pub tick: Duration,
@@ -132,6 +135,7 @@ impl Default for RegionSection {
             log_size: ByteSize::b(core.log_bytes),
             lag_entries: core.lag_entries,
             lag_size: ByteSize::b(core.lag_bytes),
+            check_interval: core.check_interval,
             tick: core.tick,
         }
     }
@@ -155,6 +159,7 @@ impl Config {
             log_bytes: self.region.log_size.as_u64(),
             lag_entries: self.region.lag_entries,
             lag_bytes: self.region.lag_size.as_u64(),
+            check_interval: self.region.check_interval,
             tick: self.region.tick,
         }
     }

@@ -16,6 +16,7 @@ use prometheus::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yadkv_proto::api::StoreRequest;
+use yadkv_storage_core::check::Report;
 
 /// What a storage node counts.
 #[derive(Clone, Debug)]
@@ -49,6 +50,9 @@ pub struct Metrics {
     pub snapshot_bytes: IntCounter,
     /// Replicas installed and destroyed here. Do regions move?
     pub moves: IntCounterVec,
+    /// Checks of regions led here, by what they found: `same`, `different`, or `partial` if some replica was silent. Is
+    /// every replica right?
+    pub checks: IntCounterVec,
     /// Replicas on this store.
     pub regions: IntGauge,
     /// Replicas that lead.
@@ -130,6 +134,13 @@ impl Metrics {
                 counter("moves_total", "Replicas installed and destroyed"),
                 &["kind"],
             )?,
+            checks: IntCounterVec::new(
+                counter(
+                    "region_checks_total",
+                    "Comparisons of replicas, by what they found",
+                ),
+                &["found"],
+            )?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
             leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
         };
@@ -139,7 +150,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 16] {
+    fn collectors(&self) -> [Box<dyn Collector>; 17] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -155,9 +166,20 @@ impl Metrics {
             Box::new(self.snapshots.clone()),
             Box::new(self.snapshot_bytes.clone()),
             Box::new(self.moves.clone()),
+            Box::new(self.checks.clone()),
             Box::new(self.regions.clone()),
             Box::new(self.leaders.clone()),
         ]
+    }
+
+    /// Counts a check that is over.
+    pub fn checked(&self, report: &Report) {
+        let found = match (&report.difference, report.silent.is_empty()) {
+            (Some(_), _) => "different",
+            (None, true) => "same",
+            (None, false) => "partial",
+        };
+        self.checks.with_label_values(&[found]).inc();
     }
 
     /// The timers of every call.

@@ -23,8 +23,10 @@ use crate::router::{Mailbox, Message, Router};
 use crate::service::Door;
 use crate::service::admission::Admission;
 use crate::service::answers::{self, Answers};
+use crate::service::operations::Operations;
 use crate::service::tikv::Service;
 use crate::threads::apply::{ApplyThread, Handover};
+use crate::threads::digests::{self, DigestThread};
 use crate::threads::flush::{self, FlushThread};
 use crate::threads::moves::{self, MoveThread};
 use crate::threads::reads::ReadThread;
@@ -54,12 +56,13 @@ use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_proto::storagepb::StoreRecord;
 use yadkv_proto::tikvpb::tikv_server::TikvServer;
+use yadkv_proto::yadkvpb::operations_server::OperationsServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
 use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::config::ConfigError;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::snapshot::install::{self, Places};
-use yadkv_storage_core::store::message::{Input, SizeTask};
+use yadkv_storage_core::store::message::{DigestTask, Input, SizeTask};
 use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
 use yadkv_storage_core::view::Directory;
 
@@ -163,6 +166,7 @@ fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
 struct Ends {
     apply: Sender<Handover>,
     sizes: Sender<SizeTask>,
+    digests: Sender<DigestTask>,
     flush: Sender<Vec<(RegionId, Index)>>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
     splits: mpsc::Sender<splits::Job>,
@@ -195,6 +199,7 @@ impl Node {
         let (reports, reported) = mpsc::channel(regions::QUEUE);
         let (splits, split_jobs) = mpsc::channel(splits::QUEUE);
         let (sizes, size_tasks) = channel::bounded(sizes::QUEUE);
+        let (digests, digest_tasks) = channel::bounded(digests::QUEUE);
         let (flush, asked) = channel::bounded(flush::QUEUE);
         let (reads, read_jobs) = channel::bounded(reads::QUEUE);
         let (apply, tasks) = channel::bounded(apply::QUEUE);
@@ -233,6 +238,7 @@ impl Node {
         let ends = Ends {
             apply,
             sizes,
+            digests,
             flush,
             reports,
             splits,
@@ -240,6 +246,7 @@ impl Node {
         node.start_workers(config, inboxes, ends)?;
         node.start_apply(tasks)?;
         node.start_background(size_tasks, asked)?;
+        node.start_digests(digest_tasks)?;
         node.start_reads(config, read_jobs)?;
         Ok(node)
     }
@@ -289,6 +296,7 @@ impl Node {
                 snapshots: snapshots.clone(),
                 reads: self.door.reads.clone(),
                 sizes: ends.sizes.clone(),
+                digests: ends.digests.clone(),
                 flush: ends.flush.clone(),
                 splits: ends.splits.clone(),
                 router: self.router.clone(),
@@ -389,6 +397,16 @@ impl Node {
         Ok(())
     }
 
+    fn start_digests(&mut self, tasks: Receiver<DigestTask>) -> Result<(), NodeError> {
+        let thread = DigestThread {
+            tasks,
+            router: self.router.clone(),
+            stop: self.failure.stop.clone(),
+        };
+        self.threads.push(spawn("digests", move || thread.run())?);
+        Ok(())
+    }
+
     fn start_reads(
         &mut self,
         config: &Config,
@@ -457,6 +475,7 @@ impl Node {
             .add_service(
                 TransportServer::new(incoming).max_decoding_message_size(REQUEST_BYTES_MAX),
             )
+            .add_service(OperationsServer::new(Operations(self.door.clone())))
             .add_service(
                 TikvServer::new(Service(self.door.clone()))
                     .max_decoding_message_size(REQUEST_BYTES_MAX)

@@ -16,7 +16,7 @@ use crate::respond::Outcome;
 use crate::split::check::Amount;
 use bytes::Bytes;
 use yadkv_engine::Family;
-use yadkv_proto::id::Index;
+use yadkv_proto::id::{Index, PeerId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::Region;
 use yadkv_proto::yadkvpb::command::Operation;
@@ -87,6 +87,10 @@ pub(super) fn apply(
         Some(Operation::TruncateLog(truncate)) => {
             let index = Index(truncate.index).min(replica.applied.index);
             replica.truncate = replica.truncate.max(Some(index));
+            Ok(Ok(Outcome::Done))
+        }
+        Some(Operation::Check(check)) => {
+            replica.check = Some((index, PeerId(check.asked_by)));
             Ok(Ok(Outcome::Done))
         }
         Some(change) => change_region(staged, replica, change),

@@ -27,12 +27,14 @@ mod staged;
 
 pub use replica::{Change, MembersDone, MergedDone, Progress, SplitDone};
 
+use crate::check::Point;
 use crate::layout::{self, FORMAT};
+use crate::planted::{self, Planted};
 use crate::refusal;
 use crate::respond::{Outcome, Responder};
 use crate::view::{Directory, RegionView};
 use command::Rejection;
-use parked::Parked;
+use parked::{Parked, Until};
 use prost::Message;
 use replica::Replica;
 use staged::Staged;
@@ -40,8 +42,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use yadkv_consensus::{LogStore, MEMBERS_ENTRY};
 use yadkv_engine::{Durability, Engine, WriteBatch};
-use yadkv_proto::id::{Index, RegionId, Term};
-use yadkv_proto::metapb::RegionEpoch;
+use yadkv_proto::id::{Index, PeerId, RegionId, Term};
+use yadkv_proto::metapb::{Region, RegionEpoch};
 use yadkv_proto::storagepb::AppliedRecord;
 use yadkv_proto::yadkvpb::command::Operation;
 use yadkv_proto::yadkvpb::{Command, CommitMerge, LogEntry, RegionEntry};
@@ -120,6 +122,9 @@ pub struct Prepared {
     /// How it is written: buffered, since the log can replay it, unless a region changed.
     pub durability: Durability,
     progress: Vec<(Arc<RegionView>, Progress)>,
+    /// Whose data is to be held as it is after the write, by their place in `progress`, and who compares it.
+    checks: Vec<(usize, Region, (Index, PeerId))>,
+    engine: Arc<dyn Engine>,
     answers: Answers,
 }
 
@@ -136,6 +141,8 @@ struct Work {
 /// Whether an entry was applied.
 enum Step {
     Done,
+    /// Nothing behind it before it is written.
+    Pauses,
     /// Not before this region, which it merges, is no longer on the move.
     WaitsFor(RegionId),
 }
@@ -174,6 +181,11 @@ impl Applier {
         self.parked.settled(region)
     }
 
+    /// After what was prepared is written: whether more can be prepared without a task.
+    pub fn continues(&mut self) -> bool {
+        self.parked.written()
+    }
+
     /// Works out what the tasks change.
     pub fn prepare(&mut self, tasks: Vec<ApplyTask>) -> Result<Prepared, ApplyError> {
         let mut work = Work {
@@ -187,6 +199,7 @@ impl Applier {
             }
         }
         let mut progress = Vec::with_capacity(work.touched.len());
+        let mut checks = Vec::new();
         for region in work.touched {
             let Some(replica) = self.replicas.get_mut(&region) else {
                 continue;
@@ -204,6 +217,9 @@ impl Applier {
             if over {
                 view.end();
             }
+            if let Some(check) = replica.check.take() {
+                checks.push((progress.len(), replica.region.clone(), check));
+            }
             progress.push((view, replica.take_progress()));
         }
         let (batch, durability) = work.staged.into_batch();
@@ -211,6 +227,8 @@ impl Applier {
             batch,
             durability,
             progress,
+            checks,
+            engine: self.engine.clone(),
             answers: work.answers,
         })
     }
@@ -234,17 +252,21 @@ impl Applier {
             }
             let index = Index(entry.index);
             let waiting = responders.remove(&index).unwrap_or_default();
-            let step = self.step(&mut replica, &entry, waiting, work)?;
-            if let Step::WaitsFor(source) = step {
-                let entries = [entry].into_iter().chain(entries).collect();
-                let rest = ApplyTask {
-                    region,
-                    entries,
-                    responders,
-                };
-                self.parked.park(rest, source);
-                break;
-            }
+            let (until, entries) = match self.step(&mut replica, &entry, waiting, work)? {
+                Step::Done => continue,
+                Step::Pauses => (Until::Written, entries.collect()),
+                Step::WaitsFor(source) => {
+                    let entries = [entry].into_iter().chain(entries).collect();
+                    (Until::Settled(source), entries)
+                }
+            };
+            let rest = ApplyTask {
+                region,
+                entries,
+                responders,
+            };
+            self.parked.park(rest, until);
+            break;
         }
         self.replicas.insert(region, replica);
         Ok(())
@@ -311,7 +333,10 @@ impl Applier {
         replica.applied.clock_ms = clock_ms.max(replica.applied.clock_ms);
         replica.applied.index = index;
         replica.applied.term = term;
-        Ok(Step::Done)
+        match replica.check {
+            Some(_) if !planted::is(Planted::CheckNotPaused) => Ok(Step::Pauses),
+            _ => Ok(Step::Done),
+        }
     }
 
     /// The region takes another one in, if nothing has changed since.
@@ -369,6 +394,8 @@ impl Applier {
             };
             for entry in entries {
                 step = self.step(&mut replica, &entry, Vec::new(), work)?;
+                // A region that ends is not compared.
+                replica.check = None;
                 if let Step::WaitsFor(_) = step {
                     break 'brought;
                 }
@@ -426,7 +453,14 @@ impl Prepared {
     /// After the batch was written: publishes the clocks, answers the callers, tells what was applied.
     pub fn finish(self) -> Vec<Progress> {
         let mut done = Vec::with_capacity(self.progress.len());
-        for (view, progress) in self.progress {
+        let mut all = self.progress;
+        for (number, region, (index, asked_by)) in self.checks {
+            let progress = &mut all[number].1;
+            let at = (index, progress.applied.clock_ms);
+            let view = self.engine.clone().hold();
+            progress.check = Some(Point::new(region, at, asked_by, view));
+        }
+        for (view, progress) in all {
             view.advance_clock(progress.applied.clock_ms);
             done.push(progress);
         }

@@ -1,7 +1,8 @@
 //! Regions whose next entry cannot be applied yet.
 //!
 //! *Place*: owned by [`super::Applier`]. A region that takes another one in needs that one as its log says; while the
-//! store installs a snapshot of it, the data is neither old nor new.
+//! store installs a snapshot of it, the data is neither old nor new. And a check of the region's replicas wants its data
+//! as one entry left it: what comes behind that entry waits for the write.
 //!
 //! *Life*: an entry has to wait → it and everything after it of this region is kept here, the others go on → the other
 //! region is settled → the kept entries come first in the next batch.
@@ -9,7 +10,7 @@
 //! *Invariants*: the entries of a region keep their order. What is kept of a region that ends is given up, its callers
 //! hear that the outcome is unknown.
 //!
-//! *Limits*: one installation long.
+//! *Limits*: one installation, or one write, long.
 //!
 //! *Next stop*: [`super::merge`].
 
@@ -25,16 +26,25 @@ pub(super) struct Parked {
 }
 
 struct Waiting {
-    source: RegionId,
+    until: Until,
     tasks: Vec<ApplyTask>,
 }
 
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Until {
+    /// What was prepared before is written.
+    Written,
+    /// This region is no longer on the move.
+    Settled(RegionId),
+}
+
 impl Parked {
-    /// A task waits until `source` is settled.
-    pub(super) fn park(&mut self, task: ApplyTask, source: RegionId) {
+    /// A task waits, and all that come behind it.
+    pub(super) fn park(&mut self, task: ApplyTask, until: Until) {
         let region = task.region;
         let tasks = vec![task];
-        self.waiting.insert(region, Waiting { source, tasks });
+        self.waiting.insert(region, Waiting { until, tasks });
     }
 
     /// Keeps a task behind those of its region that wait; gives it back if there are none.
@@ -50,7 +60,16 @@ impl Parked {
 
     /// A region is no longer on the move; whether somebody waited for that.
     pub(super) fn settled(&mut self, source: RegionId) -> bool {
-        let waited = |_: &RegionId, waiting: &mut Waiting| waiting.source == source;
+        self.over(Until::Settled(source))
+    }
+
+    /// What was prepared is written; whether somebody waited for that.
+    pub(super) fn written(&mut self) -> bool {
+        self.over(Until::Written)
+    }
+
+    fn over(&mut self, until: Until) -> bool {
+        let waited = |_: &RegionId, waiting: &mut Waiting| waiting.until == until;
         let over = self.waiting.extract_if(.., waited);
         self.resumed
             .extend(over.flat_map(|(_, waiting)| waiting.tasks));

@@ -8,6 +8,7 @@
 //! *Next stop*: [`super::split`], [`super::members`].
 
 use super::{Applied, ApplyError};
+use crate::check::Point;
 use crate::layout::{self, FORMAT};
 use crate::split::check::Amount;
 use crate::store::message::Adopted;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use prost::Message;
 use yadkv_consensus::MembersChange;
 use yadkv_engine::Engine;
-use yadkv_proto::id::{Index, RegionId};
+use yadkv_proto::id::{Index, PeerId, RegionId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::storagepb::{Merging, PeerState, RegionRecord};
@@ -32,6 +33,8 @@ pub struct Progress {
     pub changes: Vec<Change>,
     /// Entries up to here may leave the log once they are durable in the data engine.
     pub truncate: Option<Index>,
+    /// The data right after a check's entry, if the last entry is one.
+    pub check: Option<Point>,
 }
 
 /// A change of the descriptor that was applied.
@@ -91,6 +94,7 @@ impl Progress {
         self.written += later.written;
         self.changes.extend(later.changes);
         self.truncate = self.truncate.max(later.truncate);
+        self.check = later.check.or(self.check.take());
     }
 }
 
@@ -140,6 +144,8 @@ pub(super) struct Replica {
     pub(super) written: Amount,
     pub(super) changes: Vec<Change>,
     pub(super) truncate: Option<Index>,
+    /// The entry that asks for a check, and who compares: the last entry before a write.
+    pub(super) check: Option<(Index, PeerId)>,
 }
 
 impl Replica {
@@ -160,6 +166,7 @@ impl Replica {
             written: Amount::default(),
             changes: Vec::new(),
             truncate: None,
+            check: None,
         })
     }
 
@@ -204,6 +211,7 @@ impl Replica {
             written: std::mem::take(&mut self.written),
             changes: std::mem::take(&mut self.changes),
             truncate: self.truncate.take(),
+            check: None,
         }
     }
 }

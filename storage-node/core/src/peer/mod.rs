@@ -6,7 +6,8 @@
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
-//! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody).
+//! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody),
+//! `check` (whether all replicas are the same).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -19,6 +20,7 @@
 //!
 //! *Next stop*: `consensus::Node`.
 
+mod check;
 mod lonely;
 mod members;
 mod merge;
@@ -62,6 +64,7 @@ pub struct Peer {
     splitting: split::Splitting,
     merge: merge::Merge,
     truncation: truncate::Truncation,
+    checks: check::Checks,
     clock_proposed: Moment,
     heard: lonely::Heard,
     /// Snapshots on their way, since when.
@@ -90,6 +93,7 @@ impl Peer {
             splitting: split::Splitting::default(),
             merge: merge::Merge::new(merging),
             truncation: truncate::Truncation::default(),
+            checks: check::Checks::default(),
             clock_proposed: Moment(0),
             heard: lonely::Heard::new(now),
             sending: BTreeMap::new(),
@@ -142,6 +146,7 @@ impl Peer {
         self.expire_snapshots(now.moment);
         self.leave_joint(now);
         self.prepare_merge(now);
+        self.check_if_due(now, config, effects);
         self.ask_if_alone(now.moment, effects);
         self.report_if_due(now, config, effects);
     }
@@ -265,6 +270,7 @@ impl Peer {
         self.proposals.abandon();
         self.abandon_split();
         self.abandon_merge();
+        self.abandon_check();
         self.refuse_all();
         *self.view.peer()
     }

@@ -78,6 +78,7 @@ impl Peer {
         self.node.applied(applied.index);
         self.splits_applied();
         self.merges_applied();
+        self.check_applied(progress.check, now, effects);
         self.publish_lease();
         self.serve_confirmed(effects);
         if first_of_term && self.is_leader() {
@@ -124,6 +125,7 @@ impl Peer {
             self.proposals.abandon();
             self.abandon_split();
             self.abandon_merge();
+            self.abandon_check();
             self.return_reads(store, config);
         }
         if leader != 0 {

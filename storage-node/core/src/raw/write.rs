@@ -144,7 +144,8 @@ pub fn point_keys(operation: &Operation) -> impl Iterator<Item = &Bytes> {
         | Operation::PrepareMerge(_)
         | Operation::CommitMerge(_)
         | Operation::RollbackMerge(_)
-        | Operation::TruncateLog(_) => (&[], None),
+        | Operation::TruncateLog(_)
+        | Operation::Check(_) => (&[], None),
     };
     mutations.iter().map(|mutation| &mutation.key).chain(key)
 }
@@ -168,6 +169,7 @@ pub fn bytes(operation: &Operation) -> usize {
         // Its entry has nothing else in it.
         Operation::Split(split) => split.encoded_len(),
         Operation::TruncateLog(truncate) => truncate.encoded_len(),
+        Operation::Check(check) => check.encoded_len(),
         Operation::ChangePeers(change) => change.encoded_len(),
         Operation::PrepareMerge(merge) => merge.encoded_len(),
         Operation::CommitMerge(merge) => merge.encoded_len(),

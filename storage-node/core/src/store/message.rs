@@ -8,6 +8,9 @@
 //! *Next stop*: [`super::Worker`].
 
 use crate::apply::{ApplyTask, Progress};
+use crate::check::compare::Answer;
+use crate::check::digest::Scope;
+use crate::check::{Point, Report};
 use crate::read::ConfirmedRead;
 use crate::refusal;
 use crate::respond::Responder;
@@ -111,6 +114,24 @@ pub struct SizeTask {
     pub region: Region,
     /// What is too large.
     pub limits: Limits,
+}
+
+/// A caller wants the replicas of a region compared.
+#[derive(Debug)]
+pub struct CheckTask {
+    /// Where the caller sent it and what it believes of the region.
+    pub context: Box<Context>,
+    /// Who waits.
+    pub responder: Responder,
+}
+
+/// Somebody shall read a replica's data as a check found it; [`Input::Digested`] follows.
+#[derive(Clone, Debug)]
+pub struct DigestTask {
+    /// The data.
+    pub point: Point,
+    /// Each pair of this stretch; otherwise everything in parts.
+    pub scope: Option<Scope>,
 }
 
 /// A new replica, made by a split; its records are on the disk.
@@ -221,6 +242,10 @@ pub enum Input {
     Durable(Vec<(RegionId, Index)>),
     /// Somebody looked how large a region is, as it was at this version of its epoch.
     Looked(RegionId, u64, Checked),
+    /// Compare the replicas of a region.
+    Check(CheckTask),
+    /// What was read of a replica for that.
+    Digested(DigestTask, Answer),
     /// Replicas that a split on another worker made.
     Adopt(Vec<Adopted>),
     /// First regions, as the placement driver assigned them. Known ones are left alone.
@@ -281,6 +306,7 @@ impl Input {
             Self::Write(task) => task.responder.refuse(error),
             Self::Read(task) => task.responder.refuse(error),
             Self::Cut(task) => task.responder.refuse(error),
+            Self::Check(task) => task.responder.refuse(error),
             Self::Snapshot(received) => received.refuse(error.message),
             Self::Split(task) => {
                 if let Some(responder) = task.responder {
@@ -324,6 +350,10 @@ pub struct Effects {
     pub flush: Vec<(RegionId, Index)>,
     /// Regions whose size is wanted.
     pub looks: Vec<SizeTask>,
+    /// Data to be read for checks; may get lost.
+    pub digests: Vec<DigestTask>,
+    /// Checks that are over.
+    pub checks: Vec<Report>,
     /// New replicas of other workers; must not get lost.
     pub adopt: Vec<Adopted>,
     /// Snapshots to be sent.

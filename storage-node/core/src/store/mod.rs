@@ -204,6 +204,22 @@ impl Worker {
                     task.responder.refuse(error);
                 }
             },
+            Input::Check(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
+                Some(peer) => {
+                    self.touched.insert(peer.id());
+                    peer.check_replicas(task, self.shared.store, now);
+                }
+                None => {
+                    let error = refusal::region_not_found(task.context.region_id);
+                    task.responder.refuse(error);
+                }
+            },
+            Input::Digested(task, answer) => {
+                if let Some(peer) = self.peers.get_mut(&RegionId(task.point.region.id)) {
+                    self.touched.insert(peer.id());
+                    peer.digested(&task, answer, now.moment, &mut self.effects);
+                }
+            }
             Input::Split(task) => self.split(task, now),
             Input::SplitReported(region) => {
                 if let Some(peer) = self.peers.get_mut(&region) {

@@ -86,6 +86,11 @@ impl Worker {
             self.touched.insert(region);
             return Ok(());
         }
+        if let Some(message) = envelope.check {
+            self.touched.insert(region);
+            peer.check_message(PeerId(from.id), message, now.moment, &mut self.effects);
+            return Ok(());
+        }
         let Some(message) = envelope.message else {
             return Err("incomplete envelope");
         };

@@ -294,6 +294,10 @@ impl Cluster {
             let found = check(&*snapshot.snapshot(), &range, &look.limits).unwrap();
             self.input(id, Input::Looked(RegionId(look.region.id), version, found));
         }
+        for task in effects.digests {
+            let answer = task.point.digest(&task).map_err(|error| error.to_string());
+            self.input(id, Input::Digested(task, answer));
+        }
         for task in effects.snapshots {
             self.send_snapshot(id, &task);
         }
@@ -332,6 +336,17 @@ impl Cluster {
     }
 
     fn apply(&mut self, id: u64, tasks: Vec<ApplyTask>) {
+        self.apply_once(id, tasks);
+        let waits = |cluster: &mut Self| {
+            let running = cluster.stores.get_mut(&id).unwrap().running.as_mut();
+            running.unwrap().applier.continues()
+        };
+        while waits(self) {
+            self.apply_once(id, Vec::new());
+        }
+    }
+
+    fn apply_once(&mut self, id: u64, tasks: Vec<ApplyTask>) {
         let store = self.stores.get_mut(&id).unwrap();
         let running = store.running.as_mut().unwrap();
         let mut prepared = running.applier.prepare(tasks).unwrap();

@@ -228,6 +228,7 @@ fn encode(response: StoreResponse) -> ResponseCmd {
         | StoreResponse::RawCompareAndSwap(_)
         | StoreResponse::RawChecksum(_)
         | StoreResponse::SplitRegion(_)
+        | StoreResponse::CheckRegion(_)
         | StoreResponse::UnsafeDestroyRange(_)
         | StoreResponse::GetStoreSafeTs(_) => {
             ResponseCmd::Empty(BatchCommandsEmptyResponse::default())

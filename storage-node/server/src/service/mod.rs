@@ -16,6 +16,7 @@
 pub mod admission;
 pub mod answers;
 pub mod batch;
+pub mod operations;
 pub mod tikv;
 
 use crate::clock;

@@ -104,7 +104,16 @@ impl ApplyThread {
         Ok(())
     }
 
+    /// Applies the tasks, and what waited for what they wrote.
     fn apply(&mut self, tasks: Vec<ApplyTask>) -> Result<(), ApplyError> {
+        self.apply_once(tasks)?;
+        while self.applier.continues() {
+            self.apply_once(Vec::new())?;
+        }
+        Ok(())
+    }
+
+    fn apply_once(&mut self, tasks: Vec<ApplyTask>) -> Result<(), ApplyError> {
         let timer = self.metrics.apply_seconds.start_timer();
         let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
         let mut prepared = self.applier.prepare(tasks)?;

@@ -11,6 +11,7 @@
 //! *Next stop*: [`worker`].
 
 pub mod apply;
+pub mod digests;
 pub mod flush;
 pub mod moves;
 pub mod reads;

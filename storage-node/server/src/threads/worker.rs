@@ -30,7 +30,7 @@ use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::refusal;
-use yadkv_storage_core::store::message::{Effects, Input, SizeTask};
+use yadkv_storage_core::store::message::{DigestTask, Effects, Input, SizeTask};
 use yadkv_storage_core::store::{StoreError, Worker};
 
 /// Inputs taken in before a round is made.
@@ -56,6 +56,8 @@ pub struct WorkerThread {
     pub reads: Sender<ReadJob>,
     /// Regions to be measured; dropped when full, the worker names them again.
     pub sizes: Sender<SizeTask>,
+    /// Data to be read for checks; dropped when full, the check names this replica as silent.
+    pub digests: Sender<DigestTask>,
     /// Positions to be made durable; dropped when full, the worker asks again.
     pub flush: Sender<Vec<(RegionId, Index)>>,
     /// Ids for splits, and reports of them.
@@ -202,6 +204,12 @@ impl WorkerThread {
         }
         for look in effects.looks {
             let _ = self.sizes.try_send(look);
+        }
+        for task in effects.digests {
+            let _ = self.digests.try_send(task);
+        }
+        for report in &effects.checks {
+            self.metrics.checked(report);
         }
         self.metrics
             .splits
