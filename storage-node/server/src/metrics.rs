@@ -135,10 +135,7 @@ impl Metrics {
                 &["kind"],
             )?,
             checks: IntCounterVec::new(
-                counter(
-                    "region_checks_total",
-                    "Comparisons of replicas, by what they found",
-                ),
+                counter("region_checks_total", "Checks of replicas, by their end"),
                 &["found"],
             )?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,

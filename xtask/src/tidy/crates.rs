@@ -77,7 +77,13 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
     (
         "tests",
         "yadkv-tests",
-        &["yadkv", "yadkv-client", "yadkv-proto"],
+        &[
+            "yadkv",
+            "yadkv-client",
+            "yadkv-engine",
+            "yadkv-proto",
+            "yadkv-storage-core",
+        ],
     ),
 ];
 

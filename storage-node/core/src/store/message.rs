@@ -301,7 +301,8 @@ impl Input {
         self.refuse(refusal::shutting_down());
     }
 
-    fn refuse(self, error: errorpb::Error) {
+    /// Answers whoever waits, if somebody does, with a region error.
+    pub fn refuse(self, error: errorpb::Error) {
         match self {
             Self::Write(task) => task.responder.refuse(error),
             Self::Read(task) => task.responder.refuse(error),

@@ -172,48 +172,13 @@ impl Worker {
         match input {
             Input::Tick => self.tick(now)?,
             Input::Raft(envelope) => self.receive(envelope, now)?,
-            Input::Write(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
-                Some(peer) => {
-                    self.touched.insert(peer.id());
-                    peer.write(task, self.shared.store, &self.shared.config);
-                }
-                None => {
-                    let error = refusal::region_not_found(task.context.region_id);
-                    task.responder.refuse(error);
-                }
-            },
-            Input::Read(task) => {
-                let region = crate::front::describe(&task.request)
-                    .map_or(0, |(_, context)| context.region_id);
-                match self.peers.get_mut(&RegionId(region)) {
-                    Some(peer) => {
-                        self.touched.insert(peer.id());
-                        peer.read(task, self.shared.store, &self.shared.config);
-                    }
-                    None => task.responder.refuse(refusal::region_not_found(region)),
-                }
+            Input::Write(_) | Input::Read(_) | Input::Cut(_) | Input::Check(_) => {
+                self.request(input, now);
             }
             Input::Applied(results) => self.applied(results, now)?,
             Input::Durable(positions) => self.durable(positions),
             Input::Looked(region, version, found) => self.looked(region, version, found, now),
             Input::Adopt(adopted) => self.adopt(adopted, now)?,
-            Input::Cut(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
-                Some(peer) => peer.cut(task, self.shared.store, &mut self.effects),
-                None => {
-                    let error = refusal::region_not_found(task.context.region_id);
-                    task.responder.refuse(error);
-                }
-            },
-            Input::Check(task) => match self.peers.get_mut(&RegionId(task.context.region_id)) {
-                Some(peer) => {
-                    self.touched.insert(peer.id());
-                    peer.check_replicas(task, self.shared.store, now);
-                }
-                None => {
-                    let error = refusal::region_not_found(task.context.region_id);
-                    task.responder.refuse(error);
-                }
-            },
             Input::Digested(task, answer) => {
                 if let Some(peer) = self.peers.get_mut(&RegionId(task.point.region.id)) {
                     self.touched.insert(peer.id());
@@ -250,6 +215,29 @@ impl Worker {
                 .for_each(|peer| peer.unreachable(store)),
         }
         Ok(())
+    }
+
+    /// What a caller wants of a region; he is refused if it does not live here.
+    fn request(&mut self, input: Input, now: Now) {
+        let described = |request| crate::front::describe(request).map(|(_, context)| context);
+        let region = match &input {
+            Input::Write(task) => task.context.region_id,
+            Input::Read(task) => described(&task.request).map_or(0, |context| context.region_id),
+            Input::Cut(task) => task.context.region_id,
+            Input::Check(task) => task.context.region_id,
+            _ => return,
+        };
+        let Some(peer) = self.peers.get_mut(&RegionId(region)) else {
+            return input.refuse(refusal::region_not_found(region));
+        };
+        self.touched.insert(peer.id());
+        match input {
+            Input::Write(task) => peer.write(task, self.shared.store, &self.shared.config),
+            Input::Read(task) => peer.read(task, self.shared.store, &self.shared.config),
+            Input::Cut(task) => peer.cut(task, self.shared.store, &mut self.effects),
+            Input::Check(task) => peer.check_replicas(task, self.shared.store, now),
+            _ => {}
+        }
     }
 
     fn looked(&mut self, region: RegionId, version: u64, found: Checked, now: Now) {
