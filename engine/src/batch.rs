@@ -29,6 +29,17 @@ pub struct WriteBatch {
     bytes: usize,
 }
 
+impl Operation {
+    /// Bytes of keys and values held.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Put(_, key, value) => key.len() + value.len(),
+            Self::Delete(_, key) => key.len(),
+            Self::DeleteRange(_, start, end) => start.len() + end.len(),
+        }
+    }
+}
+
 impl WriteBatch {
     /// An empty batch.
     pub fn new() -> Self {
@@ -56,6 +67,12 @@ impl WriteBatch {
         self.operations.append(&mut other.operations);
     }
 
+    /// Keeps the first `len` operations and forgets those behind them.
+    pub fn truncate(&mut self, len: usize) {
+        self.operations.truncate(len);
+        self.bytes = self.operations.iter().map(Operation::bytes).sum();
+    }
+
     /// The changes in order.
     pub fn operations(&self) -> &[Operation] {
         &self.operations
@@ -72,11 +89,7 @@ impl WriteBatch {
     }
 
     fn push(&mut self, operation: Operation) {
-        self.bytes += match &operation {
-            Operation::Put(_, key, value) => key.len() + value.len(),
-            Operation::Delete(_, key) => key.len(),
-            Operation::DeleteRange(_, start, end) => start.len() + end.len(),
-        };
+        self.bytes += operation.bytes();
         self.operations.push(operation);
     }
 }

@@ -99,6 +99,19 @@ pub enum Error {
     Read(String),
 }
 
+/// A table file with damaged bytes in it. What it holds of other keys may be sound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedFile {
+    /// Its name, without directory.
+    pub name: String,
+    /// The family that it is of.
+    pub family: Family,
+    /// Its first key.
+    pub first: Bytes,
+    /// Its last key.
+    pub last: Bytes,
+}
+
 /// Result of an engine call.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -129,6 +142,13 @@ pub trait Engine: Send + Sync {
     /// Gives back the space of what was deleted. May rewrite everything that is left: call it seldom, and where blocking
     /// is allowed.
     fn reclaim(&self) -> Result<()>;
+
+    /// Table files in which reads have met damaged bytes, now or in an earlier life, and that are still there.
+    fn damaged(&self) -> Result<Vec<DamagedFile>>;
+
+    /// Takes a damaged file away, and every other one that lies within its keys, without reading them; whether that was
+    /// possible. What they hold is lost: nobody may need those keys here any more.
+    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool>;
 
     /// Space used, at most some seconds old.
     fn statistics(&self) -> Statistics;

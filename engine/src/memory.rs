@@ -27,8 +27,8 @@
 
 use crate::intake::{Intake, Order, Stage};
 use crate::{
-    Cached, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot, Statistics,
-    Visitor, WriteBatch,
+    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot,
+    Statistics, Visitor, WriteBatch,
 };
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -75,8 +75,19 @@ struct Disk {
     capacity: u64,
     /// Whether `get_cached` answers, or always says that the disk must be asked.
     cached: bool,
+    /// What reads fail on.
+    damaged: Vec<DamagedFile>,
     /// Finished sets, durable.
     staged: BTreeMap<String, Vec<(Family, Bytes, Bytes)>>,
+}
+
+impl Disk {
+    fn view(&self) -> View {
+        View {
+            families: self.visible.clone(),
+            damaged: self.damaged.clone(),
+        }
+    }
 }
 
 impl Memory {
@@ -93,6 +104,7 @@ impl Memory {
                 bytes: 0,
                 capacity: u64::MAX,
                 cached: true,
+                damaged: Vec::new(),
                 staged: BTreeMap::new(),
             })),
         }
@@ -136,6 +148,11 @@ impl Memory {
         self.disk.lock().capacity = bytes;
     }
 
+    /// Damages the bytes of a file that holds these keys: whoever reads one of them meets that.
+    pub fn damage(&self, file: DamagedFile) {
+        self.disk.lock().damaged.push(file);
+    }
+
     /// Whether [`Engine::get_cached`] answers (the start value), or always asks for the disk.
     pub fn set_cached(&self, cached: bool) {
         self.disk.lock().cached = cached;
@@ -144,7 +161,9 @@ impl Memory {
 
 impl Engine for Memory {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        Ok(self.disk.lock().family(family).get(key).cloned())
+        let disk = self.disk.lock();
+        sound(&disk.damaged, family, key)?;
+        Ok(disk.family(family).get(key).cloned())
     }
 
     fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
@@ -152,6 +171,7 @@ impl Engine for Memory {
         if !disk.cached {
             return Ok(Cached::Unknown);
         }
+        sound(&disk.damaged, family, key)?;
         Ok(disk
             .family(family)
             .get(key)
@@ -159,14 +179,11 @@ impl Engine for Memory {
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        Box::new(View {
-            families: self.disk.lock().visible.clone(),
-        })
+        Box::new(self.disk.lock().view())
     }
 
     fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
-        let families = self.disk.lock().visible.clone();
-        Box::new(View { families })
+        Box::new(self.disk.lock().view())
     }
 
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
@@ -208,6 +225,18 @@ impl Engine for Memory {
 
     fn reclaim(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn damaged(&self) -> Result<Vec<DamagedFile>> {
+        Ok(self.disk.lock().damaged.clone())
+    }
+
+    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(file.family, file.first.clone(), after(&file.last));
+        self.disk.lock().damaged.retain(|one| one != file);
+        self.write(batch, Durability::Synced)?;
+        Ok(true)
     }
 
     fn statistics(&self) -> Statistics {
@@ -399,6 +428,25 @@ fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<Bounds<'a>> {
 /// A view of one moment: the persistent maps as they were.
 struct View {
     families: Vec<Map>,
+    damaged: Vec<DamagedFile>,
+}
+
+/// Refuses a key that a damaged file holds.
+fn sound(damaged: &[DamagedFile], family: Family, key: &[u8]) -> Result<()> {
+    let holds =
+        |file: &&DamagedFile| file.family == family && *file.first <= *key && *key <= *file.last;
+    match damaged.iter().find(holds) {
+        None => Ok(()),
+        Some(file) => Err(Error::Corrupt {
+            place: file.name.clone(),
+            reason: "block checksum mismatch".to_owned(),
+        }),
+    }
+}
+
+/// The least key behind another one.
+fn after(key: &[u8]) -> Bytes {
+    [key, &[0]].concat().into()
 }
 
 impl View {
@@ -411,6 +459,7 @@ impl View {
 
 impl Snapshot for View {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        sound(&self.damaged, family, key)?;
         Ok(self.family(family).get(key).cloned())
     }
 
@@ -431,6 +480,9 @@ impl Snapshot for View {
                 Direction::Forward => pairs.next(),
                 Direction::Backward => pairs.next_back(),
             };
+            if let Some((key, _)) = &next {
+                sound(&self.damaged, family, key)?;
+            }
             match next {
                 Some((key, value)) if visit(key, value) == ControlFlow::Continue(()) => {}
                 _ => return Ok(()),

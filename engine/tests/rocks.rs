@@ -415,3 +415,86 @@ fn bytes_read_by_this_thread() -> usize {
     let line = text.lines().find_map(|line| line.strip_prefix("rchar: "));
     line.unwrap().parse().unwrap()
 }
+
+#[test]
+fn a_damaged_table_is_remembered_and_taken_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kv");
+    {
+        let engine = Rocks::open(&path, &unlogged()).unwrap();
+        fill(&engine, 0..100);
+        engine.flush().unwrap();
+        engine.compact();
+        assert_eq!(engine.damaged().unwrap(), []);
+    }
+    let table = largest_table(&path);
+    flip(&table, 200);
+    let name = table.file_name().unwrap().to_str().unwrap().to_owned();
+    {
+        let engine = Rocks::open(&path, &unlogged()).unwrap();
+        let fails = |key: &String| match engine.get(A, key.as_bytes()) {
+            Err(Error::Corrupt { .. }) => true,
+            other => other.unwrap().is_none(),
+        };
+        let failing = (0..100).map(key).find(fails).unwrap();
+        let found = engine.damaged().unwrap();
+        let [file] = &found[..] else {
+            panic!("one file is damaged: {found:?}");
+        };
+        assert_eq!(file.name, name);
+        let inside = failing.as_bytes();
+        assert!(*file.first <= *inside && *inside <= *file.last, "{file:?}");
+    }
+    // Another life knows it before it reads it, and merges nothing.
+    let engine = Rocks::open(&path, &unlogged()).unwrap();
+    let file = engine.damaged().unwrap().remove(0);
+    for round in 0..8 {
+        engine
+            .write(put(200 + round, 100), Durability::Synced)
+            .unwrap();
+    }
+    assert!(engine.discard_damaged(&file).unwrap());
+    assert_eq!(engine.damaged().unwrap(), []);
+    assert!(!table.exists());
+    assert_eq!(engine.get(A, &file.first).unwrap(), None);
+    assert!(engine.get(Family(1), &file.first).unwrap().is_some());
+    assert!(engine.get(A, key(203).as_bytes()).unwrap().is_some());
+    drop(engine);
+    let engine = Rocks::open(&path, &unlogged()).unwrap();
+    assert_eq!(engine.damaged().unwrap(), []);
+    engine.compact();
+    assert!(engine.get(A, key(207).as_bytes()).unwrap().is_some());
+}
+
+/// The largest table: one of the first family, which is not compressed.
+fn largest_table(directory: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let tables = paths.filter(|path| path.extension().is_some_and(|kind| kind == "sst"));
+    let bytes = |path: &PathBuf| path.metadata().unwrap().len();
+    tables.max_by_key(bytes).unwrap()
+}
+
+#[test]
+fn what_is_taken_in_lies_below_everything_else() {
+    use yadkv_engine::Intake;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("kv");
+    let engine = Rocks::open(&path, &unlogged()).unwrap();
+    fill(&engine, 500..600);
+    let mut stage = engine.stage("set").unwrap();
+    for number in 0..400 {
+        stage.put(A, key(number).as_bytes(), &[7; 100]).unwrap();
+    }
+    stage.finish().unwrap();
+    engine.ingest("set").unwrap();
+    engine.write(put(1000, 10), Durability::Synced).unwrap();
+    let table = largest_table(&path);
+    flip(&table, 2000);
+    drop(engine);
+    let engine = Rocks::open(&path, &unlogged()).unwrap();
+    let met = (0..400).any(|number| engine.get(A, key(number).as_bytes()).is_err());
+    assert!(met);
+    let file = engine.damaged().unwrap().remove(0);
+    assert!(engine.discard_damaged(&file).unwrap(), "{file:?}");
+}

@@ -1,4 +1,4 @@
-//! `yadkv store`: one storage node.
+//! `yadkv store`: one storage node. One whose data files are damaged starts itself again, with the same process id.
 //!
 //! *Next stop*: `yadkv_storage_node::node`.
 
@@ -6,8 +6,15 @@ use super::{ServerArgs, bind, shutdown};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
 use crate::settings;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use yadkv_storage_node::config::Config;
-use yadkv_storage_node::node;
+use yadkv_storage_node::node::{self, NodeError};
+
+/// Counts how often a process has started itself again.
+const RESTARTS: &str = "YADKV_RESTARTS";
+/// More often there is something else wrong.
+const RESTARTS_MAX: u32 = 8;
 
 /// Runs a storage node.
 pub(crate) async fn run(args: ServerArgs) -> Outcome {
@@ -24,9 +31,32 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
     };
     let token = shutdown(args.stop_with_stdin)?;
     let data_dir = config.store.data_dir.clone();
-    node::run(config, listener, status, token)
-        .await
-        .context(format!("store at {}", data_dir.display()))
+    let ended = node::run(config, listener, status, token).await;
+    match ended {
+        Err(NodeError::Damaged(reason)) if restarts() < RESTARTS_MAX => {
+            Err(restart(&reason)).context(format!("store at {}", data_dir.display()))
+        }
+        ended => ended.context(format!("store at {}", data_dir.display())),
+    }
+}
+
+/// How often this process has started itself again.
+fn restarts() -> u32 {
+    let count = std::env::var(RESTARTS).ok();
+    count.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+/// Becomes the same program anew; comes back only if that is impossible.
+fn restart(reason: &str) -> std::io::Error {
+    eprintln!("yadkv: {reason}: the store starts again, to give replicas with damaged data away");
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return error,
+    };
+    Command::new(program)
+        .args(std::env::args_os().skip(1))
+        .env(RESTARTS, (restarts() + 1).to_string())
+        .exec()
 }
 
 fn config(args: &ServerArgs) -> Outcome<Config> {

@@ -13,7 +13,7 @@
 //! Checksums are verified on every read, in compaction and on open; there is no option to turn that off.
 //!
 //! *Limits and failure*: a directory that another process holds, or that was made by something else, is
-//! [`Error::Open`]. Damage is [`Error::Corrupt`] with file and offset, on open where [`Options::verify`] says so
+//! [`Error::Open`]. Damage (`damage`) is [`Error::Corrupt`] with file and offset, on open where [`Options::verify`] says so
 //! and in the log, otherwise on the read that meets it. A failed write or sync poisons the engine for the
 //! rest of the process: what the disk holds is known again only after a restart.
 //!
@@ -21,6 +21,7 @@
 //!
 //! *Next stop*: `wal`; the end of the tour.
 
+mod damage;
 mod direct;
 mod held;
 mod intake;
@@ -31,10 +32,11 @@ pub use options::{BlockCache, Compression, Drop, FamilyOptions, Options};
 
 use crate::wal;
 use crate::{
-    Cached, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot, Statistics,
-    Visitor, WriteBatch,
+    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot,
+    Statistics, Visitor, WriteBatch,
 };
 use bytes::Bytes;
+use damage::Damage;
 use place::{name_place, open_error};
 use rocksdb::{
     ColumnFamily, DB, ErrorKind, FlushOptions, ReadOptions, ReadTier, WriteOptions, properties,
@@ -59,6 +61,7 @@ pub struct Rocks {
     /// How tables of each family are made.
     table_options: Vec<rocksdb::Options>,
     logged: bool,
+    damage: Damage,
     poisoned: OnceLock<String>,
     buffered: WriteOptions,
     synced: WriteOptions,
@@ -79,6 +82,10 @@ impl Rocks {
         })?;
         check_current(&directory)?;
         wal::verify(&directory)?;
+        let damage = Damage::load(&directory)?;
+        let mut options = options.clone();
+        options.compactions &= damage.is_empty();
+        let options = &options;
         let database = options.database(direct::is_possible(&directory));
         let db = DB::open_cf_descriptors(&database, &directory, options.descriptors())
             .map_err(|error| open_error(&directory, &error))?;
@@ -98,6 +105,7 @@ impl Rocks {
                 .collect(),
             table_options: options.tables(),
             logged: options.logged,
+            damage,
             poisoned: OnceLock::new(),
             buffered,
             synced,
@@ -162,7 +170,10 @@ impl Rocks {
 
     fn read_error(&self, error: &rocksdb::Error) -> Error {
         match error.kind() {
-            ErrorKind::Corruption => name_place(&self.directory, error),
+            ErrorKind::Corruption => {
+                self.note_damage(error);
+                name_place(&self.directory, error)
+            }
             _ => Error::Read(error.to_string()),
         }
     }
@@ -175,6 +186,9 @@ impl Rocks {
     }
 
     fn poison(&self, error: &rocksdb::Error) -> Error {
+        if error.kind() == ErrorKind::Corruption {
+            self.note_damage(error);
+        }
         let reason = format!("{}: {error}", self.directory.display());
         Error::Poisoned(self.poisoned.get_or_init(|| reason).clone())
     }
@@ -271,6 +285,14 @@ impl Engine for Rocks {
         self.flush()?;
         self.compact();
         Ok(())
+    }
+
+    fn damaged(&self) -> Result<Vec<DamagedFile>> {
+        self.damaged_files()
+    }
+
+    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
+        self.discard_file(file)
     }
 
     fn statistics(&self) -> Statistics {

@@ -126,6 +126,8 @@ pub struct Options {
     pub background_jobs: u16,
     /// Above this many bytes of log the oldest memtable is flushed, so that the log before it can go.
     pub wal_bytes_max: u64,
+    /// Whether tables are merged in the background; never while a damaged one is known.
+    pub compactions: bool,
     /// Whether to read and check every table block on open. Worth its time where the database is small.
     pub verify: bool,
 }
@@ -140,6 +142,7 @@ impl Options {
             logged: true,
             background_jobs: 2,
             wal_bytes_max: 256 * 1024 * 1024,
+            compactions: true,
             verify: false,
         }
     }
@@ -220,6 +223,7 @@ impl Options {
         options.set_write_buffer_size((self.write_buffer_bytes / 2).max(MEMTABLE_BYTES_MIN));
         options.set_max_write_buffer_number(MEMTABLES_PER_FAMILY_MAX);
         options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_disable_auto_compactions(!self.compactions);
         let level0_files = c_int::from(family.level0_files.max(2));
         options.set_level_zero_file_num_compaction_trigger(level0_files);
         options.set_level_zero_slowdown_writes_trigger(3 * level0_files);

@@ -36,6 +36,14 @@ pub(super) fn name_place(directory: &Path, error: &rocksdb::Error) -> Error {
     }
 }
 
+/// The table file that a message names, without directory.
+pub(super) fn table_in(text: &str) -> Option<String> {
+    let words = text.split_whitespace();
+    let mut words = words.map(|word| word.trim_matches(|mark: char| ":;,()\"'".contains(mark)));
+    let path = words.find(|word| word.ends_with(".sst"))?;
+    path.rsplit('/').next().map(str::to_owned)
+}
+
 /// Finds `DIRECTORY/FILE [... offset N]` in a message.
 fn place_in(directory: &str, text: &str) -> String {
     let file = text
@@ -69,7 +77,7 @@ fn place_in(directory: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::place_in;
+    use super::{place_in, table_in};
 
     #[test]
     fn the_place_is_found_in_what_rocksdb_says() {
@@ -87,5 +95,7 @@ mod tests {
         for (text, place) in cases {
             assert_eq!(place_in("/d/kv", text), place);
         }
+        assert_eq!(table_in(cases[0].0), Some("000012.sst".into()));
+        assert_eq!(table_in(cases[2].0), None);
     }
 }

@@ -104,6 +104,12 @@ impl Reports {
         self.stores.get(&store)
     }
 
+    /// Whether a store says that its data of a region is damaged.
+    pub fn is_damaged(&self, store: StoreId, region: RegionId) -> bool {
+        let report = self.stores.get(&store);
+        report.is_some_and(|report| report.stats.damaged_regions_id.contains(&region.0))
+    }
+
     /// How long a store has been silent, as far as this leader knows.
     pub fn silence(&self, store: StoreId, now: Moment) -> Duration {
         let heard = self

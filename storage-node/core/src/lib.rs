@@ -31,6 +31,7 @@
 pub mod apply;
 pub mod check;
 pub mod config;
+pub mod damage;
 pub mod front;
 pub mod layout;
 pub mod members;

@@ -164,6 +164,10 @@ fn failed(kind: Kind, request: &StoreRequest, error: ReadError) -> StoreResponse
     });
     match error {
         ReadError::Region(error) => kind.refused(borders.in_error(error)),
+        ReadError::Engine(error @ yadkv_engine::Error::Corrupt { .. }) => {
+            tracing::error!(%error, "a read meets damaged data");
+            kind.refused(refusal::damaged(&error.to_string()))
+        }
         ReadError::TooLarge => kind.refused(refusal::answer_too_large(error.to_string())),
         other => kind.invalid(other.to_string()),
     }

@@ -136,6 +136,11 @@ pub fn busy(reason: &str) -> Error {
     }
 }
 
+/// What is read is damaged on this store: soon another one leads.
+pub fn damaged(reason: &str) -> Error {
+    busy(&format!("{reason}; the replica is being replaced"))
+}
+
 /// The write is larger than one entry may be.
 pub fn entry_too_large(region: u64, bytes: u64, bytes_max: u64) -> Error {
     Error {

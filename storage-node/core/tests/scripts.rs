@@ -17,6 +17,7 @@
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
+//! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -30,7 +31,7 @@ use harness::{Answer, Cluster};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
+use yadkv_engine::{DamagedFile, Direction, Durability, Engine, WriteBatch};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::eraftpb::ConfChangeType;
 use yadkv_proto::errorpb;
@@ -40,6 +41,7 @@ use yadkv_proto::metapb;
 use yadkv_proto::pdpb::ChangePeer;
 use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_storage_core::config::Config;
+use yadkv_storage_core::damage;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::recover;
@@ -110,6 +112,8 @@ impl Runner for Script {
             "change" => self.change(&mut args)?,
             "merge" => self.merge(&mut args)?,
             "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
+            "damage" => self.damage(&mut args)?,
+            "damaged" => out = self.damaged(&mut args)?,
             "spoil" => self.spoil(&mut args)?,
             "members" => out = self.members(&mut args)?,
             "snapshots" => {
@@ -459,6 +463,29 @@ impl Script {
         })
     }
 
+    fn damage(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        let (family, first, last) = (layout::RAW, operand(args)?, operand(args)?);
+        let name = "000007.sst".to_owned();
+        self.cluster.stores[&store].kv.damage(DamagedFile {
+            name,
+            family,
+            first,
+            last,
+        });
+        Ok(())
+    }
+
+    fn damaged(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        let found = damage::look(&self.cluster.stores[&store].kv)?;
+        let regions: Vec<_> = found.regions.iter().map(|region| region.0).collect();
+        Ok(format!(
+            "{} files, regions {regions:?}\n",
+            found.files.len()
+        ))
+    }
+
     /// Puts a pair into the data engine of one store alone.
     fn spoil(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
         let store = self.store(args.next_pos().ok_or("which store?")?)?;
@@ -495,9 +522,8 @@ fn pairs(kv: &yadkv_engine::memory::Memory, start: &[u8], end: &[u8]) -> Vec<Pai
             pairs.push((family, key.to_vec(), value.to_vec()));
             ControlFlow::Continue(())
         };
-        snapshot
-            .scan(family, start, end, Direction::Forward, visit)
-            .unwrap();
+        // What is damaged is no pair.
+        let _ = snapshot.scan(family, start, end, Direction::Forward, visit);
     }
     pairs
 }
@@ -673,6 +699,11 @@ fn merge() {
 #[test]
 fn snapshots() {
     run("snapshots");
+}
+
+#[test]
+fn damaged() {
+    run("damaged");
 }
 
 #[test]

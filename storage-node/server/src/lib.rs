@@ -22,6 +22,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod damage;
 pub mod data;
 pub mod disk;
 pub mod metrics;

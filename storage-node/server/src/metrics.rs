@@ -53,6 +53,8 @@ pub struct Metrics {
     /// Checks of regions led here, by what they found: `same`, `different`, or `partial` if some replica was silent. Is
     /// every replica right?
     pub checks: IntCounterVec,
+    /// Data files with damaged bytes. Does this disk have to be replaced?
+    pub damaged_files: IntGauge,
     /// Replicas on this store.
     pub regions: IntGauge,
     /// Replicas that lead.
@@ -138,6 +140,7 @@ impl Metrics {
                 counter("region_checks_total", "Checks of replicas, by their end"),
                 &["found"],
             )?,
+            damaged_files: IntGauge::with_opts(counter("damaged_files", "Damaged data files"))?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
             leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
         };
@@ -147,7 +150,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 17] {
+    fn collectors(&self) -> [Box<dyn Collector>; 18] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -164,6 +167,7 @@ impl Metrics {
             Box::new(self.snapshot_bytes.clone()),
             Box::new(self.moves.clone()),
             Box::new(self.checks.clone()),
+            Box::new(self.damaged_files.clone()),
             Box::new(self.regions.clone()),
             Box::new(self.leaders.clone()),
         ]

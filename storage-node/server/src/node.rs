@@ -11,6 +11,7 @@
 //! *Next stop*: [`crate::service`].
 
 use crate::config::Config;
+use crate::damage::DamageWatch;
 use crate::data::{Data, OpenError};
 use crate::disk::DiskWatch;
 use crate::metrics::Metrics;
@@ -51,6 +52,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
+use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, Index, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -102,6 +104,10 @@ pub enum NodeError {
     /// A thread met a fatal error.
     #[error("{0}")]
     Fatal(String),
+    /// The data engine met damaged bytes in the background and takes no more writes. A node that starts again knows the
+    /// file, leaves it alone, and gives its replicas away.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 /// Runs a node until `shutdown` fires or something fatal happens. `status` serves `/metrics` and `/health`.
@@ -120,6 +126,7 @@ pub async fn run(
         record = identity => record?,
         () = shutdown.cancelled() => return Ok(()),
     };
+    let (kv, raft) = (data.kv.clone(), data.log.engine().clone());
     let node = Node::start(&config, data, record, pd)?;
     let failure = node.failure.clone();
     tokio::spawn({
@@ -135,11 +142,18 @@ pub async fn run(
     failure.stop.cancel();
     let ended = tokio::task::spawn_blocking(move || node.join()).await;
     match failure.take() {
+        Some(reason) if is_damaged(&*kv, &*raft) => Err(NodeError::Damaged(reason)),
         Some(reason) => Err(NodeError::Fatal(reason)),
         None => ended
             .map_err(|error| NodeError::Fatal(error.to_string()))
             .and(served),
     }
+}
+
+/// Whether it was damaged data, and nothing else, that ended the writes.
+fn is_damaged(kv: &dyn Engine, raft: &dyn Engine) -> bool {
+    let known = kv.damaged().is_ok_and(|files| !files.is_empty());
+    known && kv.sync().is_err() && raft.sync().is_ok()
 }
 
 /// What workers tell the placement driver.
@@ -500,9 +514,16 @@ impl Node {
         let disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
+        let damage = DamageWatch {
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+            failure: self.failure.clone(),
+        };
         let companions = self.accompany(config, address);
         tokio::select! {
             () = disk.run() => Ok(()),
+            () = damage.run() => Ok(()),
             served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
             ended = companions => ended.map_err(NodeError::from),
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),

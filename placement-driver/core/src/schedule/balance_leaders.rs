@@ -148,6 +148,7 @@ mod tests {
                 region,
                 leader: StoreId(*leader),
                 unfit: Vec::new(),
+                damaged: Vec::new(),
             };
             view.regions.insert(RegionId(id), region);
         }

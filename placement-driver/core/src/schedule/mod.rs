@@ -25,7 +25,7 @@ use crate::reports::{Condition, Reports, StoreReport};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use yadkv_proto::id::{PeerId, RegionId, StoreId};
-use yadkv_proto::metapb::Region;
+use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::time::Moment;
 
 /// A store as schedulers see it.
@@ -37,7 +37,7 @@ pub struct StoreView {
     pub leaders: usize,
     /// Regions with a peer on it.
     pub regions: usize,
-    /// Whether it has room for more: a twentieth of its disk is free.
+    /// Whether it has room for more: a twentieth of its disk is free, and no data on it is damaged.
     pub has_room: bool,
 }
 
@@ -48,8 +48,10 @@ pub struct RegionView {
     pub region: Arc<Region>,
     /// Its leader's store.
     pub leader: StoreId,
-    /// Peers that should not lead: lagging or not heard.
+    /// Peers that should not lead: lagging, not heard, or with damaged data.
     pub unfit: Vec<PeerId>,
+    /// Stores that say that their data of it is damaged.
+    pub damaged: Vec<StoreId>,
 }
 
 /// What the leader knows, frozen.
@@ -102,13 +104,17 @@ impl ClusterView {
             if let Some(store) = view.stores.get_mut(&leader) {
                 store.leaders += 1;
             }
-            let unfit = lead.pending.iter().chain(&lead.down).copied().collect();
+            let is_damaged = |peer: &&Peer| reports.is_damaged(StoreId(peer.store_id), id);
+            let damaged: Vec<&Peer> = region.peers.iter().filter(is_damaged).collect();
+            let unfit = lead.pending.iter().chain(&lead.down).copied();
+            let unfit = unfit.chain(damaged.iter().map(|peer| PeerId(peer.id)));
             view.regions.insert(
                 id,
                 RegionView {
                     region: region.clone(),
                     leader,
-                    unfit,
+                    unfit: unfit.collect(),
+                    damaged: damaged.iter().map(|peer| StoreId(peer.store_id)).collect(),
                 },
             );
         }
@@ -118,5 +124,7 @@ impl ClusterView {
 
 /// Whether a store has room for new replicas.
 fn has_room(report: &StoreReport) -> bool {
-    report.stats.available > report.stats.capacity / 20
+    let stats = &report.stats;
+    let healthy = !stats.is_busy && stats.damaged_regions_id.is_empty();
+    healthy && stats.available > stats.capacity / 20
 }

@@ -10,9 +10,12 @@
 //! | with a learner on a lost store | loses the learner |
 //! | with a voter on a lost store, and more voters than asked for | loses that voter |
 //! | with a voter on a lost store | gets a learner elsewhere, which takes its place |
+//! | with a voter whose data is damaged, and no store for another | loses that voter, if all the others are well |
 //! | with fewer voters than asked for | gets a learner, which is promoted |
 //! | with more voters than asked for | loses one that does not lead |
 //! | with a learner that nobody needs | loses it |
+//!
+//! A replica whose store says that its data is damaged counts as one on a lost store.
 //!
 //! *Invariants*: a region with an operator is left alone. New replicas come on stores that are Up, have room, and have
 //! none of the region; of those the one with fewest regions.
@@ -98,6 +101,23 @@ impl<'a> Checker<'a> {
         Self { view, config, made }
     }
 
+    /// Whether a replica has to be replaced, and why.
+    fn lost(&self, region: &RegionView, peer: &Peer) -> Option<String> {
+        let store = peer.store_id;
+        if region.damaged.contains(&StoreId(store)) {
+            return Some(format!("data of store {store} is damaged"));
+        }
+        let lost = self.is_lost(peer);
+        lost.then(|| format!("store {store} is {}", self.condition(peer)))
+    }
+
+    /// Whether a damaged replica goes first and a new one comes after it, when its store has none of the damage left: two
+    /// of three that are well are as safe as with a third that is not.
+    fn heals_alone(&self, region: &RegionView, peer: &Peer, voters: usize) -> bool {
+        let damaged = region.damaged.contains(&StoreId(peer.store_id));
+        damaged && voters > 2 && targets(self.view, region, &self.made).next().is_none()
+    }
+
     fn is_lost(&self, peer: &Peer) -> bool {
         let store = self.view.stores.get(&StoreId(peer.store_id));
         store
@@ -123,20 +143,20 @@ impl<'a> Checker<'a> {
                 "the joint state is left over".into(),
             ));
         }
-        if let Some(lost) = of_role(PeerRole::Learner).find(|peer| self.is_lost(peer)) {
-            let reason = format!(
-                "store {} of a learner is {}",
-                lost.store_id,
-                self.condition(lost)
-            );
-            return Some((vec![Step::Remove(*lost)], reason));
+        let lost = |peer: &Peer| self.lost(region, peer).map(|reason| (*peer, reason));
+        if let Some((lost, reason)) = of_role(PeerRole::Learner).find_map(lost) {
+            return Some((vec![Step::Remove(lost)], format!("{reason}, of a learner")));
         }
         let learner = of_role(PeerRole::Learner).next().copied();
         let voters: Vec<Peer> = of_role(PeerRole::Voter).copied().collect();
         let wanted = self.config.replicas as usize;
-        let lost = voters.iter().find(|peer| self.is_lost(peer)).copied();
-        match lost {
-            Some(lost) => self.replace(region, lost, learner, voters.len() > wanted, new_id),
+        let superfluous = voters.len() > wanted;
+        let lost: Vec<_> = voters.iter().filter_map(lost).collect();
+        match lost.first().cloned() {
+            Some(one) if lost.len() == 1 && self.heals_alone(region, &one.0, voters.len()) => {
+                Some((vec![Step::Remove(one.0)], one.1))
+            }
+            Some(one) => self.replace(region, one, learner, superfluous, new_id),
             None if voters.len() < wanted => self.complete(region, learner, new_id),
             None if voters.len() > wanted => self.reduce(region, &voters),
             None => learner.map(|learner| {
@@ -149,12 +169,11 @@ impl<'a> Checker<'a> {
     fn replace(
         &mut self,
         region: &RegionView,
-        lost: Peer,
+        (lost, reason): (Peer, String),
         learner: Option<Peer>,
         superfluous: bool,
         new_id: &mut dyn FnMut() -> Option<u64>,
     ) -> Option<Wish> {
-        let reason = format!("store {} is {}", lost.store_id, self.condition(&lost));
         if superfluous {
             return Some((vec![Step::Remove(lost)], reason));
         }

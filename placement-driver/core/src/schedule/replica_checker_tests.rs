@@ -32,6 +32,7 @@ fn view(roles: &[PeerRole], stores: &[Condition]) -> ClusterView {
         region: Arc::new(region),
         leader: StoreId(1),
         unfit: Vec::new(),
+        damaged: Vec::new(),
     };
     view.regions.insert(yadkv_proto::id::RegionId(1), region);
     view
@@ -142,4 +143,47 @@ fn a_region_with_an_operator_is_left_alone() {
         assert!(operators.add(wish, &config, Moment(0)));
     }
     assert!(wish(&two, &operators).is_empty());
+}
+
+#[test]
+fn damaged_data_is_replaced() {
+    use Condition::{Down, Up};
+    let three = [PeerRole::Voter; 3];
+    let damaged = |stores: &[Condition], on: &[u64]| {
+        let mut view = view(&three, stores);
+        for region in view.regions.values_mut() {
+            region.damaged = on.iter().copied().map(StoreId).collect();
+        }
+        for store in on {
+            view.stores.get_mut(&StoreId(*store)).unwrap().has_room = false;
+        }
+        wish(&view, &Operators::default())
+    };
+    assert_eq!(
+        damaged(&[Up; 4], &[2]),
+        [
+            "add learner 100 on store 4",
+            "promote 100 on store 4, demote 12 on store 2",
+            "leave the joint state",
+            "remove 12 on store 2",
+        ]
+    );
+    assert_eq!(damaged(&[Up; 3], &[2]), ["remove 12 on store 2"]);
+    assert!(
+        damaged(&[Up; 3], &[2, 3]).is_empty(),
+        "one of three is left"
+    );
+    assert!(damaged(&[Up, Up, Down], &[2]).is_empty(), "the same");
+}
+
+#[test]
+fn nothing_is_removed_while_another_store_is_only_busy() {
+    let three = [PeerRole::Voter; 3];
+    let mut view = view(&three, &[Condition::Up; 4]);
+    let region = view.regions.values_mut().next().unwrap();
+    region.damaged.push(StoreId(2));
+    let none = || None;
+    let config = ScheduleConfig::default();
+    let wishes = replica_checker(&view, &Operators::default(), &config, &mut { none });
+    assert!(wishes.is_empty(), "{wishes:?}");
 }

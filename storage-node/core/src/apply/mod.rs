@@ -11,7 +11,8 @@
 //! the entry and the applied state alone, never on a local clock; replies leave after the write.
 //!
 //! *Limits and failure*: an entry that cannot be decoded was damaged or written by a later release: the
-//! region must not go on, [`ApplyError`] stops the node.
+//! region must not go on, [`ApplyError`] stops the node. One that has to read damaged data ends what its replica applies,
+//! and nothing else: the replica is replaced ([`crate::damage`]).
 //!
 //! *Source*: Raft paper section 5.3 (state machine safety).
 //!
@@ -112,6 +113,8 @@ pub struct Applier {
     replicas: BTreeMap<RegionId, Replica>,
     /// Being installed or destroyed.
     moving: BTreeSet<RegionId>,
+    /// Nothing is applied any more: an entry has to read data that is damaged.
+    halted: BTreeSet<RegionId>,
     parked: Parked,
 }
 
@@ -156,6 +159,7 @@ impl Applier {
             directory,
             replicas: BTreeMap::new(),
             moving: BTreeSet::new(),
+            halted: BTreeSet::new(),
             parked: Parked::default(),
         }
     }
@@ -170,6 +174,7 @@ impl Applier {
     /// Nobody answers for the replica of a region any more; what is on the disk of it stays.
     pub fn forget(&mut self, region: RegionId) {
         self.replicas.remove(&region);
+        self.halted.remove(&region);
         self.parked.forget(region);
         self.directory.remove(region);
     }
@@ -239,6 +244,9 @@ impl Applier {
             entries,
             mut responders,
         } = task;
+        if self.halted.contains(&region) {
+            return Ok(());
+        }
         if self.directory.get(region).is_none() {
             return Err(ApplyError::Unknown(region));
         }
@@ -252,10 +260,21 @@ impl Applier {
             }
             let index = Index(entry.index);
             let waiting = responders.remove(&index).unwrap_or_default();
-            let (until, entries) = match self.step(&mut replica, &entry, waiting, work)? {
-                Step::Done => continue,
-                Step::Pauses => (Until::Written, entries.collect()),
-                Step::WaitsFor(source) => {
+            let (applied, mark) = (replica.applied, (work.staged.mark(), work.answers.len()));
+            let (until, entries) = match self.step(&mut replica, &entry, waiting, work) {
+                Err(ApplyError::Engine(error @ yadkv_engine::Error::Corrupt { .. })) => {
+                    tracing::error!(region = region.0, %error, "the replica applies nothing any more");
+                    // A part of an entry must not stay: the next life may carry it out again.
+                    replica.applied = applied;
+                    work.staged.forget_since(mark.0);
+                    work.answers.truncate(mark.1);
+                    self.halted.insert(region);
+                    break;
+                }
+                Err(error) => return Err(error),
+                Ok(Step::Done) => continue,
+                Ok(Step::Pauses) => (Until::Written, entries.collect()),
+                Ok(Step::WaitsFor(source)) => {
                     let entries = [entry].into_iter().chain(entries).collect();
                     (Until::Settled(source), entries)
                 }
@@ -382,6 +401,7 @@ impl Applier {
         }
         let mut replica = self.take(source)?;
         work.touched.insert(source);
+        let before = replica.clone();
         let mut step = Step::Done;
         'brought: while replica.applied.index.0 < prepared.index {
             let next = replica.applied.index.next();
@@ -393,7 +413,13 @@ impl Applier {
                     .map_err(|error| ApplyError::Source(error.to_string()))?,
             };
             for entry in entries {
-                step = self.step(&mut replica, &entry, Vec::new(), work)?;
+                step = match self.step(&mut replica, &entry, Vec::new(), work) {
+                    Ok(step) => step,
+                    Err(error) => {
+                        self.replicas.insert(source, before);
+                        return Err(error);
+                    }
+                };
                 // A region that ends is not compared.
                 replica.check = None;
                 if let Step::WaitsFor(_) = step {

@@ -130,6 +130,7 @@ impl SplitDone {
 }
 
 /// One replica.
+#[derive(Clone)]
 pub(super) struct Replica {
     pub(super) applied: Applied,
     pub(super) region: Region,

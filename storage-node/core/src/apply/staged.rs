@@ -69,6 +69,17 @@ impl Staged {
         (self.batch, self.durability)
     }
 
+    /// Where the next change comes.
+    pub(super) fn mark(&self) -> usize {
+        self.batch.operations().len()
+    }
+
+    /// Forgets all changes since a mark.
+    pub(super) fn forget_since(&mut self, mark: usize) {
+        self.batch.truncate(mark);
+        self.index = None;
+    }
+
     /// The value a key would have if everything staged were written.
     pub(super) fn get(
         &mut self,

@@ -7,7 +7,7 @@
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
 //! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody),
-//! `check` (whether all replicas are the same).
+//! `check` (whether all replicas are the same), `damaged` (one with data that cannot be read).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -21,6 +21,7 @@
 //! *Next stop*: `consensus::Node`.
 
 mod check;
+mod damaged;
 mod lonely;
 mod members;
 mod merge;
@@ -65,6 +66,8 @@ pub struct Peer {
     merge: merge::Merge,
     truncation: truncate::Truncation,
     checks: check::Checks,
+    /// Some of its data may be damaged.
+    damaged: bool,
     clock_proposed: Moment,
     heard: lonely::Heard,
     /// Snapshots on their way, since when.
@@ -94,6 +97,7 @@ impl Peer {
             merge: merge::Merge::new(merging),
             truncation: truncate::Truncation::default(),
             checks: check::Checks::default(),
+            damaged: false,
             clock_proposed: Moment(0),
             heard: lonely::Heard::new(now),
             sending: BTreeMap::new(),
@@ -147,6 +151,7 @@ impl Peer {
         self.leave_joint(now);
         self.prepare_merge(now);
         self.check_if_due(now, config, effects);
+        self.hand_over_if_damaged(now.moment);
         self.ask_if_alone(now.moment, effects);
         self.report_if_due(now, config, effects);
     }

@@ -33,9 +33,10 @@ use crate::planted::{self, Planted};
 use crate::store::StoreError;
 use crate::store::recover::{self, damaged};
 use prost::Message;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
-use yadkv_engine::{Durability, Engine, Intake, WriteBatch};
+use yadkv_engine::{Direction, Durability, Engine, Intake, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, Region};
@@ -293,7 +294,9 @@ impl Installation {
                 return Ok(Err(reason));
             }
         }
-        delete_data(&mut batch, &range, !planted::is(Planted::OldDataKept));
+        if !planted::is(Planted::OldDataKept) && holds_data(&*places.kv, &range) {
+            delete_data(&mut batch, &range, true);
+        }
         let record = RegionRecord {
             format: FORMAT,
             region: Some(self.region.clone()),
@@ -362,6 +365,21 @@ impl Installation {
         batch.put(META, key, applied.encode_to_vec());
         Ok(places.kv.write(batch, Durability::Buffered)?)
     }
+}
+
+/// Whether something of a range is there. A deletion of nothing would lie over what is taken in next, and keep it among
+/// the tables that are merged first.
+fn holds_data(kv: &dyn Engine, range: &KeyRange) -> bool {
+    let snapshot = kv.snapshot();
+    layout::DATA.into_iter().any(|family| {
+        let mut found = false;
+        let visit = &mut |_: &[u8], _: &[u8]| {
+            found = true;
+            ControlFlow::Break(())
+        };
+        let looked = snapshot.scan(family, &range.start, &range.end, Direction::Forward, visit);
+        found || looked.is_err()
+    })
 }
 
 fn delete_data(batch: &mut WriteBatch, range: &KeyRange, lives: bool) {

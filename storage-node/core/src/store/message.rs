@@ -18,6 +18,7 @@ use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
 use crate::split::check::{Checked, Limits};
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::errorpb;
@@ -282,6 +283,8 @@ pub enum Input {
     Located(Region),
     /// The placement driver knows no such region; this one has its first key.
     Vanished(RegionId, Region),
+    /// Regions whose data here may be damaged, all of them.
+    Damaged(BTreeSet<RegionId>),
     /// The logs of this store are large: shorten whatever can be.
     ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.

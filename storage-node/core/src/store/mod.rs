@@ -208,6 +208,10 @@ impl Worker {
                 .peers
                 .values_mut()
                 .for_each(|peer| peer.report(&mut self.effects)),
+            Input::Damaged(regions) => self
+                .peers
+                .iter_mut()
+                .for_each(|(region, peer)| peer.set_damaged(regions.contains(region))),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
                 .peers

@@ -144,6 +144,9 @@ impl Worker {
         if !member || to.store_id != self.shared.store.0 || message.to != to.id {
             return Ok(Err("unknown region"));
         }
+        if !self.shared.kv.damaged()?.is_empty() {
+            return Ok(Err("data files are damaged here"));
+        }
         let record: Option<RegionRecord> = layout::load(&*self.shared.kv, &layout::region_key(id))?;
         let newer = |record: &RegionRecord| {
             record.state() != PeerState::Tombstone || record.peer.unwrap_or_default().id >= to.id

@@ -18,6 +18,7 @@ use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::{Applier, ApplyTask};
 use yadkv_storage_core::config::Config;
+use yadkv_storage_core::damage;
 use yadkv_storage_core::front::{Front, Next};
 use yadkv_storage_core::layout;
 use yadkv_storage_core::snapshot::install::{self, Move, Places, advance};
@@ -210,9 +211,20 @@ impl Cluster {
         self.now.moment = self.now.moment.after(TICK);
         self.now.wall_ms += TICK.as_millis() as u64;
         for id in 1..=STORES {
+            self.watch_damage(id);
             self.input(id, Input::Tick);
         }
         self.settle();
+    }
+
+    fn watch_damage(&mut self, id: u64) {
+        let store = &self.stores[&id];
+        if store.running.is_none() || store.kv.damaged().unwrap().is_empty() {
+            return;
+        }
+        damage::sweep(&store.kv).unwrap();
+        let regions = damage::look(&store.kv).unwrap().regions;
+        self.input(id, Input::Damaged(regions));
     }
 
     /// Runs every store until nothing moves.

@@ -13,6 +13,7 @@ use std::time::Duration;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats};
+use yadkv_storage_core::damage;
 use yadkv_storage_core::front::Front;
 
 /// What a heartbeat looks at.
@@ -83,7 +84,11 @@ impl Heartbeat {
             .leaders
             .set(i64::try_from(leaders).unwrap_or(i64::MAX));
         let log_bytes = self.raft.statistics().disk_bytes;
+        // What cannot be looked at stops the node elsewhere.
+        let damage = damage::look(&*self.kv).unwrap_or_default();
         StoreStats {
+            is_busy: !damage.files.is_empty(),
+            damaged_regions_id: damage.regions.iter().map(|region| region.0).collect(),
             store_id: self.store.0,
             capacity: fs4::total_space(&self.data_dir).unwrap_or(0),
             available: fs4::available_space(&self.data_dir).unwrap_or(0),

@@ -1,4 +1,4 @@
-//! The thread that installs and destroys replicas, all that wait together.
+//! The thread that installs and destroys replicas, all that wait together, and takes damaged data files away.
 //!
 //! *Place*: behind apply, which has applied everything that was handed over before; the worker hears when it is over.
 //!
@@ -10,11 +10,17 @@
 use super::Failure;
 use crate::metrics::Metrics;
 use crate::router::Router;
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+use yadkv_engine::DamagedFile;
+use yadkv_storage_core::damage;
 use yadkv_storage_core::snapshot::install::{Move, Moving, Places, advance};
+use yadkv_storage_core::store::StoreError;
 
 /// Moves that may wait.
 pub const QUEUE: usize = 4096;
+/// How often it looks for damaged files that nobody needs any more.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Moves that take their steps together.
 const TOGETHER_MAX: usize = 64;
 
@@ -35,9 +41,13 @@ pub struct MoveThread {
 impl MoveThread {
     /// Runs until apply is gone or the node stops.
     pub fn run(self) {
-        let mut moving = Vec::new();
-        while let Ok(order) = self.moves.recv() {
-            self.begin(order, &mut moving);
+        let (mut moving, mut kept) = (Vec::new(), Vec::new());
+        loop {
+            match self.moves.recv_timeout(PAUSE) {
+                Ok(order) => self.begin(order, &mut moving),
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
             while !moving.is_empty() {
                 if self.failure.stop.is_cancelled() {
                     return;
@@ -51,7 +61,24 @@ impl MoveThread {
                     Err(error) => return self.failure.report("installation of a replica", &error),
                 }
             }
+            if let Err(error) = self.sweep(&mut kept) {
+                return self.failure.report("removal of damaged data", &error);
+            }
         }
+    }
+
+    /// Takes damaged files away, between two moves.
+    fn sweep(&self, kept: &mut Vec<DamagedFile>) -> Result<(), StoreError> {
+        let found = damage::sweep(&*self.places.kv)?;
+        for file in found.iter().filter(|file| !kept.contains(file)) {
+            tracing::error!(
+                file = file.name,
+                "no replica has data in this damaged file any more, but it cannot be taken away: remove this store \
+                 (`yadkv ctl store remove`), empty its directory and start it again"
+            );
+        }
+        *kept = found;
+        Ok(())
     }
 
     fn begin(&self, order: Move, moving: &mut Vec<Moving>) {
