@@ -514,12 +514,7 @@ impl Node {
         let disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
-        let damage = DamageWatch {
-            kv: self.data.kv.clone(),
-            router: self.router.clone(),
-            metrics: self.door.metrics.clone(),
-            failure: self.failure.clone(),
-        };
+        let damage = self.damage_watch();
         let companions = self.accompany(config, address);
         tokio::select! {
             () = disk.run() => Ok(()),
@@ -527,6 +522,15 @@ impl Node {
             served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
             ended = companions => ended.map_err(NodeError::from),
             () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),
+        }
+    }
+
+    fn damage_watch(&self) -> DamageWatch {
+        DamageWatch {
+            kv: self.data.kv.clone(),
+            router: self.router.clone(),
+            metrics: self.door.metrics.clone(),
+            failure: self.failure.clone(),
         }
     }
 

@@ -155,7 +155,8 @@ fn damaged_data_is_replaced() {
             region.damaged = on.iter().copied().map(StoreId).collect();
         }
         for store in on {
-            view.stores.get_mut(&StoreId(*store)).unwrap().has_room = false;
+            let store = view.stores.get_mut(&StoreId(*store));
+            store.expect("invariant: one of the stores").has_room = false;
         }
         wish(&view, &Operators::default())
     };
@@ -180,8 +181,9 @@ fn damaged_data_is_replaced() {
 fn nothing_is_removed_while_another_store_is_only_busy() {
     let three = [PeerRole::Voter; 3];
     let mut view = view(&three, &[Condition::Up; 4]);
-    let region = view.regions.values_mut().next().unwrap();
-    region.damaged.push(StoreId(2));
+    for region in view.regions.values_mut() {
+        region.damaged.push(StoreId(2));
+    }
     let none = || None;
     let config = ScheduleConfig::default();
     let wishes = replica_checker(&view, &Operators::default(), &config, &mut { none });
