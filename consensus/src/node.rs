@@ -56,7 +56,7 @@ mod members;
 mod round;
 mod tick;
 
-pub use catch_up::FOLLOWS_ENTRIES_MAX;
+pub use catch_up::{FOLLOWS_ENTRIES_MAX, Follower, Replication};
 pub use members::MEMBERS_ENTRY;
 
 /// Where a proposal will be in the log, if it gets there: compare both when it is applied.

@@ -6,7 +6,7 @@
 //! *Types to know*: [`Peer`]. One operation a file: [`propose`](self) (writes into the log), `read_index`,
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
-//! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody).
+//! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody), [`inspect`] (what people see).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -19,6 +19,7 @@
 //!
 //! *Next stop*: `consensus::Node`.
 
+pub mod inspect;
 mod lonely;
 mod members;
 mod merge;

@@ -7,6 +7,7 @@
 //!
 //! *Next stop*: [`super::Worker`].
 
+use super::inspect::Inspection;
 use crate::apply::{ApplyTask, Progress};
 use crate::read::ConfirmedRead;
 use crate::refusal;
@@ -257,6 +258,8 @@ pub enum Input {
     Located(Region),
     /// The placement driver knows no such region; this one has its first key.
     Vanished(RegionId, Region),
+    /// People want to see replicas.
+    Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.
     ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.

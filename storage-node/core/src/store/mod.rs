@@ -23,6 +23,7 @@
 //! *Next stop*: [`crate::peer`].
 
 mod adopt;
+pub mod inspect;
 mod merges;
 pub mod message;
 mod moves;
@@ -227,6 +228,7 @@ impl Worker {
                 .peers
                 .values_mut()
                 .for_each(|peer| peer.report(&mut self.effects)),
+            Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
                 .peers
