@@ -153,6 +153,9 @@ impl Node {
         if from_leader {
             self.election.heard_leader(now);
         }
+        if kind == MessageType::MsgHeartbeatResponse && term == self.raw.raft.term {
+            self.stream_if_complete(PeerId(from));
+        }
         self.adjust(now);
         if self.is_damaged() {
             return Err(StepError::Damaged);

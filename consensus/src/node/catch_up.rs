@@ -78,6 +78,20 @@ impl Node {
         })
     }
 
+    /// A peer that lacks nothing and answers takes entries as they come, after a message to it was lost. raft-rs would find
+    /// out with the next entry, for which a quiet region may wait for ever.
+    pub(super) fn stream_if_complete(&mut self, peer: PeerId) {
+        let last = self.last_index().0;
+        if self.role() != Role::Leader {
+            return;
+        }
+        if let Some(progress) = self.raw.raft.mut_prs().get_mut(peer.0) {
+            if progress.state == ProgressState::Probe && progress.matched == last {
+                progress.become_replicate();
+            }
+        }
+    }
+
     /// Takes entries up to `index` out of the log, in `batch`, which the caller writes before anything else of this
     /// node. Only what is applied, and durably so; other positions are ignored.
     pub fn truncate(&mut self, index: Index, batch: &mut WriteBatch) {
