@@ -10,8 +10,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, exponential_buckets,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -53,6 +53,14 @@ pub struct Metrics {
     pub regions: IntGauge,
     /// Replicas that lead.
     pub leaders: IntGauge,
+    /// Snapshots under way, by what is done with them: send, receive, install. Do they queue?
+    pub snapshots_now: IntGaugeVec,
+    /// Bytes of keys and values applied. What do clients write?
+    pub applied_bytes: IntCounter,
+    /// Pairs applied.
+    pub applied_keys: IntCounter,
+    /// Hand-overs that wait for apply. Does it keep up?
+    pub apply_queue: IntGauge,
 }
 
 /// The timers of one call, looked up once.
@@ -62,6 +70,16 @@ pub struct CallMetrics {
     pub seconds: Histogram,
     /// See [`Metrics::region_errors`].
     pub region_errors: IntCounter,
+}
+
+/// Something that is counted while it lasts.
+#[derive(Debug)]
+pub struct Underway(IntGauge);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// [`CallMetrics`] by call name.
@@ -132,6 +150,16 @@ impl Metrics {
             )?,
             regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
             leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
+            snapshots_now: IntGaugeVec::new(
+                counter("snapshots", "Snapshots sent, received and installed now"),
+                &["kind"],
+            )?,
+            applied_bytes: IntCounter::with_opts(counter(
+                "applied_bytes_total",
+                "Bytes of keys and values applied",
+            ))?,
+            applied_keys: IntCounter::with_opts(counter("applied_keys_total", "Pairs applied"))?,
+            apply_queue: IntGauge::with_opts(counter("apply_queue", "Hand-overs that wait"))?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -139,7 +167,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 16] {
+    fn collectors(&self) -> [Box<dyn Collector>; 20] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -157,7 +185,18 @@ impl Metrics {
             Box::new(self.moves.clone()),
             Box::new(self.regions.clone()),
             Box::new(self.leaders.clone()),
+            Box::new(self.snapshots_now.clone()),
+            Box::new(self.applied_bytes.clone()),
+            Box::new(self.applied_keys.clone()),
+            Box::new(self.apply_queue.clone()),
         ]
+    }
+
+    /// One snapshot more of a kind, until the answer is dropped.
+    pub fn snapshot(&self, kind: &str) -> Underway {
+        let gauge = self.snapshots_now.with_label_values(&[kind]);
+        gauge.inc();
+        Underway(gauge)
     }
 
     /// The timers of every call.

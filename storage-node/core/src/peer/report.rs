@@ -88,7 +88,7 @@ impl Peer {
             let id = PeerId(peer.id);
             let silence = self.silence(id, self.reports.clock);
             let down = silence >= DOWN_MIN && peer.id != own && !self.sending.contains_key(&id);
-            down.then(|| PeerStats {
+            down.then_some(PeerStats {
                 peer: Some(*peer),
                 down_seconds: silence.as_secs(),
             })
