@@ -1,20 +1,33 @@
 //! `yadkv ctl`: look at a running cluster, cut its regions and move their replicas.
 //!
-//! *Invariants*: `--json` prints one object a line with stable names; without it a table for people.
+//! *Types to know*: [`Shown`], what a command shows: objects for programs, lines for people.
 //!
-//! *Next stop*: `yadkv_client::admin`.
+//! *Life of a look*: the placement driver's map and reports over HTTP ([`map`]) → judged ([`health`]) → rows; a single
+//! region also asks the stores of its peers ([`detail`]).
+//!
+//! *Invariants*: `--json` prints one object a line with stable names, sizes in bytes; without it tables for people.
+//!
+//! *Next stop*: [`map`].
+
+mod cluster;
+mod detail;
+mod health;
+mod map;
+mod operator;
+mod region;
+mod store;
+mod table;
 
 use super::connect;
-use super::http::ask;
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::{Context, Outcome};
 use crate::output::say;
-use crate::text::{escape, unescape};
+use crate::text::unescape;
 use clap::{Args, Subcommand};
-use hyper::Method;
+use health::Trouble;
 use serde_json::{Value, json};
+use table::Shown;
 use yadkv_client::Api;
 use yadkv_client::{AdminClient, Client};
-use yadkv_proto::metapb::PeerRole;
 use yadkv_proto::pdpb;
 
 /// Flags of every ctl command.
@@ -32,6 +45,9 @@ pub(crate) struct CtlArgs {
 
 #[derive(Debug, Subcommand)]
 enum CtlCommand {
+    /// How the cluster is: stores, regions that are not fine, running operators.
+    #[command(visible_alias = "status")]
+    Cluster,
     /// The placement drivers and their leader.
     Member,
     /// The storage nodes, or one of them; or what can be done to them.
@@ -50,6 +66,12 @@ enum CtlCommand {
         /// The region that holds this key (in region space, with escapes).
         #[arg(long, conflicts_with = "id")]
         key: Option<String>,
+        /// Only regions with a peer on this store.
+        #[arg(long, conflicts_with_all = ["id", "key"])]
+        store: Option<u64>,
+        /// Only regions that are not fine in this way.
+        #[arg(long, value_enum, conflicts_with_all = ["id", "key"])]
+        state: Option<Trouble>,
     },
     /// What regions are asked to do, and what became of it.
     Operator {
@@ -129,59 +151,40 @@ impl RegionAction {
 
 /// Runs one command.
 pub(crate) async fn run(args: CtlArgs) -> Outcome {
-    let rows = match &args.command {
-        CtlCommand::Operator { action } => operators(&args.pd, action).await?,
+    let shown = show(&args).await?;
+    if args.json {
+        return shown.rows.iter().try_for_each(say);
+    }
+    match &shown.people {
+        Some(lines) => lines.iter().try_for_each(say),
+        None => shown.rows.iter().map(table::line).try_for_each(say),
+    }
+}
+
+async fn show(args: &CtlArgs) -> Outcome<Shown> {
+    let pd = &args.pd;
+    match &args.command {
+        CtlCommand::Cluster => cluster::show(pd).await,
+        CtlCommand::Operator { action } => operator::run(pd, action).await.map(Shown::rows),
         CtlCommand::Store {
             action: Some(action),
             ..
-        } => order_store(&args.pd, action).await?,
-        CtlCommand::Store { id, .. } => stores(&args.pd, *id).await?,
+        } => store::order(pd, action).await.map(Shown::rows),
+        CtlCommand::Store { id: None, .. } => store::list(pd).await,
+        CtlCommand::Store { id: Some(id), .. } => store::one(pd, *id).await,
         CtlCommand::Region {
             action: Some(action),
             ..
-        } if action.order().is_some() => order(&args.pd, action).await?,
-        _ => look(&args).await?,
-    };
-    for row in &rows {
-        if args.json {
-            say(row)?;
-        } else {
-            say(line(row))?;
+        } => match action.order() {
+            Some(order) => operator::order(pd, order).await.map(Shown::rows),
+            None => look(args).await.map(Shown::rows),
+        },
+        CtlCommand::Region { id: Some(id), .. } => detail::show(pd, *id).await,
+        CtlCommand::Region { key: Some(key), .. } => {
+            detail::show(pd, region::holds(pd, key).await?).await
         }
-    }
-    Ok(())
-}
-
-const OPERATORS: &str = "/pd/api/v1/operators";
-
-async fn order(pd: &str, action: &RegionAction) -> Outcome<Vec<Value>> {
-    let order = action.order().unwrap_or_default();
-    ask(pd, Method::POST, OPERATORS, Some(order.clone())).await?;
-    let region = order.get("region_id").or(order.get("source_region_id"));
-    Ok(vec![json!({ "ordered": order["name"], "region": region })])
-}
-
-async fn order_store(pd: &str, action: &StoreAction) -> Outcome<Vec<Value>> {
-    let (id, state) = match action {
-        StoreAction::Remove { id } => (id, "Offline"),
-        StoreAction::Keep { id } => (id, "Up"),
-    };
-    let path = format!("/pd/api/v1/store/{id}/state?state={state}");
-    ask(pd, Method::POST, &path, None).await?;
-    Ok(vec![json!({ "store": id, "ordered": state })])
-}
-
-async fn operators(pd: &str, action: &OperatorAction) -> Outcome<Vec<Value>> {
-    match action {
-        OperatorAction::List => {
-            let answer = ask(pd, Method::GET, OPERATORS, None).await?;
-            Ok(answer["operators"].as_array().cloned().unwrap_or_default())
-        }
-        OperatorAction::Cancel { region } => {
-            let path = format!("{OPERATORS}/{region}");
-            ask(pd, Method::DELETE, &path, None).await?;
-            Ok(vec![json!({ "cancelled": region })])
-        }
+        CtlCommand::Region { store, state, .. } => region::list(pd, *store, *state).await,
+        CtlCommand::Member | CtlCommand::Tso => look(args).await.map(Shown::rows),
     }
 }
 
@@ -189,29 +192,15 @@ async fn operators(pd: &str, action: &OperatorAction) -> Outcome<Vec<Value>> {
 async fn look(args: &CtlArgs) -> Outcome<Vec<Value>> {
     let client = connect(&args.pd, Api::V1).await?;
     let admin = client.admin();
-    Ok(match &args.command {
-        CtlCommand::Member => members(&admin).await?,
+    match &args.command {
+        CtlCommand::Member => members(&admin).await,
         CtlCommand::Region {
             action: Some(RegionAction::Split { keys, region }),
             ..
-        } => split(&admin, keys.clone(), *region).await?,
-        CtlCommand::Region { id, key, .. } => regions(&admin, *id, key.clone()).await?,
-        CtlCommand::Tso => vec![timestamp(&client).await?],
-        CtlCommand::Operator { .. } | CtlCommand::Store { .. } => Vec::new(),
-    })
-}
-
-/// `name=value` pairs of an object, for people.
-fn line(row: &Value) -> String {
-    let show = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let fields = row.as_object().into_iter().flatten();
-    fields
-        .map(|(name, value)| format!("{name}={}", show(value)))
-        .collect::<Vec<_>>()
-        .join("  ")
+        } => split(&admin, keys.clone(), *region).await,
+        CtlCommand::Tso => Ok(vec![timestamp(&client).await?]),
+        _ => Ok(Vec::new()),
+    }
 }
 
 async fn members(admin: &AdminClient) -> Outcome<Vec<Value>> {
@@ -228,108 +217,11 @@ async fn members(admin: &AdminClient) -> Outcome<Vec<Value>> {
     Ok(members.members.iter().map(row).collect())
 }
 
-async fn stores(pd: &str, id: Option<u64>) -> Outcome<Vec<Value>> {
-    let answer = ask(pd, Method::GET, "/pd/api/v1/stores", None).await?;
-    let stores = answer["stores"].as_array().cloned().unwrap_or_default();
-    let wanted = |shown: &&Value| id.is_none_or(|id| shown["store"]["id"] == id);
-    let rows: Vec<Value> = stores.iter().filter(wanted).map(store_row).collect();
-    match id {
-        Some(id) if rows.is_empty() => Err(Failure(format!(
-            "store {id}: not found; `yadkv ctl store` lists them"
-        ))),
-        _ => Ok(rows),
-    }
-}
-
-/// `region_count` is what the placement driver's map says, `peer_count` what the store itself says that it holds.
-fn store_row(shown: &Value) -> Value {
-    let (store, status) = (&shown["store"], &shown["status"]);
-    json!({
-        "id": store["id"],
-        "address": store["address"],
-        "state": store["state_name"],
-        "region_count": status["region_count"],
-        "leader_count": status["leader_count"],
-        "peer_count": status["peer_count"],
-        "capacity": status["capacity"],
-        "available": status["available"],
-        "used_size": status["used_size"],
-        "silence_seconds": status["silence_seconds"],
-        "version": store["version"],
-    })
-}
-
-async fn regions(admin: &AdminClient, id: Option<u64>, key: Option<String>) -> Outcome<Vec<Value>> {
-    let regions = match (id, key) {
-        (Some(id), _) => {
-            let found = admin.region_by_id(id).await.context("region")?;
-            vec![found.ok_or_else(|| {
-                Failure(format!(
-                    "region {id}: not found; `yadkv ctl region` lists them"
-                ))
-            })?]
-        }
-        (None, Some(key)) => {
-            let found = admin
-                .region_by_key(unescape(&key)?)
-                .await
-                .context("region")?;
-            vec![found.ok_or_else(|| Failure(format!("key {key}: no region holds it yet")))?]
-        }
-        (None, None) => admin.regions("", u32::MAX).await.context("regions")?,
-    };
-    Ok(regions.iter().map(region_row).collect())
-}
-
 async fn split(admin: &AdminClient, keys: Vec<String>, region: Option<u64>) -> Outcome<Vec<Value>> {
     let keys = keys.iter().map(|key| unescape(key).map(Into::into));
     let keys: Vec<bytes::Bytes> = keys.collect::<Result<_, _>>()?;
     let regions = admin.split_regions(keys, region).await.context("split")?;
-    let rows = regions.into_iter().map(|region| {
-        region_row(&pdpb::Region {
-            region: Some(region),
-            ..Default::default()
-        })
-    });
-    Ok(rows.collect())
-}
-
-fn region_row(region: &pdpb::Region) -> Value {
-    let descriptor = region.region.clone().unwrap_or_default();
-    let epoch = descriptor.region_epoch.unwrap_or_default();
-    let down = |peer: u64| {
-        region
-            .down_peers
-            .iter()
-            .any(|down| down.peer.is_some_and(|down| down.id == peer))
-    };
-    let pending = |peer: u64| {
-        region
-            .pending_peers
-            .iter()
-            .any(|pending| pending.id == peer)
-    };
-    let peers: Vec<Value> = descriptor
-        .peers
-        .iter()
-        .map(|peer| {
-            let state = match peer.id {
-                id if down(id) => "down",
-                id if pending(id) => "pending",
-                _ => "normal",
-            };
-            let role = PeerRole::try_from(peer.role).map_or("Unknown", |role| role.as_str_name());
-            json!({ "id": peer.id, "store_id": peer.store_id, "role": role, "state": state })
-        })
-        .collect();
-    json!({
-        "id": descriptor.id,
-        "start_key": escape(&descriptor.start_key),
-        "end_key": escape(&descriptor.end_key),
-        "epoch": { "conf_ver": epoch.conf_ver, "version": epoch.version },
-        "leader": region.leader.map(|leader| json!({ "id": leader.id, "store_id": leader.store_id })),
-        "peers": peers,
-    })
+    Ok(regions.iter().map(region::of_split).collect())
 }
 
 async fn timestamp(client: &Client) -> Outcome<Value> {

@@ -31,7 +31,7 @@ pub(super) async fn region(
     http.show_one(&headers, &uri, |overview| {
         let found = overview.regions.iter().find(|shown| shown.region.id == id);
         found.map(show_region).ok_or(format!(
-            "region {id} does not exist: list the regions, or it has become part of another one"
+            "region {id} was not found: list the regions; it may have become part of another one"
         ))
     })
     .await
@@ -49,7 +49,7 @@ pub(super) async fn store(
     };
     http.show_one(&headers, &uri, |overview| {
         let found = overview.stores.iter().find(|shown| shown.store.id == id);
-        let none = || format!("store {id} does not exist: list the stores");
+        let none = || format!("store {id} was not found: list the stores");
         found.map(show_store).ok_or_else(none)
     })
     .await
