@@ -85,10 +85,11 @@ impl Node {
         if self.role() != Role::Leader {
             return;
         }
-        if let Some(progress) = self.raw.raft.mut_prs().get_mut(peer.0) {
-            if progress.state == ProgressState::Probe && progress.matched == last {
-                progress.become_replicate();
-            }
+        let progress = self.raw.raft.mut_prs().get_mut(peer.0);
+        let complete = progress
+            .filter(|progress| progress.state == ProgressState::Probe && progress.matched == last);
+        if let Some(progress) = complete {
+            progress.become_replicate();
         }
     }
 

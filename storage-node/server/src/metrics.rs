@@ -97,6 +97,8 @@ impl Metrics {
             HistogramOpts::new(format!("yadkv_store_{name}"), help).buckets(latency_buckets())
         };
         let counter = |name: &str, help: &str| Opts::new(format!("yadkv_store_{name}"), help);
+        let total = |name: &str, help: &str| IntCounter::with_opts(counter(name, help));
+        let gauge = |name: &str, help: &str| IntGauge::with_opts(counter(name, help));
         let metrics = Self {
             request_seconds: HistogramVec::new(
                 histogram("request_seconds", "Time to answer, by call"),
@@ -110,56 +112,38 @@ impl Metrics {
                 "log_write_seconds",
                 "Log write with its fsync",
             ))?,
-            log_bytes: IntCounter::with_opts(counter(
-                "log_bytes_total",
-                "Bytes written to Raft logs",
-            ))?,
+            log_bytes: total("log_bytes_total", "Bytes written to Raft logs")?,
             apply_seconds: Histogram::with_opts(histogram("apply_seconds", "Applying one batch"))?,
-            apply_entries: IntCounter::with_opts(counter(
-                "apply_entries_total",
-                "Entries applied",
-            ))?,
-            lease_reads: IntCounter::with_opts(counter(
-                "lease_reads_total",
-                "Reads under the lease",
-            ))?,
-            index_reads: IntCounter::with_opts(counter(
-                "index_reads_total",
-                "Reads through ReadIndex",
-            ))?,
+            apply_entries: total("apply_entries_total", "Entries applied")?,
+            lease_reads: total("lease_reads_total", "Reads under the lease")?,
+            index_reads: total("index_reads_total", "Reads through ReadIndex")?,
             dropped_messages: IntCounterVec::new(
                 counter("dropped_messages_total", "Raft messages dropped, by reason"),
                 &["reason"],
             )?,
-            splits: IntCounter::with_opts(counter("splits_total", "Regions cut while led here"))?,
-            uncuttable: IntCounter::with_opts(counter(
+            splits: total("splits_total", "Regions cut while led here")?,
+            uncuttable: total(
                 "uncuttable_regions_total",
                 "Looks at regions too large that cannot be cut",
-            ))?,
+            )?,
             snapshots: IntCounterVec::new(
                 counter("snapshots_sent_total", "Snapshots sent, by their end"),
                 &["end"],
             )?,
-            snapshot_bytes: IntCounter::with_opts(counter(
-                "snapshot_bytes_total",
-                "Bytes of pairs sent in snapshots",
-            ))?,
+            snapshot_bytes: total("snapshot_bytes_total", "Bytes of pairs sent in snapshots")?,
             moves: IntCounterVec::new(
                 counter("moves_total", "Replicas installed and destroyed"),
                 &["kind"],
             )?,
-            regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
-            leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
+            regions: gauge("regions", "Replicas on this store")?,
+            leaders: gauge("leaders", "Replicas that lead")?,
             snapshots_now: IntGaugeVec::new(
                 counter("snapshots", "Snapshots sent, received and installed now"),
                 &["kind"],
             )?,
-            applied_bytes: IntCounter::with_opts(counter(
-                "applied_bytes_total",
-                "Bytes of keys and values applied",
-            ))?,
-            applied_keys: IntCounter::with_opts(counter("applied_keys_total", "Pairs applied"))?,
-            apply_queue: IntGauge::with_opts(counter("apply_queue", "Hand-overs that wait"))?,
+            applied_bytes: total("applied_bytes_total", "Bytes of keys and values applied")?,
+            applied_keys: total("applied_keys_total", "Pairs applied")?,
+            apply_queue: gauge("apply_queue", "Hand-overs that wait")?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
