@@ -7,7 +7,7 @@
 
 use super::health::{Judge, Trouble};
 use super::map;
-use super::table::{Shown, bytes, columns, text};
+use super::table::{Shown, bytes, columns, shortened, text};
 use crate::commands::connect;
 use crate::failure::{Context, Failure, Outcome};
 use crate::text::{escape, unescape};
@@ -155,8 +155,8 @@ fn cells(row: &Value) -> Vec<String> {
     });
     vec![
         text(&row["id"]),
-        text(&row["start_key"]),
-        text(&row["end_key"]),
+        shortened(&row["start_key"]),
+        shortened(&row["end_key"]),
         epoch(row),
         leader.map_or("-".into(), |store| format!("store {store}")),
         bytes(&row["approximate_bytes"]),

@@ -65,6 +65,16 @@ pub(super) fn columns(names: &[&str], rows: &[Vec<String>]) -> Vec<String> {
     all.iter().map(show).collect()
 }
 
+/// The beginning of a long text.
+pub(super) fn shortened(value: &Value) -> String {
+    const CHARS_MAX: usize = 40;
+    let text = text(value);
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// A number of bytes: `1.5 GiB`.
 pub(super) fn bytes(value: &Value) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
@@ -163,6 +173,12 @@ mod tests {
         ] {
             assert_eq!(moment(&value), shown);
         }
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(shortened(&json!("é".repeat(40))), "é".repeat(40));
+        assert_eq!(shortened(&json!("é".repeat(41))), "é".repeat(40) + "…");
     }
 
     #[test]
