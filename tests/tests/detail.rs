@@ -131,12 +131,13 @@ fn a_killed_store_shows_until_it_is_back() {
     check_stores(&cluster);
     check_status_port(&cluster, &all);
 
-    // The one with the most to say: it has a key, and is led elsewhere.
+    // A part of keyspace DEFAULT: it has a key.
     let killed = store(&cluster, 0)["id"].clone();
-    let region = all
-        .iter()
-        .find(|region| region["leader"]["store_id"] != killed);
-    let region = region.unwrap()["id"].to_string();
+    let has_key = |region: &&Value| {
+        let start = region["start_key"].as_str().unwrap();
+        start.starts_with("r\\x00\\x00\\x00")
+    };
+    let region = all.iter().find(has_key).unwrap()["id"].to_string();
     let before = eventually("every replica has everything", PATIENCE, || {
         let region = one(&cluster, &["region", &region]);
         is_fine(&region).then_some(region)
@@ -263,11 +264,17 @@ fn check_replicas(region: &Value) {
 }
 
 fn check_silence(cluster: &Cluster, region: &str, killed: &Value, count: usize) {
-    let found = one(cluster, &["region", region]);
-    let (gone, rest): (Vec<&Value>, Vec<&Value>) = peers(&found)
-        .iter()
-        .partition(|peer| peer["store_id"] == *killed);
-    let gone = gone[0];
+    let found = eventually("the others keep up", PATIENCE, || {
+        let found = one(cluster, &["region", region]);
+        let others = peers(&found)
+            .iter()
+            .filter(|peer| peer["store_id"] != *killed);
+        let mut others = others.map(|peer| (&peer["state"], &peer["lag"]));
+        let fine = others.all(|peer| peer == (&json!("normal"), &json!(0)));
+        fine.then_some(found)
+    });
+    let mut gone = peers(&found).iter();
+    let gone = gone.find(|peer| peer["store_id"] == *killed).unwrap();
     assert_eq!(
         (&gone["state"], &gone["store_state"]),
         (&json!("down"), &json!("Disconnected"))
@@ -282,13 +289,6 @@ fn check_silence(cluster: &Cluster, region: &str, killed: &Value, count: usize) 
         gone["unreachable"].is_string() && gone["replica"].is_null(),
         "{gone}"
     );
-    for peer in rest {
-        assert_eq!(
-            (&peer["state"], &peer["lag"]),
-            (&json!("normal"), &json!(0)),
-            "{found}"
-        );
-    }
     let shown = text(cluster, &["region", region]);
     assert!(
         shown.contains("down for") && shown.contains("is unreachable"),
@@ -395,12 +395,12 @@ fn a_snapshot_on_its_way_is_seen() {
         more += 8;
         let region = one(&cluster, &["region", &id]);
         let matched = own(&region)["matched_index"].as_u64()?;
-        let mut firsts = peers(&region)
+        // On both stores: either may lead when the third comes back.
+        let firsts = peers(&region)
             .iter()
             .map(|peer| &peer["replica"]["first_index"]);
-        firsts
-            .any(|first| first.as_u64() > Some(matched + 1))
-            .then_some(())
+        let beyond = firsts.filter(|first| first.as_u64() > Some(matched + 1));
+        (beyond.count() == 2).then_some(())
     });
     cluster.stores[place].start();
     eventually("some of the snapshot is sent", PATIENCE, || {
@@ -420,7 +420,11 @@ fn a_snapshot_on_its_way_is_seen() {
         let count = |field: &str| stores.iter().filter(|store| store[field] == 1).count();
         ((count("sending_snap_count"), count("receiving_snap_count")) == (1, 1)).then_some(())
     });
-    assert_eq!(ctl(&cluster, &["region", "--state", "pending"]).len(), 1);
+    summary(
+        &cluster,
+        "nobody else lags",
+        json!({ "pending_regions": 1 }),
+    );
     eventually("it has arrived", PATIENCE, || {
         let region = one(&cluster, &["region", &id]);
         (is_fine(&region) && own(&region)["snapshot"].is_null()).then_some(())
