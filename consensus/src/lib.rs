@@ -52,7 +52,7 @@ pub use layout::FAMILIES;
 pub use log_store::{FIRST_INDEX, FIRST_TERM, LogStore};
 pub use members::{MemberChange, Members, MembersChange};
 pub use message::{acts_as_leader, is_vote_request, says_nothing_is_here};
-pub use node::{MEMBERS_ENTRY, Node, Proposal};
+pub use node::{Follower, MEMBERS_ENTRY, Node, Proposal, Replication};
 pub use reads::{ReadReady, ReadToken};
 pub use ready::{Persisted, Ready, Role, RoleChange};
 

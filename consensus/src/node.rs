@@ -56,7 +56,7 @@ mod members;
 mod round;
 mod tick;
 
-pub use catch_up::FOLLOWS_ENTRIES_MAX;
+pub use catch_up::{FOLLOWS_ENTRIES_MAX, Follower, Replication};
 pub use members::MEMBERS_ENTRY;
 
 /// Where a proposal will be in the log, if it gets there: compare both when it is applied.
@@ -152,6 +152,9 @@ impl Node {
             && from == self.raw.raft.leader_id;
         if from_leader {
             self.election.heard_leader(now);
+        }
+        if kind == MessageType::MsgHeartbeatResponse && term == self.raw.raft.term {
+            self.stream_if_complete(PeerId(from));
         }
         self.adjust(now);
         if self.is_damaged() {

@@ -1,6 +1,6 @@
-//! The placement drivers' HTTP interface: what their protocol has no call for.
+//! HTTP interfaces of placement drivers and stores: what their protocols have no call for.
 //!
-//! *Place*: [`super::ctl`] orders and lists operators through it.
+//! *Place*: [`super::ctl`] looks at the cluster and orders through it, and asks stores on their status ports.
 //!
 //! *Limits and failure*: one member after the other is asked; a refusal of any of them is final.
 //!
@@ -16,7 +16,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Largest answer: some hundred thousand regions.
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+/// How long a store may take to say what it knows of a region.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -44,6 +47,34 @@ pub(crate) async fn ask(
         }
     }
     Err(Failure(last))
+}
+
+/// Why a server said nothing useful.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It cannot be reached, or does not answer in time.
+    Unreachable(String),
+    /// It answers that it cannot say.
+    Refused(String),
+}
+
+/// What one server says on a page, within [`STORE_TIMEOUT`].
+pub(crate) async fn look(server: &str, path: &str) -> Result<Value, Silence> {
+    let asked = exchange(server, Method::GET, path, Bytes::new());
+    let answered = tokio::time::timeout(STORE_TIMEOUT, asked).await;
+    let (code, answer) = match answered {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return Err(Silence::Unreachable(format!("{server}: {error}"))),
+        Err(_) => {
+            let reason = format!("{server} does not answer within {STORE_TIMEOUT:?}");
+            return Err(Silence::Unreachable(reason));
+        }
+    };
+    if code != StatusCode::OK {
+        return Err(Silence::Refused(text(&answer)));
+    }
+    serde_json::from_slice(&answer)
+        .map_err(|error| Silence::Refused(format!("{server}{path}: {error}")))
 }
 
 fn text(answer: &[u8]) -> String {

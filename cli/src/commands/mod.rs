@@ -5,7 +5,6 @@
 //! *Next stop*: [`raw`].
 
 pub(crate) mod bench;
-mod check;
 pub(crate) mod compare;
 pub(crate) mod ctl;
 mod http;

@@ -28,7 +28,43 @@ use yadkv_proto::id::{Index, PeerId};
 /// Entries that a peer may lack and still count as keeping up: a few rounds of a busy region.
 pub const FOLLOWS_ENTRIES_MAX: u64 = 256;
 
+/// How a leader sends entries to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replication {
+    /// One message at a time: it is not known yet what the peer holds, or a message was lost.
+    Probe,
+    /// As they come.
+    Stream,
+    /// Not at all: it is sent a snapshot.
+    Snapshot,
+}
+
+/// What a leader knows of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Follower {
+    /// What it has on its disk; 0 if it has not said so yet.
+    pub matched: Index,
+    /// How entries are sent to it.
+    pub replication: Replication,
+}
+
 impl Node {
+    /// What this leader knows of a peer, itself included; `None` on other replicas and of strangers.
+    pub fn follower(&self, peer: PeerId) -> Option<Follower> {
+        if self.role() != Role::Leader {
+            return None;
+        }
+        let progress = self.raw.raft.prs().get(peer.0)?;
+        Some(Follower {
+            matched: Index(progress.matched),
+            replication: match progress.state {
+                ProgressState::Probe => Replication::Probe,
+                ProgressState::Replicate => Replication::Stream,
+                ProgressState::Snapshot => Replication::Snapshot,
+            },
+        })
+    }
+
     /// Whether a peer of this leader keeps up: it takes entries as they come and lacks at most
     /// [`FOLLOWS_ENTRIES_MAX`] of them. False on any other replica, and for peers that are none.
     pub fn follows(&self, peer: PeerId) -> bool {
@@ -40,6 +76,21 @@ impl Node {
             let lacks = raft.raft_log.last_index().saturating_sub(progress.matched);
             progress.state == ProgressState::Replicate && lacks <= FOLLOWS_ENTRIES_MAX
         })
+    }
+
+    /// A peer that lacks nothing and answers takes entries as they come, after a message to it was lost. raft-rs would find
+    /// out with the next entry, for which a quiet region may wait for ever.
+    pub(super) fn stream_if_complete(&mut self, peer: PeerId) {
+        let last = self.last_index().0;
+        if self.role() != Role::Leader {
+            return;
+        }
+        let progress = self.raw.raft.mut_prs().get_mut(peer.0);
+        let complete = progress
+            .filter(|progress| progress.state == ProgressState::Probe && progress.matched == last);
+        if let Some(progress) = complete {
+            progress.become_replicate();
+        }
     }
 
     /// Takes entries up to `index` out of the log, in `batch`, which the caller writes before anything else of this

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use yadkv_proto::id::{PeerId, RegionId, StoreId, Term};
 use yadkv_proto::metapb::{Peer, Store, StoreState};
-use yadkv_proto::pdpb::{RegionHeartbeatRequest, StoreStats};
+use yadkv_proto::pdpb::{PeerStats, RegionHeartbeatRequest, StoreStats};
 use yadkv_proto::time::Moment;
 
 /// How alive a store is.
@@ -65,14 +65,26 @@ pub struct Lead {
     pub term: Term,
     /// When it was heard.
     pub at: Moment,
-    /// Approximate size of the region, MiB.
-    pub size_mib: u64,
+    /// Approximate size of the region, bytes.
+    pub size_bytes: u64,
     /// Approximate number of keys.
     pub keys: u64,
     /// Peers that lag behind.
     pub pending: Vec<PeerId>,
     /// Peers that the leader does not hear.
     pub down: Vec<PeerId>,
+    /// For how long it had not heard each of them when it said so.
+    pub down_for: Vec<Duration>,
+}
+
+impl Lead {
+    /// For how long the leader has not heard a peer; none if it hears it. Goes on counting between two reports: the
+    /// leader says at once when the peer speaks again.
+    pub fn silence_of(&self, peer: PeerId, now: Moment) -> Option<Duration> {
+        let mut down = self.down.iter().zip(&self.down_for);
+        let (_, silence) = down.find(|(down, _)| **down == peer)?;
+        Some(silence.saturating_add(now.since(self.at)))
+    }
 }
 
 /// Everything heard in this term of office.
@@ -163,18 +175,15 @@ impl Reports {
             peer: leader,
             term,
             at: now,
-            size_mib: heartbeat.approximate_size,
+            size_bytes: heartbeat.approximate_size,
             keys: heartbeat.approximate_keys,
             pending: heartbeat
                 .pending_peers
                 .iter()
                 .map(|peer| PeerId(peer.id))
                 .collect(),
-            down: heartbeat
-                .down_peers
-                .iter()
-                .filter_map(|down| down.peer.map(|peer| PeerId(peer.id)))
-                .collect(),
+            down: down(heartbeat).map(|(peer, _)| peer).collect(),
+            down_for: down(heartbeat).map(|(_, silence)| silence).collect(),
         };
         self.leads.insert(id, lead);
         Ok(changed)
@@ -194,6 +203,14 @@ impl Reports {
     pub fn forget(&mut self, region: RegionId) {
         self.leads.remove(&region);
     }
+}
+
+fn down(heartbeat: &RegionHeartbeatRequest) -> impl Iterator<Item = (PeerId, Duration)> {
+    let named = |down: &PeerStats| {
+        let silence = Duration::from_secs(down.down_seconds);
+        Some((PeerId(down.peer?.id), silence))
+    };
+    heartbeat.down_peers.iter().filter_map(named)
 }
 
 #[cfg(test)]
@@ -230,6 +247,30 @@ mod tests {
         assert!(reports.region(&heartbeat(6, 1), Moment(0)).is_err());
         assert!(reports.region(&heartbeat(8, 3), Moment(0)).is_err());
         assert_eq!(reports.lead(RegionId(1)).unwrap().peer.id, 2);
+    }
+
+    #[test]
+    fn a_silent_peer_ages_until_its_leader_hears_it() {
+        let at = |seconds| Moment::default().after(Duration::from_secs(seconds));
+        let mut reports = Reports::new(at(0));
+        let mut report = heartbeat(6, 1);
+        report.down_peers = vec![
+            PeerStats::default(),
+            PeerStats {
+                peer: Some(report.region.as_ref().unwrap().peers[1]),
+                down_seconds: 5,
+            },
+        ];
+        reports.region(&report, at(10)).unwrap();
+        let silence = |reports: &Reports, peer, seconds| {
+            let lead = reports.lead(RegionId(1)).unwrap();
+            lead.silence_of(PeerId(peer), at(seconds))
+        };
+        assert_eq!(silence(&reports, 1, 20), None);
+        let known = silence(&reports, 2, 20);
+        assert_eq!(known, Some(Duration::from_secs(15)));
+        reports.region(&heartbeat(6, 1), at(21)).unwrap();
+        assert_eq!(silence(&reports, 2, 22), None);
     }
 
     #[test]

@@ -18,7 +18,8 @@
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
-//! | `reported R` | what the placement driver heard last: leader and stores of peers that lag |
+//! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
+//! | `inspect S R` | what a store says of its replica |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -43,6 +44,7 @@ use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::damage;
 use yadkv_storage_core::layout;
+use yadkv_storage_core::store::inspect::{Inspected, Inspection};
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::recover;
 
@@ -157,7 +159,12 @@ impl Runner for Script {
                 let leader = report.leader.map_or(0, |peer| peer.store_id);
                 let lag = report.pending_peers.iter().map(|peer| peer.store_id);
                 let lag: Vec<_> = lag.collect();
-                writeln!(out, "store {leader} leads, lagging: {lag:?}")?;
+                write!(out, "store {leader} leads, lagging: {lag:?}")?;
+                for down in &report.down_peers {
+                    let (peer, seconds) = (down.peer.unwrap_or_default(), down.down_seconds);
+                    write!(out, ", {} down for {seconds} s", peer.store_id)?;
+                }
+                writeln!(out)?;
             }
             "answers" => {
                 for (name, answer) in &self.waiting {
@@ -166,6 +173,7 @@ impl Runner for Script {
                 }
                 self.waiting.clear();
             }
+            "inspect" => out = self.inspect(&mut args)?,
             "fill" => self.fill(&mut args)?,
             name => out = self.call(name, &mut args)?,
         }
@@ -291,6 +299,49 @@ impl Script {
         };
         let logs: Vec<_> = self.cluster.stores.iter().filter_map(log).collect();
         Ok(logs.join("  ") + "\n")
+    }
+
+    /// What a store says of its replica of a region.
+    fn inspect(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        let region = RegionId(args.next_pos().unwrap_or("1").parse()?);
+        let (sender, answer) = std::sync::mpsc::channel();
+        let inspection = Inspection {
+            from: region,
+            limit: 1,
+            reply: Box::new(move |found| sender.send(found).unwrap()),
+        };
+        self.cluster.input(store, Input::Inspect(inspection));
+        let Some(found) = answer.recv()?.pop() else {
+            return Ok("nothing\n".into());
+        };
+        let Inspected::Lives(replica) = found else {
+            return Ok(format!("{} moves\n", found.region()));
+        };
+        let mut out = String::new();
+        let (leader, term) = (replica.leader.map_or(0, |peer| peer.0), replica.term.0);
+        write!(out, "{:?} of {leader} in term {term}, ", replica.role)?;
+        write!(
+            out,
+            "commit {}, applied {}, ",
+            replica.commit, replica.applied
+        )?;
+        write!(out, "log {}..={}, ", replica.first, replica.last)?;
+        writeln!(
+            out,
+            "waits for {:?}, {:?}",
+            replica.waits_for, replica.waiting
+        )?;
+        for follower in &replica.followers {
+            let lag = replica.last.0 - follower.matched.0;
+            let (store, how) = (follower.peer.store_id, follower.replication);
+            let (silence, snapshot) = (follower.silence, follower.snapshot);
+            writeln!(
+                out,
+                "  {store}: {how:?}, lacks {lag}, silent {silence:?}, snapshot {snapshot:?}"
+            )?;
+        }
+        Ok(out)
     }
 
     /// Puts so many keys that begin alike, each to the region that has it.
@@ -714,4 +765,9 @@ fn check() {
 #[test]
 fn logs() {
     run("logs");
+}
+
+#[test]
+fn down() {
+    run("down");
 }

@@ -30,7 +30,8 @@ pub struct StoreSection {
     pub addr: String,
     /// Address that others use; default `addr` with the port that was bound.
     pub advertise_addr: String,
-    /// Address of `/metrics` and `/health`; empty for none.
+    /// Address of the status port: `/metrics`, `/health` and `/regions`; empty for none. One on all interfaces is told
+    /// to others with the host that clients use.
     pub status_addr: String,
     /// Where data lives.
     pub data_dir: PathBuf,

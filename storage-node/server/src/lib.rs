@@ -20,6 +20,7 @@
 //!
 //! *Next stop*: [`node`], then [`service`].
 
+pub mod addresses;
 pub mod clock;
 pub mod config;
 pub mod damage;

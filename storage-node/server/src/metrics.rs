@@ -10,8 +10,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    exponential_buckets,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, exponential_buckets,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +59,14 @@ pub struct Metrics {
     pub regions: IntGauge,
     /// Replicas that lead.
     pub leaders: IntGauge,
+    /// Snapshots under way, by what is done with them: send, receive, install. Do they queue?
+    pub snapshots_now: IntGaugeVec,
+    /// Bytes of keys and values applied. What do clients write?
+    pub applied_bytes: IntCounter,
+    /// Pairs applied.
+    pub applied_keys: IntCounter,
+    /// Hand-overs that wait for apply. Does it keep up?
+    pub apply_queue: IntGauge,
 }
 
 /// The timers of one call, looked up once.
@@ -68,6 +76,16 @@ pub struct CallMetrics {
     pub seconds: Histogram,
     /// See [`Metrics::region_errors`].
     pub region_errors: IntCounter,
+}
+
+/// Something that is counted while it lasts.
+#[derive(Debug)]
+pub struct Underway(IntGauge);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 /// [`CallMetrics`] by call name.
@@ -85,6 +103,8 @@ impl Metrics {
             HistogramOpts::new(format!("yadkv_store_{name}"), help).buckets(latency_buckets())
         };
         let counter = |name: &str, help: &str| Opts::new(format!("yadkv_store_{name}"), help);
+        let total = |name: &str, help: &str| IntCounter::with_opts(counter(name, help));
+        let gauge = |name: &str, help: &str| IntGauge::with_opts(counter(name, help));
         let metrics = Self {
             request_seconds: HistogramVec::new(
                 histogram("request_seconds", "Time to answer, by call"),
@@ -98,40 +118,25 @@ impl Metrics {
                 "log_write_seconds",
                 "Log write with its fsync",
             ))?,
-            log_bytes: IntCounter::with_opts(counter(
-                "log_bytes_total",
-                "Bytes written to Raft logs",
-            ))?,
+            log_bytes: total("log_bytes_total", "Bytes written to Raft logs")?,
             apply_seconds: Histogram::with_opts(histogram("apply_seconds", "Applying one batch"))?,
-            apply_entries: IntCounter::with_opts(counter(
-                "apply_entries_total",
-                "Entries applied",
-            ))?,
-            lease_reads: IntCounter::with_opts(counter(
-                "lease_reads_total",
-                "Reads under the lease",
-            ))?,
-            index_reads: IntCounter::with_opts(counter(
-                "index_reads_total",
-                "Reads through ReadIndex",
-            ))?,
+            apply_entries: total("apply_entries_total", "Entries applied")?,
+            lease_reads: total("lease_reads_total", "Reads under the lease")?,
+            index_reads: total("index_reads_total", "Reads through ReadIndex")?,
             dropped_messages: IntCounterVec::new(
                 counter("dropped_messages_total", "Raft messages dropped, by reason"),
                 &["reason"],
             )?,
-            splits: IntCounter::with_opts(counter("splits_total", "Regions cut while led here"))?,
-            uncuttable: IntCounter::with_opts(counter(
+            splits: total("splits_total", "Regions cut while led here")?,
+            uncuttable: total(
                 "uncuttable_regions_total",
                 "Looks at regions too large that cannot be cut",
-            ))?,
+            )?,
             snapshots: IntCounterVec::new(
                 counter("snapshots_sent_total", "Snapshots sent, by their end"),
                 &["end"],
             )?,
-            snapshot_bytes: IntCounter::with_opts(counter(
-                "snapshot_bytes_total",
-                "Bytes of pairs sent in snapshots",
-            ))?,
+            snapshot_bytes: total("snapshot_bytes_total", "Bytes of pairs sent in snapshots")?,
             moves: IntCounterVec::new(
                 counter("moves_total", "Replicas installed and destroyed"),
                 &["kind"],
@@ -140,9 +145,16 @@ impl Metrics {
                 counter("region_checks_total", "Checks of replicas, by their end"),
                 &["found"],
             )?,
-            damaged_files: IntGauge::with_opts(counter("damaged_files", "Damaged data files"))?,
-            regions: IntGauge::with_opts(counter("regions", "Replicas on this store"))?,
-            leaders: IntGauge::with_opts(counter("leaders", "Replicas that lead"))?,
+            damaged_files: gauge("damaged_files", "Damaged data files")?,
+            regions: gauge("regions", "Replicas on this store")?,
+            leaders: gauge("leaders", "Replicas that lead")?,
+            snapshots_now: IntGaugeVec::new(
+                counter("snapshots", "Snapshots sent, received and installed now"),
+                &["kind"],
+            )?,
+            applied_bytes: total("applied_bytes_total", "Bytes of keys and values applied")?,
+            applied_keys: total("applied_keys_total", "Pairs applied")?,
+            apply_queue: gauge("apply_queue", "Hand-overs that wait")?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -150,7 +162,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 18] {
+    fn collectors(&self) -> [Box<dyn Collector>; 22] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -170,6 +182,10 @@ impl Metrics {
             Box::new(self.damaged_files.clone()),
             Box::new(self.regions.clone()),
             Box::new(self.leaders.clone()),
+            Box::new(self.snapshots_now.clone()),
+            Box::new(self.applied_bytes.clone()),
+            Box::new(self.applied_keys.clone()),
+            Box::new(self.apply_queue.clone()),
         ]
     }
 
@@ -181,6 +197,13 @@ impl Metrics {
             (None, false) => "partial",
         };
         self.checks.with_label_values(&[found]).inc();
+    }
+
+    /// One snapshot more of a kind, until the answer is dropped.
+    pub fn snapshot(&self, kind: &str) -> Underway {
+        let gauge = self.snapshots_now.with_label_values(&[kind]);
+        gauge.inc();
+        Underway(gauge)
     }
 
     /// The timers of every call.

@@ -10,6 +10,7 @@
 //!
 //! *Next stop*: [`crate::service`].
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::damage::DamageWatch;
 use crate::data::{Data, OpenError};
@@ -36,7 +37,7 @@ use crate::threads::worker::WorkerThread;
 use crate::threads::{Failure, apply, reads};
 use crate::transport::arriving::Arriving;
 use crate::transport::incoming::Incoming;
-use crate::transport::snapshots::{Parts, Snapshots};
+use crate::transport::snapshots::{Parts, Snapshots, UnderWay};
 use crate::transport::{Outgoing, Resolver};
 use crate::{clock, status};
 use crossbeam::channel::{self, Receiver, Sender};
@@ -110,7 +111,7 @@ pub enum NodeError {
     Damaged(String),
 }
 
-/// Runs a node until `shutdown` fires or something fatal happens. `status` serves `/metrics` and `/health`.
+/// Runs a node until `shutdown` fires or something fatal happens. `status` serves [`crate::status`].
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -193,6 +194,7 @@ struct Node {
     router: Router,
     door: Door,
     registry: Registry,
+    under_way: UnderWay,
     failure: Failure,
     conversations: parking_lot::Mutex<Option<Conversations>>,
     threads: Vec<JoinHandle<()>>,
@@ -242,6 +244,7 @@ impl Node {
             router,
             door,
             registry,
+            under_way: UnderWay::default(),
             failure,
             conversations: parking_lot::Mutex::new(Some(Conversations {
                 reports: reported,
@@ -351,6 +354,7 @@ impl Node {
             router: self.router.clone(),
             metrics: self.door.metrics.clone(),
             runtime: Handle::current(),
+            under_way: self.under_way.clone(),
             stop: self.failure.stop.clone(),
         };
         let rate = config.store.snapshot_rate.as_u64();
@@ -452,6 +456,7 @@ impl Node {
                 router: self.router.clone(),
                 room: Semaphore::new(config.store.snapshots),
                 regions: Arc::default(),
+                metrics: self.door.metrics.clone(),
             },
             stop: self.failure.stop.clone(),
         }
@@ -466,15 +471,10 @@ impl Node {
         let bound = listener
             .local_addr()
             .map_err(|error| NodeError::Serve(error.to_string()))?;
-        let address = match config.store.advertise_addr.as_str() {
-            "" if bound.ip().is_unspecified() => {
-                let reason =
-                    format!("nobody can reach a store at {bound}: set store.advertise_addr");
-                return Err(NodeError::Address(reason));
-            }
-            "" => bound.to_string(),
-            advertised => advertised.to_string(),
-        };
+        let status = status_listener.as_ref();
+        let status = status.map(TcpListener::local_addr).transpose();
+        let status = status.map_err(|error| NodeError::Serve(error.to_string()))?;
+        let addresses = Addresses::of(config, bound, status).map_err(NodeError::Address)?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<TikvServer<Service>>().await;
         let incoming = self.incoming(config);
@@ -501,13 +501,17 @@ impl Node {
             stop.clone().cancelled_owned(),
         );
         if let Some(listener) = status_listener {
-            tokio::spawn(status::serve(
-                listener,
-                self.registry.clone(),
-                stop.clone().cancelled_owned(),
-            ));
+            let pages = status::Pages {
+                store: StoreId(self.record.store_id),
+                registry: self.registry.clone(),
+                router: self.router.clone(),
+                under_way: self.under_way.clone(),
+            };
+            let stopped = stop.clone().cancelled_owned();
+            tokio::spawn(status::serve(listener, pages, stopped));
         }
-        tracing::info!(store = self.record.store_id, address, "serving");
+        let (address, status) = (&addresses.clients, &addresses.status);
+        tracing::info!(store = self.record.store_id, address, status, "serving");
         let front = self.door.front.clone();
         let data_dir = config.store.data_dir.clone();
         let log = self.data.log.clone();
@@ -515,7 +519,7 @@ impl Node {
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let damage = self.damage_watch();
-        let companions = self.accompany(config, address);
+        let companions = self.accompany(config, addresses);
         tokio::select! {
             () = disk.run() => Ok(()),
             () = damage.run() => Ok(()),
@@ -535,7 +539,7 @@ impl Node {
     }
 
     /// Registration, first regions and heartbeats; ends only with an error.
-    async fn accompany(&self, config: &Config, address: String) -> Result<(), RegisterError> {
+    async fn accompany(&self, config: &Config, addresses: Addresses) -> Result<(), RegisterError> {
         let (cluster, store) = (
             ClusterId(self.record.cluster_id),
             StoreId(self.record.store_id),
@@ -543,11 +547,11 @@ impl Node {
         let start_time = u32::try_from(clock::now().wall_ms / 1000).unwrap_or(u32::MAX);
         let description = Store {
             id: store.0,
-            address,
+            address: addresses.clients,
             state: StoreState::Up as i32,
             node_state: NodeState::Serving as i32,
             version: env!("CARGO_PKG_VERSION").into(),
-            status_address: config.store.status_addr.clone(),
+            status_address: addresses.status,
             start_timestamp: i64::from(start_time),
             ..Default::default()
         };
@@ -559,6 +563,7 @@ impl Node {
             cluster,
             store,
             front: self.door.front.clone(),
+            router: self.router.clone(),
             kv: self.data.kv.clone(),
             raft: self.data.log.engine().clone(),
             data_dir: config.store.data_dir.clone(),

@@ -160,6 +160,15 @@ impl Router {
         }
     }
 
+    /// Whether a worker has more than half of the inputs before it that may wait.
+    pub fn is_crowded(&self) -> bool {
+        let half = |sender: &Sender<Message>| {
+            let room = sender.capacity().unwrap_or(usize::MAX);
+            sender.len() > room / 2
+        };
+        self.workers.iter().any(|(sender, _)| half(sender))
+    }
+
     /// Wakes all workers.
     pub fn wake_all(&self) {
         for (sender, _) in self.workers.iter() {

@@ -1,22 +1,48 @@
-//! `/metrics` and `/health` on the status port.
+//! The status port: what people, scripts and Prometheus look at.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /health` | `ok` |
+//! | `GET /regions/ID` | this store's replica of a region: [`regions`] |
+//! | `GET /regions?from=ID&limit=N` | replicas in the order of their regions: `{store_id, count, regions: [...], next}` |
 //!
 //! *Place*: operators and Prometheus ask; [`crate::node`] starts it.
 //!
 //! *Next stop*: [`crate::metrics`].
 
+mod regions;
+
+use crate::router::Router as Workers;
+use crate::transport::snapshots::UnderWay;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
 use std::future::Future;
 use tokio::net::TcpListener;
+use yadkv_proto::id::StoreId;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// This store.
+    pub store: StoreId,
+    /// Everything measured.
+    pub registry: Registry,
+    /// Who knows the replicas.
+    pub router: Workers,
+    /// Snapshots on their way to other stores.
+    pub under_way: UnderWay,
+}
 
 /// Serves until `shutdown` is done.
 pub async fn serve(
     listener: TcpListener,
-    registry: Registry,
+    pages: Pages,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let registry = pages.registry.clone();
     let metrics = move || {
         let families = registry.gather();
         async move {
@@ -27,7 +53,8 @@ pub async fn serve(
     };
     let app = Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(async || "ok"));
+        .route("/health", get(async || "ok"))
+        .merge(regions::routes(pages));
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown)
         .await

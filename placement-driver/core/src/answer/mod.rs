@@ -21,9 +21,10 @@ pub mod stores;
 use crate::cluster::Cluster;
 use crate::reports::Reports;
 use yadkv_proto::api::PdResponse;
-use yadkv_proto::id::{ClusterId, RegionId};
+use yadkv_proto::id::{ClusterId, PeerId, RegionId};
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::pdpb::{self, ErrorType, ResponseHeader};
+use yadkv_proto::pdpb::{self, ErrorType, PeerStats, ResponseHeader};
+use yadkv_proto::time::Moment;
 use yadkv_proto::{api::PdRequest, keyspacepb};
 
 /// What the leader answers from.
@@ -33,6 +34,8 @@ pub struct Known<'a> {
     pub cluster: &'a Cluster,
     /// What was reported in this term of office.
     pub reports: &'a Reports,
+    /// When it answers.
+    pub now: Moment,
 }
 
 impl Known<'_> {
@@ -61,6 +64,30 @@ impl Known<'_> {
             leader.id != 0 && region.peers.iter().any(same)
         };
         reported.filter(is_peer).or(noted.filter(is_peer))
+    }
+
+    /// Peers of a region that lag, as its leader says.
+    pub fn pending(&self, region: &Region) -> Vec<Peer> {
+        let Some(lead) = self.reports.lead(RegionId(region.id)) else {
+            return Vec::new();
+        };
+        let lags = |peer: &&Peer| lead.pending.contains(&PeerId(peer.id));
+        region.peers.iter().filter(lags).copied().collect()
+    }
+
+    /// Peers of a region that its leader does not hear, and for how long.
+    pub fn down(&self, region: &Region) -> Vec<PeerStats> {
+        let Some(lead) = self.reports.lead(RegionId(region.id)) else {
+            return Vec::new();
+        };
+        let silent = region.peers.iter().filter_map(|peer| {
+            let silence = lead.silence_of(PeerId(peer.id), self.now)?;
+            Some(PeerStats {
+                peer: Some(*peer),
+                down_seconds: silence.as_secs(),
+            })
+        });
+        silent.collect()
     }
 }
 

@@ -17,10 +17,9 @@ use crate::schedule::operator::Operator;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
+use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId, Term};
 use yadkv_proto::metapb::{Peer, Region, Store};
-use yadkv_proto::pdpb::StoreStats;
-use yadkv_proto::time::Moment;
+use yadkv_proto::pdpb::{PeerStats, StoreStats};
 
 /// A store and how it is.
 #[derive(Clone, Debug)]
@@ -46,12 +45,16 @@ pub struct RegionOverview {
     pub region: Arc<Region>,
     /// The leader, if known.
     pub leader: Option<Peer>,
-    /// Approximate size in MiB, if reported.
-    pub size_mib: Option<u64>,
+    /// The term in which it leads, and the time since it said so, if reported.
+    pub reported: Option<(Term, Duration)>,
+    /// Approximate size in bytes, if reported.
+    pub size_bytes: Option<u64>,
     /// Approximate number of keys, if reported.
     pub keys: Option<u64>,
     /// Peers that lag, as its leader says.
-    pub pending: Vec<PeerId>,
+    pub pending: Vec<Peer>,
+    /// Peers that its leader does not hear.
+    pub down: Vec<PeerStats>,
 }
 
 /// The whole cluster.
@@ -67,6 +70,8 @@ pub struct Overview {
     pub stores: Vec<StoreOverview>,
     /// All regions in key order.
     pub regions: Vec<RegionOverview>,
+    /// Voters that every region shall have.
+    pub replicas: u32,
     /// Running operators, and after them those that ended last.
     pub operators: Vec<Operator>,
     /// Timestamps below are, or may have been, given out. Milliseconds since the epoch.
@@ -78,7 +83,6 @@ pub(crate) fn stores(
     known: &Known<'_>,
     regions: &[RegionOverview],
     config: &ScheduleConfig,
-    now: Moment,
 ) -> Vec<StoreOverview> {
     let mut counts: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
     for region in regions {
@@ -93,12 +97,12 @@ pub(crate) fn stores(
         let (regions, leaders) = counts.get(&id.0).copied().unwrap_or_default();
         StoreOverview {
             store: store.clone(),
-            condition: known.reports.condition(store, config, now),
+            condition: known.reports.condition(store, config, known.now),
             stats: known
                 .reports
                 .of_store(*id)
                 .map(|report| report.stats.clone()),
-            silence: known.reports.silence(*id, now),
+            silence: known.reports.silence(*id, known.now),
             regions,
             leaders,
         }
@@ -113,9 +117,11 @@ pub(crate) fn regions(known: &Known<'_>) -> Vec<RegionOverview> {
         RegionOverview {
             region: region.clone(),
             leader: known.leader(region),
-            size_mib: lead.map(|lead| lead.size_mib),
+            reported: lead.map(|lead| (lead.term, known.now.since(lead.at))),
+            size_bytes: lead.map(|lead| lead.size_bytes),
             keys: lead.map(|lead| lead.keys),
-            pending: lead.map_or(Vec::new(), |lead| lead.pending.clone()),
+            pending: known.pending(region),
+            down: known.down(region),
         }
     };
     known.cluster.regions().iter().map(show).collect()

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use yadkv_proto::api::{GetPrevRegion, GetPrevRegionResponse, GetRegionById};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::key::KeyRange;
-use yadkv_proto::metapb::{Peer, Region};
+use yadkv_proto::metapb::Region;
 use yadkv_proto::pdpb::{self, ErrorType, ResponseHeader};
 
 /// The region that contains a key.
@@ -130,6 +130,8 @@ pub fn query(known: &Known<'_>, request: &pdpb::QueryRegionRequest) -> pdpb::Que
         let answer = pdpb::RegionResponse {
             region: Some(view.show(region)),
             leader: known.leader(region),
+            down_peers: known.down(region),
+            pending_peers: known.pending(region),
             ..Default::default()
         };
         response.regions_by_id.insert(region.id, answer);
@@ -168,7 +170,8 @@ fn shown(known: &Known<'_>, view: View, region: &Region) -> pdpb::Region {
     pdpb::Region {
         region: Some(view.show(region)),
         leader: known.leader(region),
-        pending_peers: pending(known, region),
+        down_peers: known.down(region),
+        pending_peers: known.pending(region),
         ..pdpb::Region::default()
     }
 }
@@ -181,17 +184,10 @@ fn one(known: &Known<'_>, view: View, region: Option<&Arc<Region>>) -> pdpb::Get
     if let Some(region) = region {
         response.region = Some(view.show(region));
         response.leader = known.leader(region);
-        response.pending_peers = pending(known, region);
+        response.down_peers = known.down(region);
+        response.pending_peers = known.pending(region);
     }
     response
-}
-
-fn pending(known: &Known<'_>, region: &Region) -> Vec<Peer> {
-    let Some(lead) = known.reports.lead(RegionId(region.id)) else {
-        return Vec::new();
-    };
-    let lags = |peer: &&Peer| lead.pending.iter().any(|id| id.0 == peer.id);
-    region.peers.iter().filter(lags).copied().collect()
 }
 
 fn header(known: &Known<'_>) -> Option<ResponseHeader> {

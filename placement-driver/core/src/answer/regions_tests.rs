@@ -6,9 +6,17 @@ use crate::cluster::Cluster;
 use crate::reports::Reports;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::codec::encode;
-use yadkv_proto::metapb::RegionEpoch;
+use yadkv_proto::metapb::{Peer, RegionEpoch};
 use yadkv_proto::placementpb::{Bootstrap, Command, LeaderHint, NoteLeaders, command::Operation};
 use yadkv_proto::time::Moment;
+
+fn peer_on(store_id: u64, region: u64) -> Peer {
+    Peer {
+        id: region + 10 * store_id,
+        store_id,
+        ..Peer::default()
+    }
+}
 
 /// Regions 1 to 6: `-inf, enc(b), enc(b) 1, enc(b) 1 2 (not a key), enc(d), +inf` and a leader of region 2.
 fn cluster() -> Cluster {
@@ -32,11 +40,7 @@ fn cluster() -> Cluster {
                 conf_ver: 1,
                 version: 1,
             }),
-            peers: vec![Peer {
-                id: id + 10,
-                store_id: 1,
-                ..Peer::default()
-            }],
+            peers: [1, 2].map(|store| peer_on(store, id)).into(),
             ..Region::default()
         });
     }
@@ -63,6 +67,7 @@ fn with_known(test: impl FnOnce(&Known<'_>)) {
     test(&Known {
         cluster: &cluster,
         reports: &reports,
+        now: Moment(0),
     });
 }
 
@@ -170,9 +175,63 @@ fn before_bootstrap_the_header_says_so() {
     let known = Known {
         cluster: &cluster,
         reports: &reports,
+        now: Moment(0),
     };
     let response = by_key(&known, &pdpb::GetRegionRequest::default());
     let error = response.header.unwrap().error.unwrap();
     assert_eq!(error.r#type, ErrorType::NotBootstrapped as i32);
     assert!(response.region.is_none());
+}
+
+#[test]
+fn every_look_up_tells_who_lags_and_who_is_silent() {
+    let cluster = cluster();
+    let mut reports = Reports::new(Moment(0));
+    let region = (**cluster.regions().by_id(RegionId(2)).unwrap()).clone();
+    let (leader, other) = (peer_on(1, 2), peer_on(2, 2));
+    let stranger = peer_on(3, 2);
+    let down = |peer| pdpb::PeerStats {
+        peer: Some(peer),
+        down_seconds: 5,
+    };
+    let report = pdpb::RegionHeartbeatRequest {
+        leader: Some(leader),
+        term: 6,
+        down_peers: vec![down(other), down(stranger)],
+        pending_peers: vec![other, stranger],
+        region: Some(region.clone()),
+        ..Default::default()
+    };
+    let start = Moment(0);
+    reports.region(&report, start).unwrap();
+    let known = Known {
+        cluster: &cluster,
+        reports: &reports,
+        now: start.after(std::time::Duration::from_secs(30)),
+    };
+    let silent = vec![pdpb::PeerStats {
+        peer: Some(other),
+        down_seconds: 35,
+    }];
+    let expected = (silent, vec![other]);
+    let request = pdpb::GetRegionRequest {
+        region_key: region.start_key.clone(),
+        ..Default::default()
+    };
+    let found = by_key(&known, &request);
+    assert_eq!((found.down_peers, found.pending_peers), expected);
+    let request = pdpb::GetRegionByIdRequest {
+        region_id: 2,
+        ..Default::default()
+    };
+    let found = by_id(&known, &request).0;
+    assert_eq!((found.down_peers, found.pending_peers), expected);
+    let found = scan(&known, &Default::default()).regions.swap_remove(1);
+    assert_eq!((found.down_peers, found.pending_peers), expected);
+    let request = pdpb::QueryRegionRequest {
+        ids: vec![2],
+        ..Default::default()
+    };
+    let found = query(&known, &request).regions_by_id.remove(&2).unwrap();
+    assert_eq!((found.down_peers, found.pending_peers), expected);
 }

@@ -209,6 +209,7 @@ impl Member {
         let known = Known {
             cluster: &self.cluster,
             reports: &office.reports,
+            now: now.moment,
         };
         match call {
             Call::Pd(request, _) => {
@@ -223,8 +224,9 @@ impl Member {
                     cluster_id: self.cluster.id().unwrap_or_default(),
                     leader: self.config.member,
                     members: self.config.members.clone(),
-                    stores: overview::stores(&known, &regions, &self.config.schedule, now.moment),
+                    stores: overview::stores(&known, &regions, &self.config.schedule),
                     regions,
+                    replicas: self.config.schedule.replicas,
                     operators: operators.cloned().collect(),
                     tso_bound_ms: self.cluster.tso_bound_ms(),
                 })))

@@ -2,8 +2,11 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /pd/api/v1/regions` | `{count, regions: [{id, start_key, end_key, epoch, peers, leader, …}]}`, borders in hexadecimal |
-//! | `GET /pd/api/v1/stores` | `{count, stores: [{store: {id, address, state_name, …}, status: {region_count, leader_count, capacity, available, …}}]}`, sizes in bytes |
+//! | `GET /pd/api/v1/regions` | `{count, regions: [{id, start_key, end_key, epoch, peers, leader, down_peers, pending_peers, …}]}`, borders in hexadecimal; `approximate_size` in MiB |
+//! | `GET /pd/api/v1/region/id/ID` | one of them |
+//! | `GET /pd/api/v1/stores` | `{count, stores: [{store: {id, address, state_name, …}, status: {region_count, leader_count, capacity, available, …}}]}`, sizes in bytes; null is what no heartbeat has told |
+//! | `GET /pd/api/v1/store/ID` | one of them |
+//! | `GET /pd/api/v1/config/replicate` | `{max-replicas}`: voters that every region shall have |
 //! | `GET /pd/api/v1/members` | `{header: {cluster_id}, members: [{name, member_id, client_urls, peer_urls}], leader}` |
 //! | `/pd/api/v1/operators`, `/pd/api/v1/store/ID` | orders for regions and stores: [`orders`] |
 //! | `GET /health` | 200 while this member sees a leader, else 503 |
@@ -16,6 +19,7 @@
 //!
 //! *Next stop*: `yadkv_placement_core::answer::overview`.
 
+mod one;
 mod orders;
 
 use crate::forward::{MARK, RETRY};
@@ -37,6 +41,7 @@ use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::config::HOLD_MAX;
 use yadkv_placement_core::{MemberAddress, Overview, Refusal};
 use yadkv_proto::metapb::{Peer, PeerRole};
+use yadkv_proto::pdpb::{PeerStats, StoreStats};
 
 /// Largest answer passed on from the leader.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -58,8 +63,13 @@ pub struct Http {
 pub fn routes(http: Http) -> Router {
     Router::new()
         .route("/pd/api/v1/regions", get(regions))
+        .route("/pd/api/v1/region/id/{region}", get(one::region))
         .route("/pd/api/v1/stores", get(stores))
-        .route("/pd/api/v1/store/{store}", delete(orders::remove_store))
+        .route(
+            "/pd/api/v1/store/{store}",
+            get(one::store).delete(orders::remove_store),
+        )
+        .route("/pd/api/v1/config/replicate", get(one::replication))
         .route(
             "/pd/api/v1/store/{store}/state",
             post(orders::set_store_state),
@@ -69,6 +79,7 @@ pub fn routes(http: Http) -> Router {
         .route("/pd/api/v1/operators/{region}", delete(orders::cancel))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
+        .method_not_allowed_fallback(not_so)
         .with_state(http)
 }
 
@@ -83,6 +94,15 @@ pub async fn unknown(request: Request) -> Response {
             .into_http::<axum::body::Body>();
     }
     (StatusCode::NOT_FOUND, "no such page\n").into_response()
+}
+
+/// A page that exists, asked for in a way that it does not know.
+async fn not_so(method: Method, uri: Uri) -> (StatusCode, String) {
+    let reason = format!(
+        "{} does not take {method}: the header \"allow\" says what it takes\n",
+        uri.path()
+    );
+    (StatusCode::METHOD_NOT_ALLOWED, reason)
 }
 
 async fn regions(State(http): State<Http>, headers: HeaderMap, uri: Uri) -> Response {
@@ -140,6 +160,26 @@ impl Http {
         self.at_the_leader(headers, request, || async move {
             let overview = self.door.handle.overview().await?;
             Ok(Json(render(&overview)).into_response())
+        })
+        .await
+        .unwrap_or_else(|refusal| refused(&refusal))
+    }
+
+    /// Likewise one thing of it, or says that there is no such thing.
+    async fn show_one(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        render: impl Fn(&Overview) -> Result<Value, String>,
+    ) -> Response {
+        let request = (Method::GET, uri.clone(), Bytes::new());
+        let render = &render;
+        self.at_the_leader(headers, request, || async move {
+            let overview = self.door.handle.overview().await?;
+            Ok(match render(&overview) {
+                Ok(found) => Json(found).into_response(),
+                Err(reason) => (StatusCode::NOT_FOUND, reason + "\n").into_response(),
+            })
         })
         .await
         .unwrap_or_else(|refusal| refused(&refusal))
@@ -249,6 +289,10 @@ fn show_peer(peer: &Peer) -> Value {
             "is_learner": peer.role() == PeerRole::Learner })
 }
 
+fn show_down(down: &PeerStats) -> Value {
+    json!({ "peer": down.peer.as_ref().map(show_peer), "down_seconds": down.down_seconds })
+}
+
 fn hex(key: &[u8]) -> String {
     key.iter().map(|byte| format!("{byte:02X}")).collect()
 }
@@ -263,14 +307,20 @@ fn show_region(shown: &RegionOverview) -> Value {
         "epoch": { "conf_ver": epoch.conf_ver, "version": epoch.version },
         "peers": region.peers.iter().map(show_peer).collect::<Vec<_>>(),
         "leader": shown.leader.as_ref().map(show_peer),
-        "approximate_size": shown.size_mib,
+        "term": shown.reported.map(|(term, _)| term.0),
+        "reported_seconds_ago": shown.reported.map(|(_, ago)| ago.as_secs_f64()),
+        "approximate_size": shown.size_bytes.map(|bytes| bytes.div_ceil(1 << 20)),
+        "approximate_bytes": shown.size_bytes,
         "approximate_keys": shown.keys,
-        "pending_peers": shown.pending.iter().map(|peer| peer.0).collect::<Vec<_>>(),
+        "down_peers": shown.down.iter().map(show_down).collect::<Vec<_>>(),
+        "pending_peers": shown.pending.iter().map(show_peer).collect::<Vec<_>>(),
     })
 }
 
 fn show_store(shown: &StoreOverview) -> Value {
-    let stats = shown.stats.clone().unwrap_or_default();
+    let stats = shown.stats.as_ref();
+    let told = |field: fn(&StoreStats) -> u64| stats.map(field);
+    let interval = stats.and_then(|stats| stats.interval);
     let store = &shown.store;
     json!({
         "store": {
@@ -282,12 +332,21 @@ fn show_store(shown: &StoreOverview) -> Value {
             "labels": store.labels.iter().map(|label| json!({ "key": label.key, "value": label.value })).collect::<Vec<_>>(),
         },
         "status": {
-            "capacity": stats.capacity,
-            "available": stats.available,
-            "used_size": stats.used_size,
+            "capacity": told(|stats| stats.capacity),
+            "available": told(|stats| stats.available),
+            "used_size": told(|stats| stats.used_size),
             "region_count": shown.regions,
-            "peer_count": stats.region_count,
+            "peer_count": told(|stats| stats.region_count.into()),
             "leader_count": shown.leaders,
+            "sending_snap_count": told(|stats| stats.sending_snap_count.into()),
+            "receiving_snap_count": told(|stats| stats.receiving_snap_count.into()),
+            "applying_snap_count": told(|stats| stats.applying_snap_count.into()),
+            "is_busy": stats.map(|stats| stats.is_busy),
+            "is_apply_busy": stats.map(|stats| stats.is_apply_busy),
+            "bytes_written": told(|stats| stats.bytes_written),
+            "keys_written": told(|stats| stats.keys_written),
+            "interval_seconds": interval.map(|time| time.end_timestamp.saturating_sub(time.start_timestamp)),
+            "start_time": told(|stats| stats.start_time.into()),
             "heartbeat_known": shown.stats.is_some(),
             "silence_seconds": shown.silence.as_secs_f64(),
         },

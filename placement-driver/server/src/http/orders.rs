@@ -12,6 +12,7 @@
 //!
 //! *Next stop*: `yadkv_placement_core::Order`.
 
+use super::one::id;
 use super::{Http, refused};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -19,7 +20,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use yadkv_placement_core::schedule::operator::{Operator, Status};
 use yadkv_placement_core::{Order, StoreOrder};
 use yadkv_proto::id::{RegionId, StoreId};
@@ -97,21 +98,38 @@ pub(super) async fn add(
     uri: Uri,
     body: Bytes,
 ) -> Response {
-    match serde_json::from_slice::<Written>(&body) {
+    match read(&body) {
         Ok(written) => {
             http.order(written.into(), &headers, (Method::POST, uri, body))
                 .await
         }
-        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+        Err(error) => {
+            let reason = format!("the order cannot be read: {error}; {EXAMPLE}\n");
+            (StatusCode::BAD_REQUEST, reason).into_response()
+        }
     }
+}
+
+/// What an order looks like, for whoever wrote it otherwise.
+const EXAMPLE: &str =
+    r#"write it like {"name": "add-peer", "region_id": 2, "store_id": 5}, ids as numbers"#;
+
+fn read(body: &[u8]) -> Result<Written, serde_json::Error> {
+    // An enum would also be read from a list.
+    let object: Map<String, Value> = serde_json::from_slice(body)?;
+    serde_json::from_value(Value::Object(object))
 }
 
 pub(super) async fn cancel(
     State(http): State<Http>,
-    Path(region): Path<u64>,
+    Path(region): Path<String>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
+    let region = match id("region", &region) {
+        Ok(id) => id,
+        Err(refusal) => return *refusal,
+    };
     let order = Order::Cancel(RegionId(region));
     http.order(order, &headers, (Method::DELETE, uri, Bytes::new()))
         .await
@@ -119,10 +137,14 @@ pub(super) async fn cancel(
 
 pub(super) async fn remove_store(
     State(http): State<Http>,
-    Path(store): Path<u64>,
+    Path(store): Path<String>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
+    let store = match id("store", &store) {
+        Ok(id) => id,
+        Err(refusal) => return *refusal,
+    };
     let order = Order::Store(StoreId(store), StoreOrder::Remove);
     http.order(order, &headers, (Method::DELETE, uri, Bytes::new()))
         .await
@@ -131,21 +153,27 @@ pub(super) async fn remove_store(
 /// What a store is to be.
 #[derive(Deserialize)]
 pub(super) struct Wanted {
+    #[serde(default)]
     state: String,
 }
 
 pub(super) async fn set_store_state(
     State(http): State<Http>,
-    Path(store): Path<u64>,
+    Path(store): Path<String>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
+    let store = match id("store", &store) {
+        Ok(id) => id,
+        Err(refusal) => return *refusal,
+    };
     let order = match wanted.state.as_str() {
         "Up" => StoreOrder::Keep,
         "Offline" => StoreOrder::Remove,
         other => {
-            let reason = format!("state {other}: ask for Up or Offline\n");
+            let reason =
+                format!("a store cannot be made {other:?}: ask for ?state=Up or ?state=Offline\n");
             return (StatusCode::BAD_REQUEST, reason).into_response();
         }
     };

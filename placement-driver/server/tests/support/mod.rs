@@ -213,12 +213,27 @@ pub async fn put_store(
     pd.put_store(request).await.map(tonic::Response::into_inner)
 }
 
-/// One request of plain HTTP/1.1; status line and body.
+/// One GET of plain HTTP/1.1; status code and body.
 pub async fn http(address: SocketAddr, path: &str) -> (u16, String) {
+    http_with(address, "GET", path, b"").await
+}
+
+/// One request of plain HTTP/1.1; status code and body.
+pub async fn http_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> (u16, String) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: pd\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: pd\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // Whoever refuses a body may close before it has come.
+    let _ = stream.write_all(body).await;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     let code = answer.split(' ').nth(1).unwrap().parse().unwrap();

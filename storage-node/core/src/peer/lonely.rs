@@ -1,4 +1,5 @@
-//! A replica that hears of no leader for long: it may have been removed while it could not be reached.
+//! A replica that hears of no leader for long: it may have been removed while it could not be reached. And whom a leader
+//! does not hear.
 //!
 //! *Life*: nothing of a leader for [`ALONE_MAX`] → the placement driver is asked where the region is →
 //! a newer descriptor without this replica means that it is over, and so does none at all when its keys are in a later
@@ -32,6 +33,8 @@ pub(super) struct Heard {
     strangers: Vec<metapb::Peer>,
     /// Of each member, whatever it said.
     members: BTreeMap<PeerId, Moment>,
+    /// Since when this leader expects to hear of each member: it took office, or the member came. Empty on others.
+    expected: BTreeMap<PeerId, Moment>,
 }
 
 impl Heard {
@@ -40,6 +43,7 @@ impl Heard {
             leader: now,
             strangers: Vec::new(),
             members: BTreeMap::new(),
+            expected: BTreeMap::new(),
         }
     }
 }
@@ -66,6 +70,31 @@ impl Peer {
         peer.0 == self.view.peer().id || since.is_some_and(|since| now.since(*since) < SILENT_MAX)
     }
 
+    /// How long this leader has not heard of a member; zero on others, and for strangers.
+    pub(super) fn silence(&self, peer: PeerId, now: Moment) -> Duration {
+        let Some(expected) = self.heard.expected.get(&peer) else {
+            return Duration::ZERO;
+        };
+        let heard = self.heard.members.get(&peer).unwrap_or(expected);
+        now.since(*heard.max(expected))
+    }
+
+    /// A member could not speak for itself, and is expected to from now on.
+    pub(super) fn expect(&mut self, peer: PeerId, now: Moment) {
+        if let Some(since) = self.heard.expected.get_mut(&peer) {
+            *since = now;
+        }
+    }
+
+    fn expect_members(&mut self, now: Moment) {
+        let expected = &mut self.heard.expected;
+        let members = &self.view.region().peers;
+        expected.retain(|peer, _| members.iter().any(|member| member.id == peer.0));
+        for member in members {
+            expected.entry(PeerId(member.id)).or_insert(now);
+        }
+    }
+
     /// Somebody with a newer descriptor, who is no member of the one here, wants an answer.
     pub fn meet(&mut self, stranger: metapb::Peer) {
         let known = &mut self.heard.strangers;
@@ -86,7 +115,10 @@ impl Peer {
     pub(super) fn ask_if_alone(&mut self, now: Moment, effects: &mut Effects) {
         if self.is_leader() {
             self.heard.leader = now;
-        } else if now.since(self.heard.leader) >= ALONE_MAX {
+            return self.expect_members(now);
+        }
+        self.heard.expected.clear();
+        if now.since(self.heard.leader) >= ALONE_MAX {
             self.heard.leader = now;
             let start = self.view.range().start.clone();
             effects.lookups.push((self.id(), start));

@@ -7,7 +7,7 @@
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
 //! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody),
-//! `check` (whether all replicas are the same), `damaged` (one with data that cannot be read).
+//! `check` (whether all replicas are the same), `damaged` (one with data that cannot be read), [`inspect`] (what people see).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -22,6 +22,7 @@
 
 mod check;
 mod damaged;
+pub mod inspect;
 mod lonely;
 mod members;
 mod merge;

@@ -45,6 +45,12 @@ pub(super) struct Parked {
     requests: VecDeque<Request>,
 }
 
+impl Parked {
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+}
+
 impl Peer {
     fn may_park(&self, error: &errorpb::Error, config: &Config) -> bool {
         let leaderless = error.not_leader.is_some() && self.node.leader().is_none();

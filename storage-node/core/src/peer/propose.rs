@@ -43,6 +43,14 @@ impl Queue {
         self.commands.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Takes commands for one entry.
     fn pack(&mut self, pack_bytes: usize) -> (Vec<Command>, Vec<Responder>, usize) {
         let (mut commands, mut responders, mut packed) = (Vec::new(), Vec::new(), 0);
@@ -77,6 +85,10 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Notes who waits for a proposal, one for each command in it.
     pub(super) fn note(&mut self, proposal: Proposal, responders: Vec<Responder>) {
         self.entries

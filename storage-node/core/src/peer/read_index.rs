@@ -49,7 +49,7 @@ impl Reads {
         !self.fresh.is_empty()
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let asked: usize = self.asked.values().map(Vec::len).sum();
         let confirmed: usize = self.confirmed.iter().map(|(_, tasks)| tasks.len()).sum();
         self.fresh.len() + asked + confirmed

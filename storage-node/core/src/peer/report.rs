@@ -1,9 +1,9 @@
 //! Heartbeats of a led region to the placement driver.
 //!
 //! *Life*: when leadership is won, when an entry of the new term is applied, when the placement driver has a
-//! new leader itself, when a peer falls behind or has caught up, and every `region_heartbeat`.
+//! new leader itself, when a peer falls behind or has caught up, is silent or speaks again, and every `region_heartbeat`.
 //!
-//! *Limits*: one report a region and occasion, at most one a [`PENDING_PACE`] because of peers that lag; the
+//! *Limits*: one report a region and occasion, at most one a [`CHANGE_PACE`] because of peers that lag or are silent; the
 //! server's channel to the placement driver drops the oldest when full, the next occasion makes it good.
 //!
 //! *Next stop*: `placement-driver/core`.
@@ -14,11 +14,13 @@ use crate::store::message::Effects;
 use std::time::Duration;
 use yadkv_proto::id::PeerId;
 use yadkv_proto::metapb;
-use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_proto::pdpb::{PeerStats, RegionHeartbeatRequest};
 use yadkv_proto::time::{Moment, Now};
 
-/// Least time between two reports of peers that lag: one that comes and goes must not flood.
-const PENDING_PACE: Duration = Duration::from_secs(1);
+/// Least time between two reports of peers that lag or are silent: one that comes and goes must not flood.
+const CHANGE_PACE: Duration = Duration::from_secs(1);
+/// Silence after which a peer counts as down: more than an election and than a stall of its disk.
+const DOWN_MIN: Duration = Duration::from_secs(5);
 
 /// What was reported of the region, and when.
 pub(super) struct Reports {
@@ -26,8 +28,12 @@ pub(super) struct Reports {
     last: Moment,
     /// Peers reported as lagging.
     pending: Vec<metapb::Peer>,
-    /// When a change of them was reported.
-    pending_since: Moment,
+    /// Peers reported as down.
+    down: Vec<u64>,
+    /// When a change of either was reported.
+    changed: Moment,
+    /// The last tick.
+    clock: Moment,
 }
 
 impl Reports {
@@ -35,7 +41,9 @@ impl Reports {
         Self {
             last: now,
             pending: Vec::new(),
-            pending_since: now,
+            down: Vec::new(),
+            changed: now,
+            clock: now,
         }
     }
 }
@@ -47,11 +55,14 @@ impl Peer {
             return;
         }
         self.reports.pending = self.pending();
+        let down = self.down();
+        self.reports.down = down.iter().map(id_of).collect();
         let size = self.size.estimate();
         effects.reports.push(RegionHeartbeatRequest {
             region: Some(self.view.region().clone()),
             leader: Some(*self.view.peer()),
             term: self.node.term().0,
+            down_peers: down,
             pending_peers: self.reports.pending.clone(),
             approximate_size: size.bytes,
             approximate_keys: size.keys,
@@ -69,14 +80,49 @@ impl Peer {
             .collect()
     }
 
+    /// Peers that this leader has not heard of for long. One that is sent a snapshot may be busy with it.
+    fn down(&self) -> Vec<PeerStats> {
+        let own = self.view.peer().id;
+        let peers = self.view.region().peers.iter();
+        let silent = peers.filter_map(|peer| {
+            let id = PeerId(peer.id);
+            let silence = self.silence(id, self.reports.clock);
+            let down = silence >= DOWN_MIN && peer.id != own && !self.sending.contains_key(&id);
+            down.then_some(PeerStats {
+                peer: Some(*peer),
+                down_seconds: silence.as_secs(),
+            })
+        });
+        silent.collect()
+    }
+
+    fn has_changed_peers(&self) -> bool {
+        self.pending() != self.reports.pending
+            || self
+                .down()
+                .iter()
+                .map(id_of)
+                .ne(self.reports.down.iter().copied())
+    }
+
+    /// When the last tick was: as good as now for silence, which lasts many of them.
+    pub(super) fn last_tick(&self) -> Moment {
+        self.reports.clock
+    }
+
     pub(super) fn report_if_due(&mut self, now: Now, config: &Config, effects: &mut Effects) {
-        let paced = now.moment.since(self.reports.pending_since) >= PENDING_PACE;
+        self.reports.clock = now.moment;
+        let paced = now.moment.since(self.reports.changed) >= CHANGE_PACE;
         if now.moment.since(self.reports.last) >= config.region_heartbeat {
             self.reports.last = now.moment;
             self.report(effects);
-        } else if self.is_leader() && paced && self.pending() != self.reports.pending {
-            self.reports.pending_since = now.moment;
+        } else if self.is_leader() && paced && self.has_changed_peers() {
+            self.reports.changed = now.moment;
             self.report(effects);
         }
     }
+}
+
+fn id_of(down: &PeerStats) -> u64 {
+    down.peer.map_or(0, |peer| peer.id)
 }

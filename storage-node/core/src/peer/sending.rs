@@ -42,6 +42,7 @@ impl Peer {
     /// What became of one.
     pub fn snapshot_sent(&mut self, to: PeerId, arrived: bool) {
         if self.sending.remove(&to).is_some() {
+            self.expect(to, self.last_tick());
             self.node.report_snapshot(to, arrived);
         }
     }

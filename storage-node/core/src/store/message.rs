@@ -7,6 +7,7 @@
 //!
 //! *Next stop*: [`super::Worker`].
 
+use super::inspect::Inspection;
 use crate::apply::{ApplyTask, Progress};
 use crate::check::compare::Answer;
 use crate::check::digest::Scope;
@@ -285,6 +286,8 @@ pub enum Input {
     Vanished(RegionId, Region),
     /// Regions whose data here may be damaged, all of them.
     Damaged(BTreeSet<RegionId>),
+    /// People want to see replicas.
+    Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.
     ShortenLogs,
     /// The placement driver has a new leader: tell it of every region led here.

@@ -23,6 +23,7 @@
 //! *Next stop*: [`crate::peer`].
 
 mod adopt;
+pub mod inspect;
 mod merges;
 pub mod message;
 mod moves;
@@ -212,6 +213,7 @@ impl Worker {
                 .peers
                 .iter_mut()
                 .for_each(|(region, peer)| peer.set_damaged(regions.contains(region))),
+            Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
                 .peers

@@ -1,18 +1,24 @@
 //! Store heartbeats, and the slow look at this store's own state that goes with them.
 //!
+//! *Invariants*: what is not known is left out. Written bytes and keys are those since the last heartbeat that was taken.
+//!
 //! *Limits and failure*: a heartbeat that finds no placement driver is left out. A store that was removed ends.
 //!
 //! *Next stop*: [`super::regions`].
 
 use super::register::RegisterError;
 use super::{Pd, header};
+use crate::clock;
 use crate::metrics::Metrics;
+use crate::router::Router;
+use crate::threads::apply::{self, length};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, StoreId};
-use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats};
+use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats, TimeInterval};
 use yadkv_storage_core::damage;
 use yadkv_storage_core::front::Front;
 
@@ -26,6 +32,8 @@ pub struct Heartbeat {
     pub store: StoreId,
     /// Its door and replicas.
     pub front: Arc<Front>,
+    /// Its workers.
+    pub router: Router,
     /// Data engine.
     pub kv: Arc<dyn Engine>,
     /// Log engine.
@@ -40,14 +48,36 @@ pub struct Heartbeat {
     pub interval: Duration,
 }
 
+/// What was applied until some moment, seconds since the epoch.
+#[derive(Clone, Copy)]
+struct Written {
+    at: u64,
+    bytes: u64,
+    keys: u64,
+}
+
 impl Heartbeat {
     /// Runs until the store is removed from the cluster, or until it is dropped.
     pub async fn run(self) -> RegisterError {
         let mut interval = tokio::time::interval(self.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut told = Written {
+            at: self.start_time.into(),
+            bytes: 0,
+            keys: 0,
+        };
         loop {
             interval.tick().await;
-            let stats = self.look();
+            let written = self.written();
+            let stats = StoreStats {
+                bytes_written: written.bytes - told.bytes,
+                keys_written: written.keys - told.keys,
+                interval: Some(TimeInterval {
+                    start_timestamp: told.at,
+                    end_timestamp: written.at.max(told.at),
+                }),
+                ..self.look()
+            };
             let request = StoreHeartbeatRequest {
                 header: header(self.cluster, self.store),
                 stats: Some(stats),
@@ -58,7 +88,10 @@ impl Heartbeat {
                 async move { pd.store_heartbeat(request).await }
             });
             let header = match sent.await {
-                Ok(response) => response.header,
+                Ok(response) => {
+                    told = written;
+                    response.header
+                }
                 Err(status) => {
                     tracing::debug!(reason = status.message(), "store heartbeat was not taken");
                     continue;
@@ -68,6 +101,14 @@ impl Heartbeat {
             if refusal.is_some_and(|error| error.r#type() == ErrorType::StoreTombstone) {
                 return RegisterError::Removed(self.store.0);
             }
+        }
+    }
+
+    fn written(&self) -> Written {
+        Written {
+            at: clock::now().wall_ms / 1000,
+            bytes: self.metrics.applied_bytes.get(),
+            keys: self.metrics.applied_keys.get(),
         }
     }
 
@@ -83,17 +124,27 @@ impl Heartbeat {
         self.metrics
             .leaders
             .set(i64::try_from(leaders).unwrap_or(i64::MAX));
+        let snapshots = |kind| {
+            let now = self.metrics.snapshots_now.with_label_values(&[kind]).get();
+            u32::try_from(now).unwrap_or(0)
+        };
         let log_bytes = self.raft.statistics().disk_bytes;
         // What cannot be looked at stops the node elsewhere.
         let damage = damage::look(&*self.kv).unwrap_or_default();
         StoreStats {
-            is_busy: !damage.files.is_empty(),
             damaged_regions_id: damage.regions.iter().map(|region| region.0).collect(),
             store_id: self.store.0,
             capacity: fs4::total_space(&self.data_dir).unwrap_or(0),
             available: fs4::available_space(&self.data_dir).unwrap_or(0),
             used_size: log_bytes + self.kv.statistics().disk_bytes,
             region_count: u32::try_from(views.len()).unwrap_or(u32::MAX),
+            sending_snap_count: snapshots("send"),
+            receiving_snap_count: snapshots("receive"),
+            applying_snap_count: snapshots("install"),
+            is_busy: self.front.log_full.load(Ordering::Relaxed)
+                || self.router.is_crowded()
+                || !damage.files.is_empty(),
+            is_apply_busy: self.metrics.apply_queue.get() > length(apply::QUEUE / 2),
             start_time: self.start_time,
             ..Default::default()
         }

@@ -77,6 +77,7 @@ impl ApplyThread {
                     }
                 }
             }
+            self.metrics.apply_queue.set(length(self.tasks.len()));
             if !tasks.is_empty() {
                 self.apply(tasks)?;
             }
@@ -122,7 +123,16 @@ impl ApplyThread {
         let applied = prepared.finish();
         timer.observe_duration();
         self.metrics.apply_entries.inc_by(entries as u64);
+        for progress in &applied {
+            self.metrics.applied_bytes.inc_by(progress.written.bytes);
+            self.metrics.applied_keys.inc_by(progress.written.keys);
+        }
         self.router.applied(applied);
         Ok(())
     }
+}
+
+/// A number of hand-overs as gauges have it.
+pub fn length(waiting: usize) -> i64 {
+    i64::try_from(waiting).unwrap_or(i64::MAX)
 }

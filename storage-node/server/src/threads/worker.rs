@@ -17,7 +17,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::pd::splits::Job;
 use crate::router::{Mailbox, Message, Router};
-use crate::threads::apply::Handover;
+use crate::threads::apply::{Handover, length};
 use crate::threads::reads::ReadJob;
 use crate::transport::Outgoing;
 use crate::transport::snapshots::Snapshots;
@@ -171,6 +171,8 @@ impl WorkerThread {
         if !effects.apply.is_empty() {
             // An error means that apply has failed and the node is stopping.
             let _ = self.apply.send(Handover::Apply(effects.apply));
+            // Apply itself says so only when it takes something, and it may be stuck.
+            self.metrics.apply_queue.set(length(self.apply.len()));
         }
         let moves = effects.moves.into_iter().map(Handover::Move);
         let settled = effects.settled.into_iter().map(Handover::Settled);

@@ -10,6 +10,7 @@
 //!
 //! *Next stop*: `yadkv_storage_core::snapshot::receive`.
 
+use crate::metrics::Metrics;
 use crate::router::Router;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -39,6 +40,8 @@ pub struct Arriving {
     pub room: Semaphore,
     /// Regions whose snapshot is arriving.
     pub regions: Arc<Mutex<BTreeSet<RegionId>>>,
+    /// Counters.
+    pub metrics: Metrics,
 }
 
 /// A region's place in the list of those that arrive.
@@ -84,7 +87,10 @@ impl Arriving {
             regions: self.regions.clone(),
             region,
         };
+        let receiving = self.metrics.snapshot("receive");
         self.stage(&head, chunks).await?;
+        drop(receiving);
+        let installing = self.metrics.snapshot("install");
         // Goes on when the sender does not wait for it.
         let (intake, router) = (self.intake.clone(), self.router.clone());
         let install = tokio::spawn(async move {
@@ -97,7 +103,7 @@ impl Arriving {
             if end != End::Stopped {
                 discard(intake, set).await;
             }
-            drop(place);
+            drop((place, installing));
             end
         });
         install.await.map_err(|error| error.to_string())

@@ -14,7 +14,9 @@ use super::{KEEP_ALIVE, Resolver};
 use crate::metrics::Metrics;
 use crate::router::Router;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -22,7 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use yadkv_engine::Engine;
-use yadkv_proto::id::{ClusterId, PeerId, StoreId};
+use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
 use yadkv_proto::yadkvpb::SnapshotChunk;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_storage_core::snapshot::send::{SendError, Sending};
@@ -51,8 +53,54 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Where tasks run.
     pub runtime: Handle,
+    /// What is on its way.
+    pub under_way: UnderWay,
     /// Ends them.
     pub stop: CancellationToken,
+}
+
+/// Bytes sent so far of each snapshot that is on its way, by region and receiver; at most `store.snapshots`. Cheap to
+/// clone.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(Arc<Mutex<Sent>>);
+
+type Sent = BTreeMap<(RegionId, PeerId), Arc<AtomicU64>>;
+
+impl UnderWay {
+    /// Bytes of pairs sent to a peer; none if nothing is being sent to it.
+    pub fn sent(&self, region: RegionId, to: PeerId) -> Option<u64> {
+        let sent = self.0.lock();
+        sent.get(&(region, to))
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self, task: &SendTask) -> Place {
+        let key = (task.region, PeerId(task.to.id));
+        let bytes = Arc::<AtomicU64>::default();
+        self.0.lock().insert(key, bytes.clone());
+        let list = self.clone();
+        Place { list, key, bytes }
+    }
+}
+
+/// A snapshot's place in the list of those that are on their way.
+struct Place {
+    list: UnderWay,
+    key: (RegionId, PeerId),
+    bytes: Arc<AtomicU64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut list = self.list.0.lock();
+        // Another one to the same peer may have taken it.
+        if list
+            .get(&self.key)
+            .is_some_and(|bytes| Arc::ptr_eq(bytes, &self.bytes))
+        {
+            list.remove(&self.key);
+        }
+    }
 }
 
 /// Sends snapshots. Cheap to clone.
@@ -145,13 +193,15 @@ impl Snapshots {
             tokio::time::sleep(NO_ROOM_PAUSE).await;
             return Err("enough snapshots are being sent".into());
         };
-        match tokio::time::timeout(SEND_MAX, self.transfer(task)).await {
+        let _counted = self.parts.metrics.snapshot("send");
+        let place = self.parts.under_way.begin(task);
+        match tokio::time::timeout(SEND_MAX, self.transfer(task, &place.bytes)).await {
             Ok(result) => result,
             Err(_) => Err("it took too long".into()),
         }
     }
 
-    async fn transfer(&self, task: &SendTask) -> Result<(), String> {
+    async fn transfer(&self, task: &SendTask, sent: &Arc<AtomicU64>) -> Result<(), String> {
         let store = StoreId(task.to.store_id);
         let address = self.parts.resolver.resolve(store).await;
         let address = address.ok_or("the store's address is unknown")?;
@@ -167,8 +217,8 @@ impl Snapshots {
             .await
             .map_err(|error| error.to_string())?;
         let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
-        let (this, order) = (self.clone(), task.clone());
-        let reading = tokio::task::spawn_blocking(move || this.read(&order, &sender));
+        let (this, order, sent) = (self.clone(), task.clone(), sent.clone());
+        let reading = tokio::task::spawn_blocking(move || this.read(&order, &sender, &sent));
         let mut client = TransportClient::new(channel);
         let end = client.send_snapshot(ReceiverStream::new(chunks)).await;
         let read = reading.await.map_err(|error| error.to_string())?;
@@ -183,7 +233,12 @@ impl Snapshots {
     }
 
     /// Reads chunk after chunk, as fast as they may leave; a receiver that is gone ends it.
-    fn read(&self, task: &SendTask, chunks: &mpsc::Sender<SnapshotChunk>) -> Result<(), SendError> {
+    fn read(
+        &self,
+        task: &SendTask,
+        chunks: &mpsc::Sender<SnapshotChunk>,
+        sent: &AtomicU64,
+    ) -> Result<(), SendError> {
         let view = self.parts.kv.snapshot();
         let mut sending = Sending::begin(&*view, self.parts.cluster, task)?;
         while let Some(chunk) = sending.next_chunk()? {
@@ -194,6 +249,7 @@ impl Snapshots {
             if chunks.blocking_send(chunk).is_err() {
                 break;
             }
+            sent.fetch_add(bytes as u64, Ordering::Relaxed);
         }
         Ok(())
     }

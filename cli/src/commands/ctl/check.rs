@@ -5,8 +5,9 @@
 //!
 //! *Next stop*: `yadkv_client::admin`.
 
-use super::ctl::print;
+use super::table::line;
 use crate::failure::{Context, Failure, Outcome};
+use crate::output::say;
 use crate::text::escape;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -33,7 +34,11 @@ pub(super) async fn run(pd: &str, region: Option<u64>, json: bool) -> Outcome {
     for region in regions(&admin, region).await? {
         let report = admin.check_region(region.start_key).await;
         let report = report.context(format!("region {}", region.id))?;
-        print(&row(&report), json)?;
+        let row = row(&report);
+        match json {
+            true => say(&row)?,
+            false => say(line(&row))?,
+        }
         checked += 1;
         bad += usize::from(report.difference.is_some() || !report.silent.is_empty());
     }
