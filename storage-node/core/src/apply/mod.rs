@@ -115,6 +115,8 @@ pub struct Applier {
     moving: BTreeSet<RegionId>,
     /// Nothing is applied any more: an entry has to read data that is damaged.
     halted: BTreeSet<RegionId>,
+    /// Entries up to here were applied for a merge, ahead of the region's own tasks.
+    brought: BTreeMap<RegionId, Index>,
     parked: Parked,
 }
 
@@ -160,6 +162,7 @@ impl Applier {
             replicas: BTreeMap::new(),
             moving: BTreeSet::new(),
             halted: BTreeSet::new(),
+            brought: BTreeMap::new(),
             parked: Parked::default(),
         }
     }
@@ -175,6 +178,7 @@ impl Applier {
     pub fn forget(&mut self, region: RegionId) {
         self.replicas.remove(&region);
         self.halted.remove(&region);
+        self.brought.remove(&region);
         self.parked.forget(region);
         self.directory.remove(region);
     }
@@ -259,6 +263,9 @@ impl Applier {
                 break;
             }
             let index = Index(entry.index);
+            if self.brought.get(&region).is_some_and(|end| index <= *end) {
+                continue;
+            }
             let waiting = responders.remove(&index).unwrap_or_default();
             let (applied, mark) = (replica.applied, (work.staged.mark(), work.answers.len()));
             let (until, entries) = match self.step(&mut replica, &entry, waiting, work) {
@@ -402,7 +409,9 @@ impl Applier {
         let mut replica = self.take(source)?;
         work.touched.insert(source);
         let before = replica.clone();
-        let mut step = Step::Done;
+        // A region that ends is not compared.
+        replica.check = None;
+        let mut waits = None;
         'brought: while replica.applied.index.0 < prepared.index {
             let next = replica.applied.index.next();
             let entries = match next.0 == prepared.index {
@@ -413,22 +422,25 @@ impl Applier {
                     .map_err(|error| ApplyError::Source(error.to_string()))?,
             };
             for entry in entries {
-                step = match self.step(&mut replica, &entry, Vec::new(), work) {
-                    Ok(step) => step,
+                let step = self.step(&mut replica, &entry, Vec::new(), work);
+                replica.check = None;
+                match step {
+                    Ok(Step::WaitsFor(other)) => {
+                        waits = Some(other);
+                        break 'brought;
+                    }
+                    Ok(Step::Done | Step::Pauses) => {}
                     Err(error) => {
                         self.replicas.insert(source, before);
                         return Err(error);
                     }
-                };
-                // A region that ends is not compared.
-                replica.check = None;
-                if let Step::WaitsFor(_) = step {
-                    break 'brought;
                 }
             }
         }
+        // Its own worker has handed these over as well, or will.
+        self.brought.insert(source, replica.applied.index);
         self.replicas.insert(source, replica);
-        Ok(step)
+        Ok(waits.map_or(Step::Done, Step::WaitsFor))
     }
 }
 
