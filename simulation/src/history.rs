@@ -10,6 +10,7 @@
 
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use std::fmt;
 use yadkv_client::Timestamp;
 
 /// A key within its key space: whether of API V2, and the bytes.
@@ -46,7 +47,7 @@ pub enum Outcome {
 }
 
 /// One operation on one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Who did it.
     pub client: usize,
@@ -62,6 +63,40 @@ pub struct Operation {
     pub outcome: Outcome,
     /// When copies were sent of which nobody knows whether they took, or will take, effect.
     pub copies: Vec<u64>,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = |at: u64| at as f64 / 1e9;
+        let of = |value: &Bytes| value.escape_ascii().to_string();
+        let maybe = |value: &Option<Bytes>| value.as_ref().map_or("nothing".to_owned(), of);
+        write!(formatter, "client {} ", self.client)?;
+        match &self.kind {
+            Kind::Get => write!(formatter, "reads"),
+            Kind::Exists => write!(formatter, "asks whether there is a value"),
+            Kind::Put(value, 0) => write!(formatter, "puts {}", of(value)),
+            Kind::Put(value, ttl_s) => write!(formatter, "puts {} for {ttl_s} s", of(value)),
+            Kind::Delete => write!(formatter, "deletes"),
+            Kind::Swap(expected, new) => {
+                let (expected, new) = (maybe(expected), maybe(new));
+                write!(formatter, "swaps {expected} for {new}")
+            }
+        }?;
+        match &self.outcome {
+            Outcome::Unknown => {
+                let begun = seconds(self.begun);
+                return write!(formatter, ": called at {begun:.6} s, no answer");
+            }
+            Outcome::Done => write!(formatter, ": done"),
+            Outcome::Value(found) => write!(formatter, ": {}", maybe(found)),
+            Outcome::Exists(true) => write!(formatter, ": yes"),
+            Outcome::Exists(false) => write!(formatter, ": no"),
+            Outcome::Swapped(true, _) => write!(formatter, ": done"),
+            Outcome::Swapped(false, found) => write!(formatter, ": no, found {}", maybe(found)),
+        }?;
+        let (begun, ended) = (seconds(self.begun), seconds(self.ended));
+        write!(formatter, " (from {begun:.6} to {ended:.6} s)")
+    }
 }
 
 /// Everything that clients did.

@@ -25,6 +25,7 @@
 
 pub mod calls;
 pub mod check;
+pub mod chronicle;
 pub mod client;
 pub mod history;
 pub mod life;
@@ -34,8 +35,10 @@ pub mod pd;
 pub mod planted;
 pub mod random;
 pub mod run;
+pub mod shrink;
 pub mod sky;
 pub mod store;
+pub mod story;
 pub mod tasks;
 pub mod trace;
 pub mod world;

@@ -9,6 +9,7 @@
 //!
 //! *Next stop*: [`crate::pd`].
 
+use crate::chronicle::Happening;
 use crate::sky::{Answer, Machine, Shared};
 use yadkv_client::runtime::CallError;
 use yadkv_engine::memory::Memory;
@@ -30,6 +31,7 @@ pub fn begin(sky: &Shared, machine: Machine, disks: Disks<'_>) -> u64 {
     let life = sky.life(machine) + 1;
     sky.lives.insert(machine, life);
     crate::note!(sky, "{machine} boots, life {life}");
+    sky.tell(Happening::Boots(machine));
     life
 }
 
@@ -53,7 +55,7 @@ pub fn end(sky: &Shared, machine: Machine, disks: Disks<'_>, power_loss: bool) {
             continue;
         }
         let unsynced = disk.unsynced();
-        let keep = sky.random.below(unsynced as u64 + 1) as usize;
+        let keep = sky.places.machine(machine).below(unsynced as u64 + 1) as usize;
         crate::note!(
             sky,
             "{machine} {name}: {keep} of {unsynced} unsynced batches survive"

@@ -96,7 +96,12 @@ impl PdHost {
             peer_url: format!("http://{}", Machine::Pd(number).address()),
         });
         let own = PeerId(self.number as u64 + 1);
-        let mut config = Config::new(own, members.collect(), life, sky.random.draw());
+        let mut config = Config::new(
+            own,
+            members.collect(),
+            life,
+            sky.places.machine(machine).draw(),
+        );
         config.bootstrap.borders = self.borders.clone();
         let log =
             LogStore::open(Arc::new(self.raft.clone()), CACHE_BYTES).expect("the log store opens");
@@ -200,7 +205,7 @@ impl PdHost {
         if matches!(process.doing, Doing::Nothing) {
             process.doing = Doing::Scheduled;
             let mut sky = sky.lock();
-            let delay = sky.random.micros(5, 40);
+            let delay = sky.places.machine(Machine::Pd(self.number)).micros(5, 40);
             sky.after(delay, Event::Pd(self.number, process.life, PdEvent::Handle));
         }
     }
@@ -224,10 +229,10 @@ impl PdHost {
         }
         let mut sky = sky.lock();
         // The thread may lose the processor here, and the lease with it.
-        let delay = if sky.random.chance(2) {
-            sky.random.millis(50, 900)
+        let delay = if sky.places.machine(Machine::Pd(self.number)).chance(2) {
+            sky.places.machine(Machine::Pd(self.number)).millis(50, 900)
         } else {
-            sky.random.micros(2, 20)
+            sky.places.machine(Machine::Pd(self.number)).micros(2, 20)
         };
         self.later(&mut sky, delay, PdEvent::Round);
     }
@@ -249,7 +254,7 @@ impl PdHost {
                 process.doing = Doing::Writing(Box::new((round, batch)));
                 self.send(sky, send_now);
                 let mut sky = sky.lock();
-                let delay = sky.random.micros(10, 60);
+                let delay = sky.places.machine(Machine::Pd(self.number)).micros(10, 60);
                 return self.later(&mut sky, delay, PdEvent::LogWritten);
             }
         }

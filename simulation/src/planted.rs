@@ -188,17 +188,28 @@ mod switch {
         placement::set(early.then_some(Placement::TsoBoundReadTooEarly));
     }
 
+    /// The mistake that is planted.
+    pub fn active() -> Option<Planted> {
+        ACTIVE.get()
+    }
+
     pub(crate) fn is(bug: Planted) -> bool {
-        ACTIVE.get() == Some(bug)
+        active() == Some(bug)
     }
 }
 
 #[cfg(feature = "planted-bugs")]
 pub(crate) use switch::is;
 #[cfg(feature = "planted-bugs")]
-pub use switch::set;
+pub use switch::{active, set};
 
 #[cfg(not(feature = "planted-bugs"))]
 pub(crate) const fn is(_bug: Planted) -> bool {
     false
+}
+
+/// The mistake that is planted: none without the feature.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn active() -> Option<Planted> {
+    None
 }

@@ -1,11 +1,14 @@
 //! All chance of a run, from one seed.
 //!
-//! *Place*: the world, the network, the faults and the clients' work draw from it, always in the order of events.
+//! *Place*: each machine, each link, each strike of the faults and each worker of a client has a generator of its own,
+//! from which it draws in the order of events: what happens in one place shifts no draws in another.
 //!
 //! *Invariants*: SplitMix64: the same seed gives the same numbers on every machine and release.
 //!
 //! *Next stop*: [`crate::sky`].
 
+use crate::sky::Machine;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A generator of numbers.
@@ -16,6 +19,13 @@ impl Random {
     /// A generator of its own for each seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    /// A generator of its own for each seed and path: leaving another path's draws out does not shift its own.
+    pub fn derived(seed: u64, path: [u64; 3]) -> Self {
+        path.into_iter().fold(Self::new(seed), |parent, step| {
+            Self::new(parent.0 ^ Self::new(step).draw())
+        })
     }
 
     /// The next number.
@@ -56,5 +66,43 @@ impl Random {
     /// One of a list that is not empty.
     pub fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.below(items.len() as u64) as usize]
+    }
+}
+
+/// The generators of machines and links.
+#[derive(Debug)]
+pub struct Places {
+    seed: u64,
+    noise: u64,
+    /// By machine, or by the two ends of a link.
+    generators: BTreeMap<(Machine, Option<Machine>), Random>,
+}
+
+impl Places {
+    /// Those of a seed; each `noise` has others.
+    pub fn new(seed: u64, noise: u64) -> Self {
+        Self {
+            seed,
+            noise,
+            generators: BTreeMap::new(),
+        }
+    }
+
+    /// What threads and disks of a machine draw from.
+    pub fn machine(&mut self, machine: Machine) -> &mut Random {
+        self.at(machine, None)
+    }
+
+    /// What decides about messages from one machine to another.
+    pub fn link(&mut self, from: Machine, to: Machine) -> &mut Random {
+        self.at(from, Some(to))
+    }
+
+    fn at(&mut self, machine: Machine, to: Option<Machine>) -> &mut Random {
+        let other = to.map_or(0, |to| 1 + to.number());
+        let path = [self.noise, machine.number(), other];
+        self.generators
+            .entry((machine, to))
+            .or_insert_with(|| Random::derived(self.seed, path))
     }
 }

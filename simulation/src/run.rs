@@ -1,10 +1,10 @@
 //! One seed: a safety phase under faults, a quiet phase that must converge, the checks, a report.
 //!
-//! *Place*: the tests and the binary call [`run`].
+//! *Place*: the tests and the binary call [`run`], [`crate::shrink`] calls [`run_plan`] for part of a seed.
 //!
 //! *Life of a seed*:
 //! 1. A cluster of three placement drivers and three to five stores boots and serves.
-//! 2. Clients work and faults strike for [`SAFETY`]; the laws are checked at every step.
+//! 2. Clients work and faults strike for [`Plan::safety`]; the laws are checked at every step.
 //! 3. All faults end; clients work on for [`QUIET`]; then every region must have one leader and equal replicas.
 //! 4. Every key is read once more, and the whole history must be linearizable.
 //!
@@ -16,16 +16,20 @@
 
 use crate::check::linearizable::{self, Verdict};
 use crate::check::replicas;
+use crate::chronicle::Happening;
 use crate::client::work::KEYS;
 use crate::history::Kind;
 use crate::nemesis::Step;
+use crate::nemesis::plan::{CLIENTS, Plan};
+use crate::random::Places;
 use crate::sky::Event;
+use crate::story;
 use crate::world::World;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// How long faults strike.
+/// How long faults strike in a whole seed.
 pub const SAFETY: Duration = Duration::from_secs(24);
 /// How long clients work on after the last fault.
 pub const QUIET: Duration = Duration::from_secs(6);
@@ -71,14 +75,22 @@ pub struct Report {
     pub tail: Vec<String>,
 }
 
+/// A plan that was carried out.
+pub struct Ended {
+    /// The cluster as it is now.
+    pub world: World,
+    /// The law that was broken, if one was.
+    pub failure: Option<String>,
+    /// Keys whose check was given up.
+    pub undecided: usize,
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(failure) = &self.failure {
-            for line in &self.tail {
-                writeln!(formatter, "{line}")?;
-            }
             writeln!(formatter, "seed {} FAILED: {failure}", self.seed)?;
-            return write!(formatter, "repeat it with SEED={}", self.seed);
+            let shrink = story::command(&format!("--seed {} --shrink", self.seed));
+            return write!(formatter, "which faults does it need? {shrink}");
         }
         write!(
             formatter,
@@ -102,7 +114,13 @@ impl fmt::Display for Report {
 
 /// Runs a seed.
 pub fn run(seed: u64) -> Report {
-    let mut world = World::new(seed, 3 + (seed % 3) as usize);
+    run_plan(&Plan::of(seed)).report()
+}
+
+/// Runs a seed, or part of it.
+pub fn run_plan(plan: &Plan) -> Ended {
+    let mut world = World::new(plan.seed, 3 + (plan.seed % 3) as usize);
+    world.plan = plan.clone();
     let mut undecided = 0;
     let ended = catch_unwind(AssertUnwindSafe(|| phases(&mut world, &mut undecided)));
     let failure = match ended {
@@ -110,30 +128,42 @@ pub fn run(seed: u64) -> Report {
         Ok(Err(failure)) => Some(failure),
         Err(panic) => Some(format!("panic: {}", words(&*panic))),
     };
-    let history = world.history.lock();
-    let sky = world.sky.lock();
-    let done = history
-        .operations
-        .iter()
-        .filter(|operation| operation.ended != u64::MAX)
-        .count();
-    Report {
-        seed,
+    Ended {
+        world,
         failure,
-        virtual_ms: sky.now / 1_000_000,
-        events: world.events,
-        operations: done,
-        unknown: history.operations.len() - done,
-        regions: world.regions().len(),
-        merged: sky.merged.len(),
-        rolled_back: sky.rolled_back.len(),
-        compared: sky.compared,
-        copies: history.operations.iter().map(|one| one.copies.len()).sum(),
-        timestamps: history.timestamps,
-        faults: world.faults,
         undecided,
-        trace: (sky.trace.hash(), sky.trace.count()),
-        tail: sky.trace.tail(),
+    }
+}
+
+impl Ended {
+    /// How it ended.
+    pub fn report(&self) -> Report {
+        let world = &self.world;
+        let history = world.history.lock();
+        let sky = world.sky.lock();
+        let done = history
+            .operations
+            .iter()
+            .filter(|operation| operation.ended != u64::MAX)
+            .count();
+        Report {
+            seed: world.plan.seed,
+            failure: self.failure.clone(),
+            virtual_ms: sky.now / 1_000_000,
+            events: world.events,
+            operations: done,
+            unknown: history.operations.len() - done,
+            regions: world.regions().len(),
+            merged: sky.merged.len(),
+            rolled_back: sky.rolled_back.len(),
+            compared: sky.compared,
+            copies: history.operations.iter().map(|one| one.copies.len()).sum(),
+            timestamps: history.timestamps,
+            faults: world.faults,
+            undecided: self.undecided,
+            trace: (sky.trace.hash(), sky.trace.count()),
+            tail: sky.trace.tail(),
+        }
     }
 }
 
@@ -146,20 +176,29 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
 
 fn phases(world: &mut World, undecided: &mut usize) -> Result<(), String> {
     start(world)?;
-    for client in 0..4 {
-        let mut work = world.work(client);
-        world.spawn(client, work.clone().operations());
-        work.reads_only = world.sky.lock().random.chance(300);
-        world.spawn(client, work.operations());
-        let stamps = world.work(client).timestamps();
-        world.spawn(client, stamps);
+    for client in 0..CLIENTS {
+        let (works, stamps) = (world.work(client), world.work(client));
+        let mut other = world.work(client);
+        other.reads_only = other.random.chance(300);
+        if world.plan.clients.contains(&client) {
+            world.spawn(client, works.operations());
+            world.spawn(client, other.operations());
+            world.spawn(client, stamps.timestamps());
+        }
     }
-    world.strikes_until = world.now() + SAFETY.as_nanos() as u64;
-    world
-        .sky
-        .lock()
-        .after(Duration::from_secs(1), Event::Nemesis(Step::Strike));
-    lawful(world, |world| world.run_for(SAFETY))?;
+    let regions = world.led_regions();
+    world.sky.lock().tell(Happening::Serves(regions));
+    let safety = world.plan.safety;
+    world.strikes_from = world.now();
+    world.strikes_until = world.now() + safety.as_nanos() as u64;
+    {
+        let mut sky = world.sky.lock();
+        if world.plan.noise != 0 {
+            sky.places = Places::new(world.plan.seed, world.plan.noise);
+        }
+        sky.after(Duration::from_secs(1), Event::Nemesis(Step::Strike(0)));
+    }
+    lawful(world, |world| world.run_for(safety))?;
     world.heal();
     lawful(world, |world| world.run_for(QUIET))?;
     world.history.lock().stop = true;
@@ -224,6 +263,6 @@ pub fn judge(world: &World) -> Result<usize, String> {
     match linearizable::check(&world.history.lock().operations) {
         Verdict::Linearizable => Ok(0),
         Verdict::Undecided(keys) => Ok(keys),
-        Verdict::Broken(story) => Err(story),
+        Verdict::Broken(broken) => Err(broken.to_string()),
     }
 }

@@ -13,8 +13,9 @@
 //! *Next stop*: [`crate::network`].
 
 use crate::calls::Calls;
+use crate::chronicle::Happening;
 use crate::network::Network;
-use crate::random::Random;
+use crate::random::{Places, Random};
 use crate::tasks::Timer;
 use crate::trace::Trace;
 use bytes::Bytes;
@@ -66,6 +67,15 @@ impl Machine {
         match self {
             Self::Pd(_) => format!("{self}:2379"),
             _ => format!("{self}:20160"),
+        }
+    }
+
+    /// A number that no other machine has.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::Pd(number) => 3 * number as u64,
+            Self::Store(number) => 3 * number as u64 + 1,
+            Self::Client(number) => 3 * number as u64 + 2,
         }
     }
 
@@ -254,8 +264,12 @@ pub struct Sky {
     pub now: u64,
     sequence: u64,
     queue: BTreeMap<(u64, u64), Event>,
-    /// All chance.
+    /// Chance of what the cluster is like.
     pub random: Random,
+    /// Chance of what nobody plans: delays, losses, what a disk keeps.
+    pub places: Places,
+    /// Chance of the strike or action under way.
+    pub dice: Random,
     /// Links.
     pub network: Network,
     /// By machine; a missing one is correct.
@@ -285,6 +299,8 @@ pub struct Sky {
     next_id: u64,
     /// What happened.
     pub trace: Trace,
+    /// What a reader wants to know of it, with times in nanoseconds.
+    pub chronicle: Vec<(u64, Happening)>,
     /// Tasks to start.
     pub spawned: Vec<(Machine, futures::future::BoxFuture<'static, ()>)>,
     /// The first law that was broken.
@@ -302,6 +318,8 @@ impl Sky {
             sequence: 0,
             queue: BTreeMap::new(),
             random: Random::new(seed),
+            places: Places::new(seed, 0),
+            dice: Random::new(seed),
             network: Network::default(),
             clocks: BTreeMap::new(),
             paused: BTreeMap::new(),
@@ -317,6 +335,7 @@ impl Sky {
             timers: BTreeMap::new(),
             next_id: 0,
             trace: Trace::default(),
+            chronicle: Vec::new(),
             spawned: Vec::new(),
             violation: None,
         }
@@ -382,7 +401,9 @@ impl Sky {
                     .message
                     .as_ref()
                     .is_some_and(|m| m.kind == crate::network::TIMEOUT_NOW);
-                let delays = self.network.raft(&mut self.random, from, to, transfers);
+                let delays = self
+                    .network
+                    .raft(self.places.link(from, to), from, to, transfers);
                 if delays.is_empty() {
                     crate::note!(
                         self,
@@ -398,7 +419,7 @@ impl Sky {
                 }
             }
             other => {
-                if let Some(delay) = self.network.call(&mut self.random, from, to) {
+                if let Some(delay) = self.network.call(self.places.link(from, to), from, to) {
                     self.after(delay, Event::Arrive(to, Box::new(other)));
                 }
             }
@@ -410,9 +431,17 @@ impl Sky {
         let Some(caller) = self.calls.caller(call) else {
             return;
         };
-        if let Some(delay) = self.network.call(&mut self.random, from, caller) {
+        if let Some(delay) = self
+            .network
+            .call(self.places.link(from, caller), from, caller)
+        {
             self.after(delay, Event::Answered(call, answer));
         }
+    }
+
+    /// Notes what a reader will want to know.
+    pub fn tell(&mut self, what: Happening) {
+        self.chronicle.push((self.now, what));
     }
 
     /// Notes a broken law; the first counts.

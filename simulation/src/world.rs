@@ -12,16 +12,20 @@
 //! *Next stop*: [`crate::nemesis`].
 
 use crate::check::laws::Laws;
+use crate::chronicle::{Happening, range};
 use crate::client::work::Work;
 use crate::history::History;
 use crate::nemesis::Step;
+use crate::nemesis::plan::{Cause, Plan};
 use crate::pd::PdHost;
+use crate::random::Random;
 use crate::sky::{Answer, Clock, Event, Machine, Message, Shared, Sky};
 use crate::store::StoreHost;
 use crate::store::companion::MEMBERS;
 use crate::tasks::Tasks;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_client::runtime::CallError;
@@ -45,8 +49,14 @@ pub struct World {
     pub faults: u64,
     /// Events so far.
     pub events: u64,
-    /// Until when random faults strike, nanoseconds.
+    /// Since when random faults strike, nanoseconds.
+    pub strikes_from: u64,
+    /// Until when, likewise.
     pub strikes_until: u64,
+    /// Which of them.
+    pub plan: Plan,
+    /// What the strike under way orders next.
+    pub next_action: Cause,
 }
 
 impl World {
@@ -78,7 +88,10 @@ impl World {
             tasks: Tasks::default(),
             faults: 0,
             events: 0,
+            strikes_from: 0,
             strikes_until: 0,
+            plan: Plan::of(seed),
+            next_action: Cause::default(),
         }
     }
 
@@ -159,8 +172,12 @@ impl World {
                     timer.fire();
                 }
             }
-            Event::Nemesis(Step::Strike) => self.strike(),
-            Event::Nemesis(Step::Do(action)) => self.act(action),
+            Event::Nemesis(Step::Strike(number)) => self.strike(number),
+            Event::Nemesis(Step::Do(cause, action)) => self.carry_out(cause, action),
+            Event::Nemesis(Step::Follow(action)) => {
+                self.sky.lock().tell(Happening::Followed(action));
+                self.act(action);
+            }
         }
         self.tasks.run(&self.sky);
         true
@@ -241,6 +258,20 @@ impl World {
             .map(|(_, number)| number)
     }
 
+    /// The regions that each store leads, with their keys, in words.
+    pub fn led_regions(&self) -> BTreeMap<usize, Vec<String>> {
+        let mut led: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        for region in self.regions() {
+            let store = self.leader(region);
+            let host = store.and_then(|store| self.stores[store].runs());
+            let view = host.and_then(|running| running.directory.get(RegionId(region)));
+            if let (Some(store), Some(view)) = (store, view) {
+                led.entry(store).or_default().push(range(view.region()));
+            }
+        }
+        led
+    }
+
     /// The placement driver in office, if one is.
     pub fn pd_leader(&self) -> Option<usize> {
         let leads = |host: &&PdHost| {
@@ -265,6 +296,7 @@ impl World {
 
     /// A worker of a client.
     pub fn work(&self, client: usize) -> Work {
+        let choices = self.sky.lock().random.draw();
         Work {
             sky: self.sky.clone(),
             history: self.history.clone(),
@@ -272,6 +304,7 @@ impl World {
             v2: client % 2 == 1,
             reads_only: false,
             repeats: client == 1 || client == 2,
+            random: Random::new(choices),
         }
     }
 

@@ -4,8 +4,11 @@
 #![cfg(feature = "planted-bugs")]
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+use yadkv_simulation::nemesis::plan::Plan;
 use yadkv_simulation::planted::{Planted, set};
-use yadkv_simulation::run::run;
+use yadkv_simulation::run::{run, run_plan};
+use yadkv_simulation::shrink::{law, shrink};
+use yadkv_simulation::story;
 
 /// Seeds tried for each mistake.
 const SEEDS_MAX: u64 = 200;
@@ -143,6 +146,7 @@ fn a_snapshot_ahead_of_its_data() {
             "finds a difference",
             "not linearizable",
             "panic",
+            "two lease holders",
         ],
     );
 }
@@ -201,4 +205,23 @@ fn a_rollback_without_proof() {
 #[test]
 fn a_check_that_does_not_pause() {
     found(Planted::CheckNotPaused, &["finds a difference"]);
+}
+
+#[test]
+fn a_failing_seed_shrinks_to_a_story() {
+    set(Some(Planted::FsyncSkipped));
+    let whole = run(0).failure.expect("seed 0 finds the mistake");
+    let shrunk = shrink(0).expect("it fails again");
+    let ended = run_plan(&shrunk.plan);
+    let story = story::tell(&ended, &shrunk.failure);
+    set(None);
+    println!("{story}");
+    assert_eq!(ended.failure.as_ref(), Some(&shrunk.failure), "it repeats");
+    assert_eq!(law(&shrunk.failure), law(&whole), "the same law is broken");
+    assert!(shrunk.actions.1 <= 2, "{:?} actions", shrunk.actions);
+    assert!(story.lines().count() <= 60);
+    assert!(story.contains("loses power") && story.contains("THE LAW: "));
+    assert!(story.ends_with(&format!("{} --planted fsync-skipped", shrunk.plan)));
+    assert_ne!(shrunk.plan, Plan::of(0));
+    assert_eq!(run_plan(&shrunk.plan).failure, None, "without the mistake");
 }

@@ -12,6 +12,7 @@
 //! *Next stop*: [`super::linearizable`].
 
 use super::replicas::placement_state;
+use crate::chronicle::Happening;
 use crate::pd::PdHost;
 use crate::sky::{Machine, Shared};
 use crate::store::StoreHost;
@@ -92,7 +93,8 @@ impl Laws {
         for peer in peers {
             let region = peer.id().0;
             if peer.is_leader() {
-                self.leads(sky, region, peer.node().term().0, peer.view().peer().id);
+                let leader = (host.machine(), peer.view().peer().id);
+                self.leads(sky, region, peer.node().term().0, leader);
             }
             let applied = peer.applied().index.0;
             let before = self
@@ -109,8 +111,16 @@ impl Laws {
         self.one_lease(sky, host.number, &running.directory);
     }
 
-    fn leads(&mut self, sky: &Shared, region: u64, term: u64, peer: u64) {
-        let first = *self.leaders.entry((region, term)).or_insert(peer);
+    fn leads(&mut self, sky: &Shared, region: u64, term: u64, (machine, peer): (Machine, u64)) {
+        let first = *self.leaders.entry((region, term)).or_insert_with(|| {
+            let leads = Happening::Leads {
+                region,
+                term,
+                machine,
+            };
+            sky.lock().tell(leads);
+            peer
+        });
         if first != peer {
             sky.lock().violated(format!(
                 "region {region} has two leaders in term {term}: peers {first} and {peer}"
@@ -154,7 +164,8 @@ impl Laws {
         let Some(process) = &host.process else { return };
         let member = &process.member;
         if member.is_leader() {
-            self.leads(sky, 0, member.term().0, host.number as u64);
+            let leader = (host.machine(), host.number as u64);
+            self.leads(sky, 0, member.term().0, leader);
         }
         let cluster = member.cluster();
         let applied = cluster.applied().0.0;

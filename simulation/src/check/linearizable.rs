@@ -26,19 +26,56 @@ use crate::history::{Key, Kind, Operation, Outcome};
 use crate::sky::SKEW_MAX_MS;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 /// Placements tried for one key.
 pub const STEPS_MAX: u64 = 3_000_000;
+
+/// Operations shown of a key without an order, and how many of them from before the first that has no place.
+const SHOWN: usize = 40;
+const BEFORE: usize = 15;
 
 /// What the search found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// An order exists for every key.
     Linearizable,
-    /// No order exists; the key and its operations in words.
-    Broken(String),
+    /// No order exists for a key.
+    Broken(Broken),
     /// The search was given up for this many keys.
     Undecided(usize),
+}
+
+/// A key without an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The key.
+    pub key: Key,
+    /// Its operations by their begin, and whether the longest order found has them.
+    pub operations: Vec<(bool, Operation)>,
+}
+
+impl Broken {
+    /// The first answered operation that the longest order found does not have.
+    pub fn first(&self) -> usize {
+        let without = |(placed, operation): &(bool, Operation)| {
+            !placed && operation.outcome != Outcome::Unknown
+        };
+        self.operations.iter().position(without).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (api, key) = (1 + u8::from(self.key.0), self.key.1.escape_ascii());
+        write!(formatter, "key \"{key}\" of API V{api} is not linearizable")?;
+        let from = self.first().saturating_sub(BEFORE);
+        for (placed, operation) in self.operations.iter().skip(from).take(SHOWN) {
+            let mark = if *placed { ' ' } else { '?' };
+            write!(formatter, "\n{mark} {operation}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Checks every key of a history.
@@ -52,8 +89,9 @@ pub fn check(operations: &[Operation]) -> Verdict {
         match check_key(operations) {
             Ok(true) => {}
             Ok(false) => undecided += 1,
-            Err(story) => {
-                return Verdict::Broken(format!("key {key:?} is not linearizable\n{story}"));
+            Err(operations) => {
+                let key = key.clone();
+                return Verdict::Broken(Broken { key, operations });
             }
         }
     }
@@ -64,8 +102,8 @@ pub fn check(operations: &[Operation]) -> Verdict {
     }
 }
 
-/// True: an order exists; false: given up; error: none exists.
-fn check_key(all: Vec<&Operation>) -> Result<bool, String> {
+/// True: an order exists; false: given up; error: none exists, and which operations the longest one has.
+fn check_key(all: Vec<&Operation>) -> Result<bool, Vec<(bool, Operation)>> {
     let mut operations = all;
     operations.retain(|operation| {
         !matches!(
@@ -90,7 +128,7 @@ fn check_key(all: Vec<&Operation>) -> Result<bool, String> {
     match search.go(None, false) {
         true => Ok(true),
         false if search.steps >= STEPS_MAX => Ok(false),
-        false => Err(search.story()),
+        false => Err(search.longest()),
     }
 }
 
@@ -226,35 +264,13 @@ impl Search<'_> {
         ended >= (self.operations[writer].begun + ttl_s * 1_000_000_000).saturating_sub(skew)
     }
 
-    /// The operations around the point where the longest order found ends.
-    fn story(&self) -> String {
-        let mut lines = Vec::new();
-        for (number, operation) in self.operations.iter().enumerate() {
-            let placed = self.best.1[number / 64] & (1 << (number % 64)) != 0;
-            let mark = if placed { ' ' } else { '?' };
-            lines.push(format!("{mark} {}", show(operation)));
-        }
-        let first = lines
-            .iter()
-            .position(|line| line.starts_with('?'))
-            .unwrap_or(0);
-        let from = first.saturating_sub(15);
-        lines.drain(..from);
-        lines.truncate(40);
-        lines.join("\n")
+    /// All operations, and whether the longest order found has them.
+    fn longest(&self) -> Vec<(bool, Operation)> {
+        let placed = |number: usize| self.best.1[number / 64] & (1 << (number % 64)) != 0;
+        let all = self.operations.iter().enumerate();
+        all.map(|(number, operation)| (placed(number), (*operation).clone()))
+            .collect()
     }
-}
-
-fn show(operation: &Operation) -> String {
-    let end = match operation.ended {
-        u64::MAX => "?".to_owned(),
-        ended => format!("{:.6}", ended as f64 / 1e9),
-    };
-    let begun = operation.begun as f64 / 1e9;
-    format!(
-        "{begun:.6} to {end}: client{} {:?} -> {:?}",
-        operation.client, operation.kind, operation.outcome
-    )
 }
 
 #[cfg(test)]

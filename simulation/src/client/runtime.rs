@@ -42,7 +42,7 @@ impl Runtime for SimulatedRuntime {
     }
 
     fn random(&self) -> u64 {
-        self.sky.lock().random.draw()
+        self.sky.lock().places.machine(self.machine).draw()
     }
 
     fn pd(

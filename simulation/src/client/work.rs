@@ -44,6 +44,8 @@ pub struct Work {
     pub reads_only: bool,
     /// Whether it sends a put or delete again that got no answer.
     pub repeats: bool,
+    /// What it chooses by.
+    pub random: Random,
 }
 
 /// What to do next.
@@ -93,7 +95,7 @@ impl Work {
     }
 
     /// Random operations until the history says stop.
-    pub async fn operations(self) {
+    pub async fn operations(mut self) {
         let session = self.session().await;
         let mut known: BTreeMap<&str, Option<Bytes>> = BTreeMap::new();
         while !self.history.lock().stop {
@@ -112,7 +114,7 @@ impl Work {
     }
 
     /// Timestamps until the history says stop.
-    pub async fn timestamps(self) {
+    pub async fn timestamps(mut self) {
         let client = self.connect(|| self.runtime()).await;
         while !self.history.lock().stop {
             let floor = self.history.lock().floor();
@@ -128,43 +130,44 @@ impl Work {
                 }
                 Err(_) => {}
             }
-            let pause = self.sky.lock().random.between(2, 30);
+            let pause = self.random.between(2, 30);
             self.sleep(pause).await;
         }
         self.history.lock().working -= 1;
     }
 
-    fn choose(&self, known: &BTreeMap<&str, Option<Bytes>>) -> (Call, u64) {
-        let mut sky = self.sky.lock();
+    fn choose(&mut self, known: &BTreeMap<&str, Option<Bytes>>) -> (Call, u64) {
+        let random = &mut self.random;
         // Half of the work meets on two keys.
-        let keys = if sky.random.chance(500) {
+        let keys = if random.chance(500) {
             &KEYS[..2]
         } else {
             &KEYS[..]
         };
-        let key = sky.random.pick(keys);
+        let key = random.pick(keys);
         let several = |random: &mut Random| -> Vec<&'static str> {
             KEYS.into_iter().filter(|_| random.chance(400)).collect()
         };
-        let value = || self.history.lock().value();
+        let history = &self.history;
+        let value = || history.lock().value();
         let found = || known.get(key).cloned().flatten();
-        let call = match sky.random.below(if self.reads_only { 46 } else { 100 }) {
+        let call = match random.below(if self.reads_only { 46 } else { 100 }) {
             0..=31 => Call::One(key, Kind::Get),
             32..=36 => Call::One(key, Kind::Exists),
-            37..=40 => Call::BatchGet(several(&mut sky.random)),
-            41..=45 => Call::Scan(scan(&mut sky.random)),
+            37..=40 => Call::BatchGet(several(random)),
+            41..=45 => Call::Scan(scan(random)),
             46..=67 => Call::One(key, Kind::Put(value(), 0)),
             68..=71 => {
-                let ttl = sky.random.pick(&[1, 4, 8, 12]);
+                let ttl = random.pick(&[1, 4, 8, 12]);
                 Call::One(key, Kind::Put(value(), ttl))
             }
             72..=77 => Call::One(key, Kind::Delete),
-            78..=81 => Call::BatchPut(several(&mut sky.random)),
-            82 => Call::BatchDelete(several(&mut sky.random)),
+            78..=81 => Call::BatchPut(several(random)),
+            82 => Call::BatchDelete(several(random)),
             83..=86 => Call::One(key, Kind::Swap(Some(found().unwrap_or_default()), None)),
             _ => Call::One(key, Kind::Swap(found(), Some(value()))),
         };
-        (call, sky.random.between(1, 60))
+        (call, random.between(1, 60))
     }
 }
 

@@ -15,7 +15,7 @@ impl World {
     pub(super) fn ambush_restarted_voter(&mut self) {
         let [one, other, voter] = self.three();
         let time = self.millis(2500, 4500);
-        self.act(Action::Cut(
+        self.at_once(Action::Cut(
             Machine::Store(one),
             Machine::Store(other),
             time,
@@ -32,27 +32,26 @@ impl World {
     pub(super) fn ambush_vote(&mut self) {
         let [one, other, voter] = self.three();
         let time = self.millis(5000, 7000);
-        self.act(Action::Cut(
+        self.at_once(Action::Cut(
             Machine::Store(one),
             Machine::Store(other),
             time,
         ));
         let down = self.millis(1700, 2400);
-        self.act(Action::Crash(Machine::Store(voter), down));
+        self.at_once(Action::Crash(Machine::Store(voter), down));
         self.later(down + Duration::from_millis(50), Action::Trap(voter));
     }
 
     /// Transfers are ordered, the orders are held back; meanwhile the old leader loses its peers.
     pub(super) fn ambush_transfer(&mut self) {
         let [from, to, _] = self.three();
-        self.act(Action::HoldTransfers(1000));
+        self.at_once(Action::HoldTransfers(Duration::from_millis(30)));
         for region in self.regions() {
             if self.leader(region) == Some(from) {
-                self.act(Action::Transfer(region, to));
+                self.at_once(Action::Transfer(region, to));
             }
         }
         let (start, time) = (self.millis(850, 1500), self.millis(400, 1500));
-        self.later(Duration::from_millis(30), Action::HoldTransfers(0));
         self.later(start, Action::Isolate(Machine::Store(from), time));
     }
 
@@ -62,10 +61,10 @@ impl World {
         let [store, ..] = self.three();
         let (stall, time) = (self.millis(1500, 4000), self.millis(2500, 4500));
         if self.chance(850) {
-            self.act(Action::SlowDisk(Machine::Store(store), stall, time));
+            self.at_once(Action::SlowDisk(Machine::Store(store), stall, time));
         }
         if self.chance(300) {
-            self.act(Action::SlowData(Machine::Store(store), time));
+            self.at_once(Action::SlowData(Machine::Store(store), time));
         }
         let start = self.millis(0, 200);
         self.later(start, Action::Isolate(Machine::Store(store), time));
@@ -81,7 +80,7 @@ impl World {
         };
         let time = self.millis(1800, 3500);
         for other in (0..self.stores.len()).filter(|other| *other != gone) {
-            self.act(Action::SlowData(Machine::Store(other), time));
+            self.at_once(Action::SlowData(Machine::Store(other), time));
         }
         let delay = self.millis(100, 1000);
         let kind = self.below(2);
@@ -100,7 +99,7 @@ impl World {
         let time = self.millis(1800, 4000);
         for store in 0..self.stores.len() {
             if self.chance(400) {
-                self.act(Action::SlowData(Machine::Store(store), time));
+                self.at_once(Action::SlowData(Machine::Store(store), time));
             }
         }
         for _ in 0..3 {
@@ -136,8 +135,8 @@ impl World {
             return;
         };
         let time = self.millis(2600, 4500);
-        self.act(Action::StallApply(Machine::Store(store), time));
-        self.act(Action::Split(border));
+        self.at_once(Action::StallApply(Machine::Store(store), time));
+        self.at_once(Action::Split(border));
         let mut at = self.millis(1000, 1800);
         while at < time {
             let key = ["b", "a", "h", "i", "p"][self.below(5) as usize];
@@ -158,7 +157,7 @@ impl World {
             return;
         };
         let (by, delay) = (2000 + self.below(4000) as i64, self.millis(5, 250));
-        self.act(Action::StepClock(leader, by));
+        self.at_once(Action::StepClock(leader, by));
         self.later(Duration::from_secs(5), Action::StepClock(leader, -by));
         let (kind, time) = (self.below(3), self.millis(1500, 4000));
         self.later(
@@ -181,7 +180,7 @@ impl World {
             1 => Action::PowerLoss(Machine::Store(store), away),
             _ => Action::IsolateFully(Machine::Store(store), away),
         };
-        self.act(action);
+        self.at_once(action);
         self.later(
             away.saturating_sub(Duration::from_millis(600)),
             Action::ShortenLogs,

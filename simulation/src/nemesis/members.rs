@@ -152,7 +152,7 @@ impl World {
         if free.is_empty() {
             return None;
         }
-        let store_id = sky.random.pick(&free);
+        let store_id = sky.dice.pick(&free);
         Some(Peer {
             store_id,
             ..Peer::default()

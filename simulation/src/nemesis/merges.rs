@@ -120,7 +120,7 @@ impl World {
         ][self.below(3) as usize];
         let left = self.chance(500);
         let key = keys[usize::from(!left)];
-        self.act(Action::Split(border));
+        self.at_once(Action::Split(border));
         let Some((store, _)) = self.leading(key.as_bytes()) else {
             return;
         };

@@ -1,11 +1,11 @@
 //! Faults: what can go wrong, and the random order in which it does.
 //!
-//! *Place*: [`World::act`] carries one out; [`World::strike`] chooses the next of a random run.
+//! *Place*: [`World::act`] carries one out; [`World::strike`] has the next of a random run chosen.
 //!
-//! *Types to know*: [`Action`], [`Step`].
+//! *Types to know*: [`Action`], [`Step`], [`plan::Plan`].
 //!
-//! *What is where*: single faults here · small plans of them in [`ambush`] · changes of members in [`members`] · merges
-//! in [`merges`].
+//! *What is where*: single faults here · which of them a run has in [`plan`] · small plans of them in [`ambush`] ·
+//! changes of members in [`members`] · merges in [`merges`] · [`words`] for readers.
 //!
 //! *Ambushes*: some mistakes need several things to go wrong within milliseconds. A strike may therefore be a
 //! small plan, such as "two stores lose each other while the third restarts", or "the power goes while a vote
@@ -18,12 +18,16 @@
 mod ambush;
 pub mod members;
 mod merges;
+pub mod plan;
+mod words;
 
+use crate::chronicle::Happening;
 use crate::client::insider::{self, Deed};
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
 use crate::store::{Trap, schedule};
 use crate::world::World;
 use bytes::Bytes;
+use plan::Cause;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_proto::id::RegionId;
@@ -33,10 +37,12 @@ use yadkv_storage_core::view::RegionView;
 /// A step of the faults.
 #[derive(Clone, Copy, Debug)]
 pub enum Step {
-    /// Choose something.
-    Strike,
-    /// Do this.
-    Do(Action),
+    /// The strike of this number.
+    Strike(u64),
+    /// What a strike ordered.
+    Do(Cause, Action),
+    /// What follows from an action: its end, or a trap that springs.
+    Follow(Action),
 }
 
 /// A single fault, or its end.
@@ -79,8 +85,10 @@ pub enum Action {
     /// Somebody who knows who leads a key, whatever the placement driver knows, does something; or, true, somebody who
     /// goes to the leader with the oldest borders around it.
     Insider(&'static str, Deed, bool),
-    /// Orders of a leader transfer are held back, of a thousand.
-    HoldTransfers(u64),
+    /// Orders of a leader transfer are held back for a time.
+    HoldTransfers(Duration),
+    /// They leave at once again.
+    PassTransfers,
     /// The region around a border is to be cut there.
     Split(&'static [u8]),
     /// A region's leader is told to hand over to the replica on another store.
@@ -96,11 +104,11 @@ pub enum Action {
 }
 
 impl World {
-    /// Schedules an action.
-    pub fn later(&mut self, delay: Duration, action: Action) {
+    /// Schedules what follows from an action.
+    fn follow(&mut self, delay: Duration, action: Action) {
         self.sky
             .lock()
-            .after(delay, Event::Nemesis(Step::Do(action)));
+            .after(delay, Event::Nemesis(Step::Follow(action)));
     }
 
     /// Carries an action out.
@@ -115,11 +123,11 @@ impl World {
             Action::Boot(machine) => self.boot(machine),
             Action::Cut(one, other, time) => {
                 self.sky.lock().network.cut(one, other);
-                self.later(time, Action::Mend(one, other));
+                self.follow(time, Action::Mend(one, other));
             }
             Action::CutOneWay(one, other, time) => {
                 self.sky.lock().network.cuts.insert((one, other));
-                self.later(time, Action::Mend(one, other));
+                self.follow(time, Action::Mend(one, other));
             }
             Action::Mend(one, other) => self.sky.lock().network.mend(one, other),
             Action::Isolate(machine, time) => self.isolate(machine, time, false),
@@ -132,19 +140,19 @@ impl World {
             Action::StepClock(machine, by) => self.step_clock(machine, by),
             Action::Noise(loss, duplicate, straggle, time) => {
                 self.noise(loss, duplicate, straggle);
-                self.later(time, Action::Quiet);
+                self.follow(time, Action::Quiet);
             }
             Action::Quiet => self.noise(0, 0, 0),
             Action::SlowDisk(machine, by, time) => {
                 self.sky.lock().slow_disks.insert(machine, by);
-                self.later(time, Action::QuickDisk(machine));
+                self.follow(time, Action::QuickDisk(machine));
             }
             Action::QuickDisk(machine) => {
                 self.sky.lock().slow_disks.remove(&machine);
             }
             Action::SlowData(machine, time) => {
                 self.sky.lock().slow_data.insert(machine);
-                self.later(time, Action::QuickData(machine));
+                self.follow(time, Action::QuickData(machine));
             }
             Action::QuickData(machine) => {
                 self.sky.lock().slow_data.remove(&machine);
@@ -155,9 +163,11 @@ impl World {
                 sky.stalled_apply.insert(machine, until);
             }
             Action::Insider(key, deed, late) => self.insider(key, deed, late),
-            Action::HoldTransfers(permille) => {
-                self.sky.lock().network.straggle_transfers = permille
+            Action::HoldTransfers(time) => {
+                self.sky.lock().network.straggle_transfers = 1000;
+                self.follow(time, Action::PassTransfers);
             }
+            Action::PassTransfers => self.sky.lock().network.straggle_transfers = 0,
             Action::Transfer(region, to) => self.transfer(region, to),
             Action::Split(border) => self.split(border),
             Action::Members(region, change) => self.change_members(region, change),
@@ -165,8 +175,8 @@ impl World {
             Action::ShortenLogs => self.shorten_logs(),
             Action::Trap(store) => {
                 let mut sky = self.sky.lock();
-                let dark = sky.random.millis(30, 400);
-                let cut = sky.random.millis(2500, 4000);
+                let dark = sky.dice.millis(30, 400);
+                let cut = sky.dice.millis(2500, 4000);
                 self.stores[store].trap = Some(Trap { dark, cut });
             }
         }
@@ -191,7 +201,7 @@ impl World {
     fn take_down(&mut self, machine: Machine, power_loss: bool, down: Duration) {
         if self.runs(machine) {
             self.kill(machine, power_loss);
-            self.later(down, Action::Boot(machine));
+            self.follow(down, Action::Boot(machine));
         }
     }
 
@@ -207,7 +217,8 @@ impl World {
             .into_iter()
             .filter(|other| *other != machine && same(other))
         {
-            self.act(Action::Cut(machine, other, time));
+            self.sky.lock().network.cut(machine, other);
+            self.follow(time, Action::Mend(machine, other));
         }
     }
 
@@ -297,6 +308,7 @@ impl World {
         {
             let mut sky = self.sky.lock();
             crate::note!(sky, "-- all is well");
+            sky.tell(Happening::Heals);
             sky.network.heal();
             sky.slow_disks.clear();
             sky.slow_data.clear();
@@ -307,17 +319,8 @@ impl World {
         self.boot_all();
     }
 
-    /// Chooses the next fault of a random run and when to choose again.
-    pub fn strike(&mut self) {
-        if self.now() >= self.strikes_until {
-            return;
-        }
-        self.faults += 1;
-        let (choice, pause) = {
-            let mut sky = self.sky.lock();
-            (sky.random.below(150), sky.random.millis(500, 2200))
-        };
-        self.sky.lock().after(pause, Event::Nemesis(Step::Strike));
+    /// Orders what a strike does, by a number below 150.
+    fn choose(&mut self, choice: u64) {
         match choice {
             0..=11 => self.strike_process(),
             12..=15 => self.strike_power_of_all(),
@@ -343,20 +346,20 @@ impl World {
     // Each drawing holds the sky for itself alone: several may stand in one expression.
 
     fn millis(&self, start: u64, end: u64) -> Duration {
-        self.sky.lock().random.millis(start, end)
+        self.sky.lock().dice.millis(start, end)
     }
 
     fn below(&self, end: u64) -> u64 {
-        self.sky.lock().random.below(end)
+        self.sky.lock().dice.below(end)
     }
 
     fn chance(&self, permille: u64) -> bool {
-        self.sky.lock().random.chance(permille)
+        self.sky.lock().dice.chance(permille)
     }
 
     fn any_server(&self) -> Machine {
         let servers = self.servers();
-        self.sky.lock().random.pick(&servers)
+        self.sky.lock().dice.pick(&servers)
     }
 
     /// Three different stores with replicas, in any order.
@@ -368,7 +371,7 @@ impl World {
         if stores.len() < 3 {
             stores = (0..self.stores.len()).collect();
         }
-        let mut draw = || stores.remove(sky.random.below(stores.len() as u64) as usize);
+        let mut draw = || stores.remove(sky.dice.below(stores.len() as u64) as usize);
         [draw(), draw(), draw()]
     }
 
@@ -384,15 +387,15 @@ impl World {
         }
         let (power, time) = {
             let mut sky = self.sky.lock();
-            let short = sky.random.chance(500);
+            let short = sky.dice.chance(500);
             let time = if short {
-                sky.random.millis(10, 200)
+                sky.dice.millis(10, 200)
             } else {
-                sky.random.millis(200, 3000)
+                sky.dice.millis(200, 3000)
             };
-            (sky.random.chance(500), time)
+            (sky.dice.chance(500), time)
         };
-        self.act(if power {
+        self.at_once(if power {
             Action::PowerLoss(machine, time)
         } else {
             Action::Crash(machine, time)
@@ -402,12 +405,12 @@ impl World {
     fn strike_power_of_all(&mut self) {
         for store in 0..self.stores.len() {
             let time = self.millis(10, 800);
-            self.act(Action::PowerLoss(Machine::Store(store), time));
+            self.at_once(Action::PowerLoss(Machine::Store(store), time));
         }
         if self.chance(500) {
             for pd in 0..self.pds.len() {
                 let time = self.millis(10, 800);
-                self.act(Action::PowerLoss(Machine::Pd(pd), time));
+                self.at_once(Action::PowerLoss(Machine::Pd(pd), time));
             }
         }
     }
@@ -419,7 +422,7 @@ impl World {
             self.millis(300, 4000),
             self.below(4),
         );
-        self.act(match kind {
+        self.at_once(match kind {
             0 => Action::Cut(one, other, time),
             1 => Action::CutOneWay(one, other, time),
             2 => Action::Isolate(one, time),
@@ -432,13 +435,13 @@ impl World {
         let action = {
             let mut sky = self.sky.lock();
             let (loss, duplicate, straggle) = (
-                sky.random.below(150),
-                sky.random.below(200),
-                sky.random.below(100),
+                sky.dice.below(150),
+                sky.dice.below(200),
+                sky.dice.below(100),
             );
             Action::Noise(loss, duplicate, straggle, time)
         };
-        self.act(action);
+        self.at_once(action);
     }
 
     /// Regions are cut, and led by others, soon after each other.
@@ -465,7 +468,7 @@ impl World {
         let by = self.below(5000) as i64 - 2500;
         let time = self.millis(100, 2500);
         let kind = self.below(3);
-        self.act(match kind {
+        self.at_once(match kind {
             0 => Action::StepClock(machine, by),
             1 => Action::Pause(machine, time),
             _ => Action::SlowDisk(machine, time / 2, time),

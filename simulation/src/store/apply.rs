@@ -10,6 +10,7 @@
 
 use super::StoreHost;
 use crate::check::laws::Laws;
+use crate::chronicle::Happening;
 use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
 use yadkv_engine::Engine;
@@ -60,10 +61,10 @@ impl StoreHost {
         let mut sky = sky.lock();
         // Now and then apply falls behind: readers must notice.
         let slow = sky.slow_data.contains(&self.machine());
-        let delay = match sky.random.below(1000) {
-            0..100 if slow => sky.random.millis(500, 2500),
-            0..5 => sky.random.millis(20, 400),
-            _ => sky.random.micros(10, 150),
+        let delay = match sky.places.machine(self.machine()).below(1000) {
+            0..100 if slow => sky.places.machine(self.machine()).millis(500, 2500),
+            0..5 => sky.places.machine(self.machine()).millis(20, 400),
+            _ => sky.places.machine(self.machine()).micros(10, 150),
         };
         let stalled = sky.stalled_apply.get(&self.machine()).copied();
         let stalled = stalled.unwrap_or_default().saturating_sub(sky.now);
@@ -137,7 +138,7 @@ impl StoreHost {
             running.apply = State::Scheduled;
         }
         let applied = prepared.finish();
-        note_merges(sky, &applied);
+        note_changes(sky, &applied);
         self.applied(sky, applied);
         if more {
             self.apply_soon(sky, StoreEvent::ApplyPrepare);
@@ -145,13 +146,15 @@ impl StoreHost {
     }
 }
 
-/// Counts what became of merges.
-fn note_merges(sky: &Shared, applied: &[Progress]) {
+/// Tells what became of regions, and counts merges.
+fn note_changes(sky: &Shared, applied: &[Progress]) {
     let mut sky = sky.lock();
     for change in applied.iter().flat_map(|progress| &progress.changes) {
         let region = change.region();
         let version = region.region_epoch.map_or(0, |epoch| epoch.version);
         let counted = (RegionId(region.id), version);
+        let changed = Happening::changed(change, &sky.stores);
+        sky.tell(changed);
         match change {
             Change::TakenIn(_) => drop(sky.merged.insert(counted)),
             Change::MergeRolledBack(_) => drop(sky.rolled_back.insert(counted)),

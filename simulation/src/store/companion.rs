@@ -282,7 +282,7 @@ async fn heartbeats(pd: &Pd, header: Option<RequestHeader>) {
                 break;
             }
         }
-        if pd.sky.lock().random.chance(200) {
+        if pd.sky.lock().places.machine(pd.machine).chance(200) {
             pd.tell(StoreEvent::Flush);
         }
         sleep(&pd.sky, pd.machine, HEARTBEAT).await;

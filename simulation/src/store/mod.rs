@@ -233,7 +233,7 @@ impl StoreHost {
         let (now, seed) = {
             let mut sky = sky.lock();
             sky.stores.insert(record.store_id, self.number);
-            (sky.clock(machine), sky.random.draw())
+            (sky.clock(machine), sky.places.machine(machine).draw())
         };
         let Some(process) = &mut self.process else {
             return;

@@ -177,11 +177,11 @@ fn look(
 
 /// Time between two steps of a read: a thread may lose the processor, or wait for a slow disk.
 fn pause(sky: &mut Sky, machine: Machine) -> Duration {
-    let hangs = sky.slow_data.contains(&machine) && sky.random.chance(500);
-    match sky.random.below(100) {
-        _ if hangs => sky.random.millis(50, 2500),
-        0..=1 => sky.random.millis(200, 1500),
-        2..=5 => sky.random.millis(1, 50),
-        _ => sky.random.micros(5, 100),
+    let hangs = sky.slow_data.contains(&machine) && sky.places.machine(machine).chance(500);
+    match sky.places.machine(machine).below(100) {
+        _ if hangs => sky.places.machine(machine).millis(50, 2500),
+        0..=1 => sky.places.machine(machine).millis(200, 1500),
+        2..=5 => sky.places.machine(machine).millis(1, 50),
+        _ => sky.places.machine(machine).micros(5, 100),
     }
 }

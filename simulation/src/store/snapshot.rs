@@ -61,9 +61,9 @@ impl Moves {
 impl StoreHost {
     pub(super) fn send_later(&mut self, sky: &Shared, task: SendTask) {
         let mut sky = sky.lock();
-        let delay = match sky.random.chance(100) {
-            true => sky.random.millis(50, 800),
-            false => sky.random.millis(1, 20),
+        let delay = match sky.places.machine(self.machine()).chance(100) {
+            true => sky.places.machine(self.machine()).millis(50, 800),
+            false => sky.places.machine(self.machine()).millis(1, 20),
         };
         let event = StoreEvent::SendSnapshot(Box::new(task));
         self.later(&mut sky, delay, event);
@@ -194,9 +194,9 @@ impl StoreHost {
 
     pub(super) fn step_soon(&mut self, sky: &Shared) {
         let mut sky = sky.lock();
-        let delay = match sky.random.chance(100) {
-            true => sky.random.millis(20, 600),
-            false => sky.random.micros(300, 8000),
+        let delay = match sky.places.machine(self.machine()).chance(100) {
+            true => sky.places.machine(self.machine()).millis(20, 600),
+            false => sky.places.machine(self.machine()).micros(300, 8000),
         };
         self.later(&mut sky, delay, StoreEvent::MoveStep);
     }

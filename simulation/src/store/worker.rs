@@ -134,7 +134,7 @@ impl StoreHost {
         if matches!(worker.doing, Doing::Nothing) {
             worker.doing = Doing::Scheduled;
             let mut sky = sky.lock();
-            let delay = sky.random.micros(5, 60);
+            let delay = sky.places.machine(self.machine()).micros(5, 60);
             self.later(&mut sky, delay, StoreEvent::Loop(number));
         }
     }
@@ -184,7 +184,7 @@ impl StoreHost {
             return self.write_log(sky, number);
         }
         let mut sky = sky.lock();
-        let delay = sky.random.micros(10, 60);
+        let delay = sky.places.machine(self.machine()).micros(10, 60);
         self.later(&mut sky, delay, StoreEvent::LogWritten(number));
     }
 
@@ -273,17 +273,17 @@ impl StoreHost {
         self.tell_splits(sky, effects.ids, effects.split_reports);
         if !effects.flush.is_empty() {
             let mut sky = sky.lock();
-            let delay = sky.random.millis(1, 400);
+            let delay = sky.places.machine(self.machine()).millis(1, 400);
             self.later(&mut sky, delay, StoreEvent::Flushed(effects.flush));
         }
         for look in effects.looks {
             let mut sky = sky.lock();
-            let delay = sky.random.millis(1, 50);
+            let delay = sky.places.machine(self.machine()).millis(1, 50);
             self.later(&mut sky, delay, StoreEvent::Look(Box::new(look)));
         }
         for task in effects.digests {
             let mut sky = sky.lock();
-            let delay = sky.random.millis(1, 400);
+            let delay = sky.places.machine(self.machine()).millis(1, 400);
             self.later(&mut sky, delay, StoreEvent::Digest(Box::new(task)));
         }
         for report in effects.checks {
@@ -334,17 +334,20 @@ impl StoreHost {
             return;
         };
         let isolate = Action::Isolate(Machine::Store(candidate), trap.cut);
-        let delay = sky.random.micros(1200, 2500);
-        sky.after(delay, Event::Nemesis(Step::Do(isolate)));
+        let delay = sky.places.machine(self.machine()).micros(1200, 2500);
+        sky.after(delay, Event::Nemesis(Step::Follow(isolate)));
     }
 
     /// The power goes at some moment of the write that holds a vote.
     fn cut_power(&mut self, sky: &Shared, trap: Trap, write: Duration) {
         self.trap = None;
         let mut sky = sky.lock();
-        let at = sky.random.micros(0, write.as_micros() as u64 + 500);
+        let at = sky
+            .places
+            .machine(self.machine())
+            .micros(0, write.as_micros() as u64 + 500);
         let cut = Action::PowerLoss(self.machine(), trap.dark);
-        sky.after(at, Event::Nemesis(Step::Do(cut)));
+        sky.after(at, Event::Nemesis(Step::Follow(cut)));
     }
 }
 
@@ -359,9 +362,9 @@ fn has_vote(batch: &WriteBatch) -> bool {
 pub fn fsync(sky: &Shared, machine: Machine) -> Duration {
     let mut sky = sky.lock();
     let slow = sky.slow_disks.get(&machine).copied().unwrap_or_default();
-    slow + match sky.random.below(100) {
-        0 => sky.random.millis(5, 40),
-        1..=9 => sky.random.millis(1, 5),
-        _ => sky.random.micros(150, 900),
+    slow + match sky.places.machine(machine).below(100) {
+        0 => sky.places.machine(machine).millis(5, 40),
+        1..=9 => sky.places.machine(machine).millis(1, 5),
+        _ => sky.places.machine(machine).micros(150, 900),
     }
 }
