@@ -14,15 +14,19 @@
 
 pub mod demo;
 pub mod load;
+pub mod network;
+pub mod recorder;
 
+use network::Network;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// Members and stores of a test cluster.
@@ -32,6 +36,8 @@ pub const NODES: usize = 3;
 #[derive(Debug)]
 pub struct Process {
     name: String,
+    /// Where others reach it.
+    address: String,
     args: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
@@ -48,6 +54,8 @@ pub struct Cluster {
     pub endpoints: Vec<String>,
     /// Status addresses of the stores.
     pub status: Vec<String>,
+    /// What is between the servers, if it is ours.
+    pub network: Option<Network>,
     /// Settings of every store.
     settings: Vec<String>,
     /// Where data and logs live.
@@ -71,6 +79,21 @@ pub fn borders(regions: u32) -> String {
     let border = |number: u32| format!("\"hex:72000000{:04x}\"", number * 0x1_0000 / regions);
     let borders: Vec<String> = (1..regions).map(border).collect();
     format!("bootstrap.borders=[{}]", borders.join(","))
+}
+
+/// The seed of a test's choices: from `SEED`, else of the moment; it is printed with them.
+pub fn seed() -> u64 {
+    static CHOSEN: OnceLock<u64> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let given = std::env::var("SEED").ok();
+        given.map_or_else(
+            || {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                now.map_or(0, |now| u64::from(now.subsec_micros()))
+            },
+            |seed| seed.parse().expect("SEED is a number"),
+        )
+    })
 }
 
 /// Addresses that nobody else takes, before the first start and between a kill and the next one.
@@ -102,30 +125,35 @@ pub fn eventually<T>(what: &str, limit: Duration, mut condition: impl FnMut() ->
 }
 
 impl Process {
-    fn new(folder: &Path, name: String, args: Vec<String>) -> Self {
-        let log = folder.join(format!("{name}.log"));
-        Self {
-            name,
-            args,
-            log,
-            child: None,
-        }
-    }
-
+    /// A server of a kind that listens at the first address; others use the second one.
     fn server(
         kind: &str,
         (folder, name): (&Path, String),
-        address: &str,
+        (listens, address): (&str, &str),
         pd: &str,
         settings: &[String],
     ) -> Self {
         let data = folder.join(&name).display().to_string();
-        let args = [kind, "--addr", address, "--data-dir", &data, "--pd", pd];
+        let args = [kind, "--addr", listens, "--data-dir", &data, "--pd", pd];
         let mut args: Vec<String> = args.map(str::to_owned).into();
+        if listens != address {
+            args.extend(["--set".into(), format!("{kind}.advertise_addr={address}")]);
+        }
         for setting in settings {
             args.extend(["--set".into(), setting.clone()]);
         }
-        Self::new(folder, name, args)
+        Self {
+            log: folder.join(format!("{name}.log")),
+            name,
+            address: address.to_owned(),
+            args,
+            child: None,
+        }
+    }
+
+    /// Its name in the network and in logs.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where it keeps its data.
@@ -151,6 +179,13 @@ impl Process {
         self.child = Some(child);
     }
 
+    /// Starts it unless it runs.
+    pub fn start_again(&mut self) {
+        if self.child.is_none() {
+            self.start();
+        }
+    }
+
     /// Ends it at once (SIGKILL).
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -159,10 +194,9 @@ impl Process {
         }
     }
 
-    /// Where it listens.
+    /// Where others reach it.
     pub fn address(&self) -> &str {
-        // KIND --addr ADDRESS …
-        &self.args[2]
+        &self.address
     }
 
     /// Its process id, while it runs.
@@ -204,10 +238,23 @@ impl Drop for Cluster {
 impl Cluster {
     /// Starts a cluster; `settings` go to the stores, `bootstrap` settings to the PDs.
     pub fn start(settings: &[&str]) -> Self {
+        Self::start_in(settings, None, |_| {})
+    }
+
+    /// Starts a cluster with a network that the test may cut.
+    pub fn start_behind_network(settings: &[&str]) -> Self {
+        Self::start_in(settings, Some(Network::default()), |_| {})
+    }
+
+    /// Starts a cluster whose folder is prepared first.
+    pub fn start_in(
+        settings: &[&str],
+        network: Option<Network>,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
+        prepare(folder.path());
         let addresses = free_addresses(3 * NODES);
-        let endpoints = addresses[..NODES].to_vec();
-        let pd = endpoints.join(",");
         let of = |kinds: &[&str]| -> Vec<String> {
             let wanted = |setting: &&&str| kinds.iter().any(|kind| setting.starts_with(kind));
             settings
@@ -216,26 +263,40 @@ impl Cluster {
                 .map(ToString::to_string)
                 .collect()
         };
-        let pd_settings = of(&["bootstrap.", "schedule."]);
-        let pds = (0..NODES).map(|number| {
-            let place = (folder.path(), format!("pd-{number}"));
-            Process::server("pd", place, &addresses[number], &pd, &pd_settings)
-        });
-        let pds = pds.collect();
         let mut cluster = Self {
-            pds,
+            pds: Vec::new(),
             stores: Vec::new(),
-            endpoints,
+            endpoints: Vec::new(),
             status: Vec::new(),
+            network,
             settings: of(&["store.", "region."]),
             folder,
         };
-        cluster.pds.iter_mut().for_each(Process::start);
+        for (number, listens) in addresses[..NODES].iter().enumerate() {
+            let address = cluster.reached(&format!("pd-{number}"), listens);
+            cluster.endpoints.push(address);
+        }
+        let (pd, pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule."]));
+        for (number, listens) in addresses[..NODES].iter().enumerate() {
+            let place = (cluster.folder.path(), format!("pd-{number}"));
+            let at = (listens.as_str(), cluster.endpoints[number].as_str());
+            let mut member = Process::server("pd", place, at, &pd, &pd_settings);
+            member.start();
+            cluster.pds.push(member);
+        }
         for number in 0..NODES {
             cluster.place_store(&addresses[NODES + number], &addresses[2 * NODES + number]);
         }
         cluster.wait_until_ready();
         cluster
+    }
+
+    /// The address that others use for a server.
+    fn reached(&self, name: &str, listens: &str) -> String {
+        let network = self.network.as_ref();
+        network.map_or(listens.to_owned(), |network| {
+            network.stand_before(name, listens, self.folder.path())
+        })
     }
 
     /// Starts one more store; its place in `stores`.
@@ -245,15 +306,17 @@ impl Cluster {
         self.stores.len() - 1
     }
 
-    fn place_store(&mut self, address: &str, status: &str) {
+    fn place_store(&mut self, listens: &str, status: &str) {
         let mut settings = vec![
             format!("store.status_addr={status}"),
             "store.memory=128MiB".into(),
         ];
         settings.extend(self.settings.iter().cloned());
         let name = format!("store-{}", self.stores.len());
+        let address = self.reached(&name, listens);
         let place = (self.folder.path(), name);
-        let mut store = Process::server("store", place, address, &self.pd(), &settings);
+        let at = (listens, address.as_str());
+        let mut store = Process::server("store", place, at, &self.pd(), &settings);
         store.start();
         self.stores.push(store);
         self.status.push(status.to_owned());

@@ -82,6 +82,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-client",
             "yadkv-engine",
             "yadkv-proto",
+            "yadkv-simulation",
             "yadkv-storage-core",
         ],
     ),

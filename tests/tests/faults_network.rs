@@ -1,0 +1,92 @@
+//! Servers that do not hear each other, in one direction or both: what clients saw stays linearizable, and they go on
+//! afterwards.
+//!
+//! `SEED=7` repeats the choices of a run, as far as the operating system lets it.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+use std::time::Duration;
+use yadkv_client::{Client, Error, Options};
+use yadkv_simulation::random::Random;
+use yadkv_tests::network::CLIENT;
+use yadkv_tests::recorder::Recorder;
+use yadkv_tests::{Cluster, borders, seed};
+
+/// Clients at once.
+const CLIENTS: usize = 16;
+
+fn names(cluster: &Cluster) -> Vec<String> {
+    let processes = cluster.pds.iter().chain(&cluster.stores);
+    processes.map(|process| process.name().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_holds_what_is_sent() {
+    let cluster = Cluster::start_behind_network(&[]);
+    let network = cluster.network.clone().unwrap();
+    let options = Options {
+        timeout: Duration::from_secs(3),
+        ..Options::default()
+    };
+    let client = Client::connect(cluster.endpoints.clone(), options);
+    let raw = client.await.unwrap().raw();
+    raw.put("key", "before").await.unwrap();
+    // Nobody has two voices out of three.
+    for (one, other) in [(0, 1), (1, 2), (2, 0)] {
+        network.part(&format!("store-{one}"), &format!("store-{other}"));
+    }
+    let meanwhile = raw.put("key", "meanwhile").await;
+    assert!(
+        matches!(
+            meanwhile,
+            Err(Error::OutcomeUnknown { .. } | Error::Unavailable { .. })
+        ),
+        "stores without peers took a write: {meanwhile:?}"
+    );
+    // A leader that is heard by nobody hears of another one; a lease of its own is over by then.
+    assert!(raw.get("key").await.is_err(), "nobody may know the value");
+    network.mend();
+    let mut after = raw.put("key", "after").await;
+    for _ in 0..10 {
+        if after.is_err() {
+            after = raw.put("key", "after").await;
+        }
+    }
+    after.unwrap();
+    assert_eq!(
+        raw.get("key").await.unwrap().as_deref(),
+        Some(&b"after"[..])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_in_parts() {
+    let cluster = Cluster::start_behind_network(&[&borders(8), "schedule.interval=200ms"]);
+    let network = cluster.network.clone().unwrap();
+    let mut random = Random::new(seed());
+    let recorder = Recorder::start(&cluster.endpoints, CLIENTS, seed()).await;
+    recorder.goes_on(500, "before");
+    let names = names(&cluster);
+    let mut cuts = 0;
+    for _ in 0..8 {
+        let one = &names[random.below(names.len() as u64) as usize];
+        let mut others: Vec<_> = names.iter().filter(|name| *name != one).collect();
+        match random.below(4) {
+            // It is heard by nobody, hears nobody, or both: clients and all.
+            0 => others.iter().for_each(|other| network.cut(one, other)),
+            1 => others.iter().for_each(|other| network.cut(other, one)),
+            2 => {
+                others.iter().for_each(|other| network.part(one, other));
+                network.part(one, CLIENT);
+            }
+            // Two of them only.
+            _ => network.part(one, others.swap_remove(random.below(5) as usize)),
+        }
+        cuts += 1;
+        tokio::time::sleep(random.millis(300, 4000)).await;
+        network.mend();
+        tokio::time::sleep(random.millis(0, 800)).await;
+    }
+    recorder.goes_on(1000, "after all of it");
+    println!("{cuts} times the network fell apart");
+    recorder.stop().await;
+}
