@@ -13,10 +13,12 @@
 //! *Next stop*: the files in `tests/`.
 
 pub mod demo;
+pub mod disk;
 pub mod load;
 pub mod network;
 pub mod recorder;
 
+use disk::Disk;
 use network::Network;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -58,6 +60,8 @@ pub struct Cluster {
     pub network: Option<Network>,
     /// Settings of every store.
     settings: Vec<String>,
+    /// Disks of single servers; dropped after the processes.
+    pub disks: Vec<Disk>,
     /// Where data and logs live.
     pub folder: TempDir,
 }
@@ -229,6 +233,8 @@ impl Drop for Process {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // A process that waits for a disk cannot be ended.
+        self.disks.iter().for_each(Disk::let_go);
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
@@ -238,22 +244,22 @@ impl Drop for Cluster {
 impl Cluster {
     /// Starts a cluster; `settings` go to the stores, `bootstrap` settings to the PDs.
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_in(settings, None, |_| {})
+        Self::start_in(settings, None, |_| Vec::new())
     }
 
     /// Starts a cluster with a network that the test may cut.
     pub fn start_behind_network(settings: &[&str]) -> Self {
-        Self::start_in(settings, Some(Network::default()), |_| {})
+        Self::start_in(settings, Some(Network::default()), |_| Vec::new())
     }
 
-    /// Starts a cluster whose folder is prepared first.
+    /// Starts a cluster in whose folder disks are made first.
     pub fn start_in(
         settings: &[&str],
         network: Option<Network>,
-        prepare: impl FnOnce(&Path),
+        prepare: impl FnOnce(&Path) -> Vec<Disk>,
     ) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        prepare(folder.path());
+        let disks = prepare(folder.path());
         let addresses = free_addresses(3 * NODES);
         let of = |kinds: &[&str]| -> Vec<String> {
             let wanted = |setting: &&&str| kinds.iter().any(|kind| setting.starts_with(kind));
@@ -270,6 +276,7 @@ impl Cluster {
             status: Vec::new(),
             network,
             settings: of(&["store.", "region."]),
+            disks,
             folder,
         };
         for (number, listens) in addresses[..NODES].iter().enumerate() {

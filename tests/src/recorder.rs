@@ -12,6 +12,8 @@
 //!
 //! *Next stop*: `tests/faults_process.rs`.
 
+#![allow(clippy::print_stdout)]
+
 use crate::eventually;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -230,7 +232,7 @@ impl Worker {
         let name = key.1.to_vec();
         let (outcome, seen) = match kind {
             Kind::Get => {
-                let found = self.raw.get(name).await?.map(bytes::Bytes::from);
+                let found = self.raw.get(name).await?;
                 (Outcome::Value(found.clone()), found)
             }
             Kind::Put(value, _) => {

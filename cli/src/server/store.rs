@@ -1,4 +1,5 @@
-//! `yadkv store`: one storage node. One whose data files are damaged starts itself again, with the same process id.
+//! `yadkv store`: one storage node. One whose data files are damaged, or whose disk was full, starts itself again,
+//! with the same process id.
 //!
 //! *Next stop*: `yadkv_storage_node::node`.
 
@@ -9,6 +10,7 @@ use crate::settings;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use yadkv_storage_node::config::Config;
+use yadkv_storage_node::disk::wait_for_room;
 use yadkv_storage_node::node::{self, NodeError};
 
 /// Counts how often a process has started itself again.
@@ -31,10 +33,24 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
     };
     let token = shutdown(args.stop_with_stdin)?;
     let data_dir = config.store.data_dir.clone();
-    let ended = node::run(config, listener, status, token).await;
+    let ended = node::run(config, listener, status, token.clone()).await;
     match ended {
         Err(NodeError::Damaged(reason)) if restarts() < RESTARTS_MAX => {
-            Err(restart(&reason)).context(format!("store at {}", data_dir.display()))
+            eprintln!(
+                "yadkv: {reason}: the store starts again, to give replicas with damaged data away"
+            );
+            Err(restart(restarts() + 1)).context(format!("store at {}", data_dir.display()))
+        }
+        Err(NodeError::Full(reason)) => {
+            eprintln!(
+                "yadkv: {reason}: the store waits for room at {}",
+                data_dir.display()
+            );
+            if !wait_for_room(&data_dir, &token).await {
+                return Ok(());
+            }
+            eprintln!("yadkv: there is room again: the store starts again");
+            Err(restart(restarts())).context(format!("store at {}", data_dir.display()))
         }
         ended => ended.context(format!("store at {}", data_dir.display())),
     }
@@ -47,15 +63,14 @@ fn restarts() -> u32 {
 }
 
 /// Becomes the same program anew; comes back only if that is impossible.
-fn restart(reason: &str) -> std::io::Error {
-    eprintln!("yadkv: {reason}: the store starts again, to give replicas with damaged data away");
+fn restart(count: u32) -> std::io::Error {
     let program = match std::env::current_exe() {
         Ok(program) => program,
         Err(error) => return error,
     };
     Command::new(program)
         .args(std::env::args_os().skip(1))
-        .env(RESTARTS, (restarts() + 1).to_string())
+        .env(RESTARTS, count.to_string())
         .exec()
 }
 

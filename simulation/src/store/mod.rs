@@ -48,6 +48,7 @@ use yadkv_storage_core::respond::Reply;
 use yadkv_storage_core::snapshot::install;
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::{Shard, Shared as Parts, StoreError, Worker, recover};
+use yadkv_storage_core::stuck::Writes;
 use yadkv_storage_core::view::Directory;
 
 /// Entries cached by all regions of a store, bytes.
@@ -268,6 +269,8 @@ impl StoreHost {
             directory: directory.clone(),
             config: config(),
             log_full: false.into(),
+            // One disk for all time: what hangs here is a pause of the whole machine.
+            writes: Writes::new(1),
         };
         process.running = Some(Running {
             store,

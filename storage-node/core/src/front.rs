@@ -17,6 +17,7 @@ use crate::read::{LeaseRead, Policy, policy};
 use crate::refusal;
 use crate::respond::{Borders, Kind, Outcome, Reply, Responder};
 use crate::store::message::{CheckTask, CutTask, Input, ReadTask, WriteTask};
+use crate::stuck::Writes;
 use crate::view::Directory;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -44,6 +45,8 @@ pub struct Front {
     pub config: Config,
     /// Set by the server while the Raft logs are over [`Config::log_bytes_max`] or the disk is nearly full.
     pub log_full: AtomicBool,
+    /// Workers that wait for their disk.
+    pub writes: Writes,
 }
 
 /// What the caller of [`Front::submit`] does next.
@@ -100,6 +103,10 @@ impl Front {
         };
         match decided {
             Ok(Policy::Lease(read)) => Next::Read(read, task),
+            Ok(Policy::ReadIndex) if self.writes.hang(region, now.moment) => {
+                task.responder.refuse(refusal::not_leader(region, None));
+                Next::Answered
+            }
             Ok(Policy::ReadIndex) => Next::Send(region, Input::Read(task)),
             Err(error) => {
                 task.responder.refuse(error);
@@ -145,6 +152,11 @@ impl Front {
             return Next::Answered;
         }
         let region = RegionId(context.region_id);
+        if self.writes.hang(region, now.moment) {
+            // Another one leads by now, or soon.
+            responder.refuse(refusal::not_leader(region, None));
+            return Next::Answered;
+        }
         Next::Send(
             region,
             Input::Write(WriteTask {

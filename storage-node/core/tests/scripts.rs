@@ -17,6 +17,7 @@
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
+//! | `room S plenty\|scarce\|none` | what there is on the disk of store S |
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
 //! | `inspect S R` | what a store says of its replica |
@@ -44,6 +45,7 @@ use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::damage;
 use yadkv_storage_core::layout;
+use yadkv_storage_core::room::Room;
 use yadkv_storage_core::store::inspect::{Inspected, Inspection};
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::recover;
@@ -115,6 +117,7 @@ impl Runner for Script {
             "merge" => self.merge(&mut args)?,
             "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
             "damage" => self.damage(&mut args)?,
+            "room" => self.room(&mut args)?,
             "damaged" => out = self.damaged(&mut args)?,
             "spoil" => self.spoil(&mut args)?,
             "members" => out = self.members(&mut args)?,
@@ -527,6 +530,19 @@ impl Script {
         Ok(())
     }
 
+    fn room(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        let room = match args.next_pos() {
+            Some("plenty") => Room::Plenty,
+            Some("scarce") => Room::Scarce,
+            Some("none") => Room::None,
+            other => return Err(format!("no room {other:?}").into()),
+        };
+        self.cluster.input(store, Input::Room(room));
+        self.cluster.settle();
+        Ok(())
+    }
+
     fn damaged(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
         let store = self.store(args.next_pos().ok_or("which store?")?)?;
         let found = damage::look(&self.cluster.stores[&store].kv)?;
@@ -755,6 +771,11 @@ fn snapshots() {
 #[test]
 fn damaged() {
     run("damaged");
+}
+
+#[test]
+fn room() {
+    run("room");
 }
 
 #[test]

@@ -1,27 +1,33 @@
-//! Stops writes before the disk is full, and gives the space of shortened logs back.
+//! Stops writes before the disk is full, gives the space of shortened logs back, and waits for room where there is none.
 //!
 //! *Place*: beside the servers, whether or not a placement driver answers; `Front::submit` looks at the result.
 //!
 //! *Invariants*: the first look comes before the first request.
 //!
-//! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A file
-//! system that cannot be asked counts as full. When the logs have half of what they may, they are shortened and their
+//! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A write that
+//! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
+//! be asked counts as full. When the logs have half of what they may, they are shortened and their
 //! space is given back, in the background.
 //!
 //! *Next stop*: [`crate::pd`].
 
 use crate::router::Router;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_storage_core::front::Front;
+use yadkv_storage_core::room::Room;
 use yadkv_storage_core::store::message::Input;
 
 /// Writes are refused while less than this is free: hard states, applied entries and flushes still need room.
 const RESERVE_BYTES: u64 = 256 << 20;
+/// Below this much what other stores send is refused as well.
+const LAST_BYTES: u64 = RESERVE_BYTES / 2;
 /// At 200 MB/s the reserve lasts longer than this.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,6 +41,10 @@ pub struct DiskWatch {
     pub log: LogStore,
     /// Where the disk is.
     pub data_dir: PathBuf,
+    /// Told when writes are refused, or taken again.
+    pub changed: Arc<Notify>,
+    /// What workers know.
+    room: Room,
     reclaiming: Option<JoinHandle<()>>,
     /// Truncations when space was reclaimed last.
     reclaimed: u64,
@@ -48,6 +58,8 @@ impl DiskWatch {
             router,
             log,
             data_dir,
+            changed: Arc::default(),
+            room: Room::default(),
             reclaiming: None,
             reclaimed: 0,
         }
@@ -91,12 +103,24 @@ impl DiskWatch {
     }
 
     /// Refuses or allows writes from now on.
-    pub fn look(&self) {
+    pub fn look(&mut self) {
         let log_bytes = self.log_bytes();
         let available = fs4::available_space(&self.data_dir);
         let free = *available.as_ref().unwrap_or(&0);
-        let full = log_bytes > self.front.config.log_bytes_max || free < RESERVE_BYTES;
+        let room = match free {
+            RESERVE_BYTES.. => Room::Plenty,
+            LAST_BYTES.. => Room::Scarce,
+            _ => Room::None,
+        };
+        if room != Room::Plenty || room != self.room {
+            self.router.offer(|| Input::Room(room));
+        }
+        self.room = room;
+        let full = log_bytes > self.front.config.log_bytes_max || room != Room::Plenty;
         let was = self.front.log_full.swap(full, Ordering::Relaxed);
+        if full != was {
+            self.changed.notify_one();
+        }
         let data_dir = self.data_dir.display();
         if full && !was {
             tracing::warn!(
@@ -109,6 +133,26 @@ impl DiskWatch {
             );
         } else if was && !full {
             tracing::info!(%data_dir, ?available, log_bytes, "writes are taken again");
+        }
+    }
+}
+
+/// Whether an error says that a disk is full.
+pub(crate) fn is_full(error: &dyn std::fmt::Display) -> bool {
+    error.to_string().contains("No space left on device")
+}
+
+/// Waits until the disk of a directory has more room than the reserve, or until `shutdown` fires: false then.
+pub async fn wait_for_room(data_dir: &Path, shutdown: &CancellationToken) -> bool {
+    let mut interval = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = shutdown.cancelled() => return false,
+        }
+        // One that cannot be asked has none.
+        if fs4::available_space(data_dir).is_ok_and(|free| free >= RESERVE_BYTES) {
+            return true;
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::damage::DamageWatch;
 use crate::data::{Data, OpenError};
-use crate::disk::DiskWatch;
+use crate::disk::{DiskWatch, is_full};
 use crate::metrics::Metrics;
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
@@ -48,7 +48,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -67,6 +67,7 @@ use yadkv_storage_core::front::Front;
 use yadkv_storage_core::snapshot::install::{self, Places};
 use yadkv_storage_core::store::message::{DigestTask, Input, SizeTask};
 use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
+use yadkv_storage_core::stuck::Writes;
 use yadkv_storage_core::view::Directory;
 
 /// Largest request: a frame of many batch writes. Larger ones are refused before they are read.
@@ -109,6 +110,9 @@ pub enum NodeError {
     /// file, leaves it alone, and gives its replicas away.
     #[error("{0}")]
     Damaged(String),
+    /// The disk was full: begin again when there is room ([`crate::disk::wait_for_room`]).
+    #[error("{0}: free space on the disk")]
+    Full(String),
 }
 
 /// Runs a node until `shutdown` fires or something fatal happens. `status` serves [`crate::status`].
@@ -119,7 +123,10 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     config.validate()?;
-    let data = Data::open(&config)?;
+    let data = Data::open(&config).map_err(|error| match is_full(&error) {
+        true => NodeError::Full(error.to_string()),
+        false => error.into(),
+    })?;
     let pd =
         Arc::new(Pd::new(&config.store.pd).map_err(|error| NodeError::Address(error.to_string()))?);
     let identity = register::identity(&pd, &*data.kv, data.record);
@@ -143,6 +150,7 @@ pub async fn run(
     failure.stop.cancel();
     let ended = tokio::task::spawn_blocking(move || node.join()).await;
     match failure.take() {
+        Some(reason) if is_full(&reason) => Err(NodeError::Full(reason)),
         Some(reason) if is_damaged(&*kv, &*raft) => Err(NodeError::Damaged(reason)),
         Some(reason) => Err(NodeError::Fatal(reason)),
         None => ended
@@ -225,6 +233,7 @@ impl Node {
             directory: Arc::new(Directory::default()),
             config: config.core(),
             log_full: AtomicBool::new(false),
+            writes: Writes::new(config.store.workers),
         };
         let door = Door {
             front: Arc::new(front),
@@ -308,6 +317,8 @@ impl Node {
                 inbox,
                 mailbox,
                 raft: self.data.log.engine().clone(),
+                number: shard.number,
+                front: self.door.front.clone(),
                 outgoing: outgoing.clone(),
                 apply: ends.apply.clone(),
                 snapshots: snapshots.clone(),
@@ -515,17 +526,25 @@ impl Node {
         let front = self.door.front.clone();
         let data_dir = config.store.data_dir.clone();
         let log = self.data.log.clone();
-        let disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
+        let mut disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let damage = self.damage_watch();
-        let companions = self.accompany(config, addresses);
+        let companions = self.accompany(config, addresses, disk.changed.clone());
         tokio::select! {
             () = disk.run() => Ok(()),
             () = damage.run() => Ok(()),
             served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
             ended = companions => ended.map_err(NodeError::from),
-            () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),
+            () = self.drained() => Ok(()),
+        }
+    }
+
+    /// After a failure nobody answers the calls under way; their clients go elsewhere the sooner.
+    async fn drained(&self) {
+        self.failure.stop.cancelled().await;
+        if !self.failure.is_known() {
+            tokio::time::sleep(DRAIN_MAX).await;
         }
     }
 
@@ -539,7 +558,12 @@ impl Node {
     }
 
     /// Registration, first regions and heartbeats; ends only with an error.
-    async fn accompany(&self, config: &Config, addresses: Addresses) -> Result<(), RegisterError> {
+    async fn accompany(
+        &self,
+        config: &Config,
+        addresses: Addresses,
+        changed: Arc<Notify>,
+    ) -> Result<(), RegisterError> {
         let (cluster, store) = (
             ClusterId(self.record.cluster_id),
             StoreId(self.record.store_id),
@@ -570,6 +594,7 @@ impl Node {
             metrics: self.door.metrics.clone(),
             start_time,
             interval: config.store.heartbeat_interval,
+            changed,
         };
         let Some(Conversations { reports, splits }) = self.conversations.lock().take() else {
             return Ok(());

@@ -7,7 +7,7 @@
 //! voter on the other that is neither lagging nor unheard → transfer, counted as done → again until no two
 //! stores differ by more than [`DIFFERENCE_MAX`].
 //!
-//! *Invariants*: a store that is not Up gets no leader; a learner gets none; a region with an operator is
+//! *Invariants*: a store that is not Up, or busy, gets no leader; a learner gets none; a region with an operator is
 //! left alone.
 //!
 //! *Limits*: [`WISHES_MAX`] wishes a call.
@@ -77,7 +77,7 @@ fn best(
     for (from, high) in counts {
         let lower = counts
             .iter()
-            .filter(|(_, low)| *high > **low + DIFFERENCE_MAX);
+            .filter(|(to, low)| *high > **low + DIFFERENCE_MAX && !view.stores[to].is_busy);
         pairs.extend(lower.map(|(to, low)| (high - low, *from, *to)));
     }
     pairs.sort_by_key(|(difference, from, to)| (std::cmp::Reverse(*difference), *from, *to));
@@ -128,6 +128,7 @@ mod tests {
                     leaders: count,
                     regions: 0,
                     has_room: true,
+                    is_busy: false,
                 },
             );
         }
@@ -178,6 +179,22 @@ mod tests {
             moves(&view(&[Up, Disconnected, Up], &[1, 1, 1, 1])),
             [(1, 1, 3), (2, 1, 3)]
         );
+    }
+
+    #[test]
+    fn busy_stores_get_no_leader_and_may_lose_some() {
+        let mut view = view(&[Condition::Up; 3], &[1, 1, 1, 1, 2]);
+        let busy = |view: &mut ClusterView, id| {
+            view.stores
+                .entry(StoreId(id))
+                .and_modify(|store| store.is_busy = true);
+        };
+        busy(&mut view, 3);
+        assert_eq!(moves(&view), [(1, 1, 2)]);
+        busy(&mut view, 1);
+        assert_eq!(moves(&view), [(1, 1, 2)]);
+        busy(&mut view, 2);
+        assert_eq!(moves(&view), []);
     }
 
     #[test]

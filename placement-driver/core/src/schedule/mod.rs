@@ -39,6 +39,8 @@ pub struct StoreView {
     pub regions: usize,
     /// Whether it has room for more: a twentieth of its disk is free, and no data on it is damaged.
     pub has_room: bool,
+    /// Whether it refuses writes, or is behind with its work.
+    pub is_busy: bool,
 }
 
 /// A region as schedulers see it.
@@ -87,6 +89,7 @@ impl ClusterView {
                     leaders: 0,
                     regions: 0,
                     has_room: reports.of_store(*id).is_some_and(has_room),
+                    is_busy: (reports.of_store(*id)).is_some_and(|report| report.stats.is_busy),
                 },
             );
         }

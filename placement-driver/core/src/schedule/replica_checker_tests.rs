@@ -14,6 +14,7 @@ fn view(roles: &[PeerRole], stores: &[Condition]) -> ClusterView {
             leaders: 0,
             regions: at,
             has_room: true,
+            is_busy: false,
         };
         view.stores.insert(StoreId(at as u64 + 1), store);
     }

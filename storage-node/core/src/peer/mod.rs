@@ -7,7 +7,7 @@
 //! `park` (requests of a leaderless region), `ready` (what Raft wants done), `report` (heartbeats to the
 //! placement driver), `size` and `split`, `truncate` (the log),
 //! `members` (who belongs to it), `merge` (with a neighbour), `sending` (snapshots), `lonely` (a replica that hears of nobody),
-//! `check` (whether all replicas are the same), `damaged` (one with data that cannot be read), [`inspect`] (what people see).
+//! `check` (whether all replicas are the same), `handover` (one that should not lead), [`inspect`] (what people see).
 //!
 //! *Life of a write here*: `write` (checked: leadership, epoch, keys) → queued → `propose_queued` packs and
 //! proposes → the committed entry takes its callers along to apply.
@@ -21,7 +21,7 @@
 //! *Next stop*: `consensus::Node`.
 
 mod check;
-mod damaged;
+mod handover;
 pub mod inspect;
 mod lonely;
 mod members;
@@ -67,8 +67,7 @@ pub struct Peer {
     merge: merge::Merge,
     truncation: truncate::Truncation,
     checks: check::Checks,
-    /// Some of its data may be damaged.
-    damaged: bool,
+    handover: handover::Handover,
     clock_proposed: Moment,
     heard: lonely::Heard,
     /// Snapshots on their way, since when.
@@ -98,7 +97,7 @@ impl Peer {
             merge: merge::Merge::new(merging),
             truncation: truncate::Truncation::default(),
             checks: check::Checks::default(),
-            damaged: false,
+            handover: handover::Handover::default(),
             clock_proposed: Moment(0),
             heard: lonely::Heard::new(now),
             sending: BTreeMap::new(),
@@ -152,7 +151,7 @@ impl Peer {
         self.leave_joint(now);
         self.prepare_merge(now);
         self.check_if_due(now, config, effects);
-        self.hand_over_if_damaged(now.moment);
+        self.hand_over_if_due(now.moment);
         self.ask_if_alone(now.moment, effects);
         self.report_if_due(now, config, effects);
     }

@@ -15,6 +15,7 @@ use crate::check::{Point, Report};
 use crate::read::ConfirmedRead;
 use crate::refusal;
 use crate::respond::Responder;
+use crate::room::Room;
 use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
 use crate::split::check::{Checked, Limits};
@@ -286,6 +287,8 @@ pub enum Input {
     Vanished(RegionId, Region),
     /// Regions whose data here may be damaged, all of them.
     Damaged(BTreeSet<RegionId>),
+    /// How much room there is on the disk.
+    Room(Room),
     /// People want to see replicas.
     Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.

@@ -35,6 +35,7 @@ use crate::config::Config;
 use crate::layout::LoadError;
 use crate::peer::Peer;
 use crate::refusal;
+use crate::room::Room;
 use crate::snapshot::install::Places;
 use crate::split::check::Checked;
 use crate::view::Directory;
@@ -107,6 +108,8 @@ pub struct Worker {
     early: adopt::Early,
     /// Replicas that are being installed or destroyed: nobody answers for them.
     moving: BTreeSet<RegionId>,
+    /// On the disk.
+    room: Room,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -142,6 +145,7 @@ impl Worker {
             effects: Effects::default(),
             early: adopt::Early::default(),
             moving: BTreeSet::new(),
+            room: Room::default(),
             dropped: BTreeMap::new(),
         };
         worker.recover(now)?;
@@ -213,6 +217,7 @@ impl Worker {
                 .peers
                 .iter_mut()
                 .for_each(|(region, peer)| peer.set_damaged(regions.contains(region))),
+            Input::Room(room) => self.room = room,
             Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
@@ -286,6 +291,7 @@ impl Worker {
                     reason,
                 });
             }
+            peer.set_cramped(self.room != Room::Plenty);
             peer.tick(now, &self.shared.config, &mut self.effects);
             if peer.wants_round() {
                 self.touched.insert(peer.id());

@@ -13,6 +13,7 @@
 //! *Next stop*: [`crate::snapshot::install`].
 
 use super::{StoreError, Worker};
+use crate::room::Room;
 use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
 use yadkv_consensus::Role;
@@ -54,6 +55,9 @@ impl Worker {
         let head = &received.head;
         let region = RegionId(head.region.id);
         let refuse = |reason: &str| Ok(Verdict::Refuse(reason.into()));
+        if self.room != Room::Plenty {
+            return refuse("there is no room on the disk");
+        }
         if self.moving.contains(&region) {
             return refuse("the replica is on the move");
         }

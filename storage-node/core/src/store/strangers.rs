@@ -21,6 +21,7 @@
 
 use super::{StoreError, Worker};
 use crate::layout;
+use crate::room::Room;
 use crate::view::RegionView;
 use std::sync::Arc;
 use yadkv_consensus::{acts_as_leader, is_vote_request, says_nothing_is_here};
@@ -109,6 +110,9 @@ impl Worker {
                 return Err("sender is no member");
             }
             peer.meet(from);
+        }
+        if self.room == Room::None && !message.entries.is_empty() {
+            return Err("there is no room on the disk");
         }
         self.touched.insert(region);
         self.step(region, message, now)

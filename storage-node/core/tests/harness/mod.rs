@@ -27,6 +27,7 @@ use yadkv_storage_core::snapshot::send::Sending;
 use yadkv_storage_core::split::check::check;
 use yadkv_storage_core::store::message::{Effects, IdRequest, Input, SendTask};
 use yadkv_storage_core::store::{Shard, Shared, Worker};
+use yadkv_storage_core::stuck::Writes;
 use yadkv_storage_core::view::Directory;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -184,6 +185,7 @@ impl Cluster {
             directory,
             config: self.config.clone(),
             log_full: false.into(),
+            writes: Writes::new(1),
         };
         store.running = Some(Running {
             worker,

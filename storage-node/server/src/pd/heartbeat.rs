@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::Notify;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats, TimeInterval};
@@ -46,6 +47,8 @@ pub struct Heartbeat {
     pub start_time: u32,
     /// Time between two heartbeats.
     pub interval: Duration,
+    /// Fires when something changed that the placement driver should not hear late.
+    pub changed: Arc<Notify>,
 }
 
 /// What was applied until some moment, seconds since the epoch.
@@ -67,7 +70,10 @@ impl Heartbeat {
             keys: 0,
         };
         loop {
-            interval.tick().await;
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = self.changed.notified() => {}
+            }
             let written = self.written();
             let stats = StoreStats {
                 bytes_written: written.bytes - told.bytes,

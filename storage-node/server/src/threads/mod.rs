@@ -40,6 +40,11 @@ impl Failure {
         self.stop.cancel();
     }
 
+    /// Whether a thread failed: what still waits for it gets no answer.
+    pub fn is_known(&self) -> bool {
+        self.first.lock().is_some()
+    }
+
     /// What went wrong first.
     pub fn take(&self) -> Option<String> {
         self.first.lock().take()

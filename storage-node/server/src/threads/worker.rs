@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_storage_core::front::Front;
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{DigestTask, Effects, Input, SizeTask};
 use yadkv_storage_core::store::{StoreError, Worker};
@@ -46,6 +47,10 @@ pub struct WorkerThread {
     pub mailbox: Arc<Mailbox>,
     /// The log engine.
     pub raft: Arc<dyn Engine>,
+    /// Which worker it is.
+    pub number: u64,
+    /// What hears of writes that hang.
+    pub front: Arc<Front>,
     /// Messages to other stores.
     pub outgoing: Outgoing,
     /// Committed entries, and replicas that come or go.
@@ -161,7 +166,9 @@ impl WorkerThread {
         };
         self.metrics.log_bytes.inc_by(batch.bytes() as u64);
         let timer = self.metrics.log_write_seconds.start_timer();
+        self.front.writes.begin(self.number, clock::moment());
         self.raft.write(batch, durability)?;
+        self.front.writes.end(self.number);
         timer.observe_duration();
         Ok(())
     }

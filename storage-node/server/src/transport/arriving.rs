@@ -15,6 +15,7 @@ use crate::router::Router;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::{Status, Streaming};
 use yadkv_engine::Intake;
@@ -76,6 +77,9 @@ impl Arriving {
         let Ok(_room) = self.room.try_acquire() else {
             return Err("enough snapshots are arriving".into());
         };
+        if self.front.log_full.load(Ordering::Relaxed) {
+            return Err("there is no room on the disk".into());
+        }
         let StoreId(store) = self.front.store;
         let head = Head::check(head, self.cluster, StoreId(store)).map_err(text)?;
         head.fits(&self.front.directory).map_err(text)?;

@@ -1,0 +1,67 @@
+//! A replica that should not lead, with damaged data or on a disk without room: it leads no longer than it has to.
+//!
+//! *Limits and failure*: while no other voter keeps up it goes on leading; what it cannot read or write it refuses. One that
+//! is given leadership back (the other store may be no better off) keeps it for [`AGAIN_AFTER`].
+//!
+//! *Next stop*: [`crate::damage`], [`crate::room`].
+
+use super::Peer;
+use std::time::Duration;
+use yadkv_proto::id::PeerId;
+use yadkv_proto::metapb::PeerRole;
+use yadkv_proto::time::Moment;
+
+/// Shorter, and leadership goes back and forth between two stores that both want to be rid of it.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Why a replica should not lead.
+#[derive(Debug, Default)]
+pub(super) struct Handover {
+    damaged: bool,
+    cramped: bool,
+    /// When it handed over last.
+    last: Option<Moment>,
+}
+
+impl Peer {
+    /// Whether some of its data may be damaged.
+    pub fn set_damaged(&mut self, damaged: bool) {
+        self.handover.damaged = damaged;
+    }
+
+    /// Whether there is little room on the disk.
+    pub fn set_cramped(&mut self, cramped: bool) {
+        self.handover.cramped = cramped;
+    }
+
+    /// Hands leadership over, if it has to.
+    pub(super) fn hand_over_if_due(&mut self, now: Moment) {
+        let reason = match &self.handover {
+            Handover { damaged: true, .. } => "damaged data",
+            Handover { cramped: true, .. } => "a full disk",
+            _ => {
+                self.handover.last = None;
+                return;
+            }
+        };
+        let recently = |last: Moment| now.since(last) < AGAIN_AFTER;
+        if !self.is_leader() || self.handover.last.is_some_and(recently) {
+            return;
+        }
+        let own = self.view.peer().id;
+        let region = self.view.region();
+        let fits = |peer: &&yadkv_proto::metapb::Peer| {
+            let votes = matches!(peer.role(), PeerRole::Voter | PeerRole::IncomingVoter);
+            votes && peer.id != own && self.node.follows(PeerId(peer.id))
+        };
+        if let Some(heir) = region.peers.iter().find(fits).copied() {
+            tracing::info!(
+                region = region.id,
+                to = heir.id,
+                "{reason}: leadership goes elsewhere"
+            );
+            self.handover.last = Some(now);
+            self.transfer_leader(&heir, now);
+        }
+    }
+}
