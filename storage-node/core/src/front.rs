@@ -29,7 +29,7 @@ use yadkv_proto::kvrpcpb::{
     ApiVersion, Context, GetHealthFeedbackResponse, HealthFeedback, SplitRegionRequest,
     StoreSafeTsResponse, UnsafeDestroyRangeResponse,
 };
-use yadkv_proto::time::Now;
+use yadkv_proto::time::{Moment, Now};
 
 /// Lowest slow score: healthy.
 const SLOW_SCORE_HEALTHY: i32 = 1;
@@ -103,16 +103,24 @@ impl Front {
         };
         match decided {
             Ok(Policy::Lease(read)) => Next::Read(read, task),
-            Ok(Policy::ReadIndex) if self.writes.hang(region, now.moment) => {
-                task.responder.refuse(refusal::not_leader(region, None));
-                Next::Answered
-            }
-            Ok(Policy::ReadIndex) => Next::Send(region, Input::Read(task)),
+            Ok(Policy::ReadIndex) => self.read_index(task, now.moment),
             Err(error) => {
                 task.responder.refuse(error);
                 Next::Answered
             }
         }
+    }
+
+    /// Takes a read in that no lease confirms: the worker has to.
+    pub fn read_index(&self, task: ReadTask, now: Moment) -> Next {
+        let context = describe(&task.request).map_or(&*NO_CONTEXT, |(_, context)| context);
+        let region = RegionId(context.region_id);
+        if self.writes.hang(now) {
+            // Another one leads by now, or soon.
+            task.responder.refuse(refusal::not_leader(region, None));
+            return Next::Answered;
+        }
+        Next::Send(region, Input::Read(task))
     }
 
     fn submit_write(
@@ -144,17 +152,14 @@ impl Front {
             ));
             return Next::Answered;
         }
-        if self.log_full.load(Ordering::Relaxed) {
-            responder.refuse(refusal::disk_full(
-                self.store,
-                "the disk or store.log_size is used up",
-            ));
-            return Next::Answered;
-        }
         let region = RegionId(context.region_id);
-        if self.writes.hang(region, now.moment) {
+        if self.writes.hang(now.moment) {
             // Another one leads by now, or soon.
             responder.refuse(refusal::not_leader(region, None));
+            return Next::Answered;
+        }
+        if self.log_full.load(Ordering::Relaxed) {
+            responder.refuse(self.full(region));
             return Next::Answered;
         }
         Next::Send(
@@ -167,6 +172,19 @@ impl Front {
                 arrived: now.moment,
             }),
         )
+    }
+
+    /// What a write is told while there is no room: callers stay with a store that is full, so only the leader is.
+    fn full(&self, region: RegionId) -> errorpb::Error {
+        let Some(view) = self.directory.get(region) else {
+            return refusal::region_not_found(region.0);
+        };
+        match view.leader() {
+            Some(leader) if leader.id == view.peer().id => {
+                refusal::disk_full(self.store, "the disk or store.log_size is used up")
+            }
+            leader => refusal::not_leader(region, leader),
+        }
     }
 
     /// Requests without a region.

@@ -17,7 +17,7 @@
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
-//! | `room S plenty\|scarce\|none` | what there is on the disk of store S |
+//! | `room S plenty\|scarce\|none` · `hangs S BOOL` | what there is on the disk of store S · whether its writes hang |
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
 //! | `inspect S R` | what a store says of its replica |
@@ -25,27 +25,26 @@
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod commands;
 mod harness;
 
 use bytes::Bytes;
+use commands::show::{regions, show};
 use goldenscript::{ArgumentConsumer, Command, Context as ScriptContext, Runner};
 use harness::{Answer, Cluster};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use yadkv_engine::{DamagedFile, Direction, Durability, Engine, WriteBatch};
-use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_engine::{Direction, Engine};
+use yadkv_proto::api::StoreRequest;
 use yadkv_proto::eraftpb::ConfChangeType;
-use yadkv_proto::errorpb;
 use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::*;
 use yadkv_proto::metapb;
 use yadkv_proto::pdpb::ChangePeer;
-use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
+use yadkv_proto::yadkvpb::CheckRegionRequest;
 use yadkv_storage_core::config::Config;
-use yadkv_storage_core::damage;
 use yadkv_storage_core::layout;
-use yadkv_storage_core::room::Room;
 use yadkv_storage_core::store::inspect::{Inspected, Inspection};
 use yadkv_storage_core::store::message::{ChangeTask, Input, MergeTask};
 use yadkv_storage_core::store::recover;
@@ -118,6 +117,7 @@ impl Runner for Script {
             "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
             "damage" => self.damage(&mut args)?,
             "room" => self.room(&mut args)?,
+            "hangs" => self.hangs(&mut args)?,
             "damaged" => out = self.damaged(&mut args)?,
             "spoil" => self.spoil(&mut args)?,
             "members" => out = self.members(&mut args)?,
@@ -517,54 +517,6 @@ impl Script {
         })
     }
 
-    fn damage(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
-        let store = self.store(args.next_pos().ok_or("which store?")?)?;
-        let (family, first, last) = (layout::RAW, operand(args)?, operand(args)?);
-        let name = "000007.sst".to_owned();
-        self.cluster.stores[&store].kv.damage(DamagedFile {
-            name,
-            family,
-            first,
-            last,
-        });
-        Ok(())
-    }
-
-    fn room(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
-        let store = self.store(args.next_pos().ok_or("which store?")?)?;
-        let room = match args.next_pos() {
-            Some("plenty") => Room::Plenty,
-            Some("scarce") => Room::Scarce,
-            Some("none") => Room::None,
-            other => return Err(format!("no room {other:?}").into()),
-        };
-        self.cluster.input(store, Input::Room(room));
-        self.cluster.settle();
-        Ok(())
-    }
-
-    fn damaged(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
-        let store = self.store(args.next_pos().ok_or("which store?")?)?;
-        let found = damage::look(&self.cluster.stores[&store].kv)?;
-        let regions: Vec<_> = found.regions.iter().map(|region| region.0).collect();
-        Ok(format!(
-            "{} files, regions {regions:?}\n",
-            found.files.len()
-        ))
-    }
-
-    /// Puts a pair into the data engine of one store alone.
-    fn spoil(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
-        let store = self.store(args.next_pos().ok_or("which store?")?)?;
-        let (key, value) = (operand(args)?, operand(args)?);
-        let mut batch = WriteBatch::new();
-        batch.put(layout::RAW, key, layout::RawValue::encode(&value, None));
-        self.cluster.stores[&store]
-            .kv
-            .write(batch, Durability::Buffered)?;
-        Ok(())
-    }
-
     /// Compares what the running replicas of each region hold.
     fn same(&self) -> bool {
         self.cluster.regions.iter().all(|region| {
@@ -593,114 +545,6 @@ fn pairs(kv: &yadkv_engine::memory::Memory, start: &[u8], end: &[u8]) -> Vec<Pai
         let _ = snapshot.scan(family, start, end, Direction::Forward, visit);
     }
     pairs
-}
-
-fn region_error(error: Box<errorpb::Error>) -> String {
-    match &error.epoch_not_match {
-        Some(epoch) => format!("{}; now {}", error.message, regions(&epoch.current_regions)),
-        None => error.message,
-    }
-}
-
-fn regions(regions: &[metapb::Region]) -> String {
-    let shown = regions.iter().map(|region| {
-        let (start, end) = (text(&region.start_key), text(&region.end_key));
-        let version = region.region_epoch.map_or(0, |epoch| epoch.version);
-        format!("{} [{start}, {end}) v{version}", region.id)
-    });
-    shown.collect::<Vec<_>>().join(" · ")
-}
-
-fn show(response: StoreResponse) -> String {
-    macro_rules! done {
-        ($response:expr) => {{
-            let response = $response;
-            match (response.region_error, response.error.as_str()) {
-                (Some(error), _) => region_error(error),
-                (None, "") => "ok".into(),
-                (None, error) => format!("error: {error}"),
-            }
-        }};
-    }
-    match response {
-        StoreResponse::RawPut(response) => done!(response),
-        StoreResponse::RawDelete(response) => done!(response),
-        StoreResponse::RawDeleteRange(response) => done!(response),
-        StoreResponse::RawGet(response)
-            if response.region_error.is_none() && response.error.is_empty() =>
-        {
-            if response.not_found {
-                "not found".into()
-            } else {
-                format!("\"{}\"", text(&response.value))
-            }
-        }
-        StoreResponse::RawGet(response) => done!(response),
-        StoreResponse::RawGetKeyTtl(response) if response.region_error.is_none() => {
-            if response.not_found {
-                "not found".into()
-            } else {
-                format!("{} s", response.ttl)
-            }
-        }
-        StoreResponse::RawCompareAndSwap(response) if response.region_error.is_none() => format!(
-            "succeed={} previous={}",
-            response.succeed,
-            if response.previous_not_exist {
-                "none".into()
-            } else {
-                text(&response.previous_value)
-            }
-        ),
-        StoreResponse::RawCompareAndSwap(response) => done!(response),
-        StoreResponse::RawScan(response) if response.region_error.is_none() => {
-            let pairs = response
-                .kvs
-                .iter()
-                .map(|pair| format!("{}={}", text(&pair.key), text(&pair.value)));
-            pairs.collect::<Vec<_>>().join(" ")
-        }
-        StoreResponse::RawScan(response) => {
-            response.region_error.map_or(String::new(), region_error)
-        }
-        StoreResponse::RawChecksum(response) => {
-            format!(
-                "{:x} kvs={} bytes={}",
-                response.checksum, response.total_kvs, response.total_bytes
-            )
-        }
-        StoreResponse::SplitRegion(response) => match response.region_error {
-            Some(error) => region_error(error),
-            None if response.errors.is_empty() => regions(&response.regions),
-            None => format!("error: {}", response.errors[0].abort),
-        },
-        StoreResponse::CheckRegion(response) => checked(response),
-        other => format!("{other:?}"),
-    }
-}
-
-fn checked(response: CheckRegionResponse) -> String {
-    if let Some(error) = response.region_error {
-        return region_error(error);
-    }
-    let stores =
-        |peers: &[metapb::Peer]| -> Vec<u64> { peers.iter().map(|peer| peer.store_id).collect() };
-    let mut shown = format!("{} pairs", response.pairs);
-    for silence in &response.silent {
-        let store = silence.peer.as_ref().map_or(0, |peer| peer.store_id);
-        write!(shown, "; {store} silent: {}", silence.reason).unwrap();
-    }
-    match response.difference {
-        None => write!(shown, "; the same on {:?}", stores(&response.compared)).unwrap(),
-        Some(found) => {
-            let groups = found.groups.iter().map(|group| stores(&group.peers));
-            let groups: Vec<_> = groups.collect();
-            let (family, key) = (found.family, text(&found.key));
-            let at = if found.exact { "at" } else { "at or behind" };
-            write!(shown, "; differs {at} {family} {key}: {groups:?} agree").unwrap();
-        }
-    }
-    shown
 }
 
 fn run(name: &str) {

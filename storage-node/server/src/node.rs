@@ -445,6 +445,7 @@ impl Node {
             jobs,
             kv: self.data.kv.clone(),
             router: self.router.clone(),
+            front: self.door.front.clone(),
             metrics: self.door.metrics.clone(),
         };
         for number in 0..config.store.read_threads {

@@ -1,9 +1,9 @@
-//! A replica that should not lead, with damaged data or on a disk without room: it leads no longer than it has to.
+//! A replica that should not lead, with damaged data or on a disk without room or that hangs: it leads no longer than it has to.
 //!
 //! *Limits and failure*: while no other voter keeps up it goes on leading; what it cannot read or write it refuses. One that
 //! is given leadership back (the other store may be no better off) keeps it for [`AGAIN_AFTER`].
 //!
-//! *Next stop*: [`crate::damage`], [`crate::room`].
+//! *Next stop*: [`crate::damage`], [`crate::room`], [`crate::stuck`].
 
 use super::Peer;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl Peer {
         self.handover.damaged = damaged;
     }
 
-    /// Whether there is little room on the disk.
+    /// Whether there is little room on the disk, or it hangs.
     pub fn set_cramped(&mut self, cramped: bool) {
         self.handover.cramped = cramped;
     }
@@ -38,7 +38,7 @@ impl Peer {
     pub(super) fn hand_over_if_due(&mut self, now: Moment) {
         let reason = match &self.handover {
             Handover { damaged: true, .. } => "damaged data",
-            Handover { cramped: true, .. } => "a full disk",
+            Handover { cramped: true, .. } => "a full or hung disk",
             _ => {
                 self.handover.last = None;
                 return;

@@ -289,6 +289,8 @@ pub enum Input {
     Damaged(BTreeSet<RegionId>),
     /// How much room there is on the disk.
     Room(Room),
+    /// Writes to the disk hang, or do no longer.
+    Hangs(bool),
     /// People want to see replicas.
     Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.

@@ -110,6 +110,8 @@ pub struct Worker {
     moving: BTreeSet<RegionId>,
     /// On the disk.
     room: Room,
+    /// Whether the disk hangs.
+    hangs: bool,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -146,6 +148,7 @@ impl Worker {
             early: adopt::Early::default(),
             moving: BTreeSet::new(),
             room: Room::default(),
+            hangs: false,
             dropped: BTreeMap::new(),
         };
         worker.recover(now)?;
@@ -218,6 +221,7 @@ impl Worker {
                 .iter_mut()
                 .for_each(|(region, peer)| peer.set_damaged(regions.contains(region))),
             Input::Room(room) => self.room = room,
+            Input::Hangs(hangs) => self.hangs = hangs,
             Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
@@ -291,7 +295,7 @@ impl Worker {
                     reason,
                 });
             }
-            peer.set_cramped(self.room != Room::Plenty);
+            peer.set_cramped(self.hangs || self.room != Room::Plenty);
             peer.tick(now, &self.shared.config, &mut self.effects);
             if peer.wants_round() {
                 self.touched.insert(peer.id());

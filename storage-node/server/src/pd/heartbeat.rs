@@ -148,6 +148,7 @@ impl Heartbeat {
             receiving_snap_count: snapshots("receive"),
             applying_snap_count: snapshots("install"),
             is_busy: self.front.log_full.load(Ordering::Relaxed)
+                || self.front.writes.hang(clock::moment())
                 || self.router.is_crowded()
                 || !damage.files.is_empty(),
             is_apply_busy: self.metrics.apply_queue.get() > length(apply::QUEUE / 2),

@@ -14,10 +14,9 @@ use crate::router::Router;
 use crossbeam::channel::Receiver;
 use std::sync::Arc;
 use yadkv_engine::Engine;
-use yadkv_proto::id::RegionId;
-use yadkv_storage_core::front;
+use yadkv_storage_core::front::{Front, Next};
 use yadkv_storage_core::read::{ConfirmedRead, LeaseRead};
-use yadkv_storage_core::store::message::{Input, ReadTask};
+use yadkv_storage_core::store::message::ReadTask;
 
 /// Jobs that may wait.
 pub const QUEUE: usize = 4096;
@@ -42,6 +41,8 @@ pub struct ReadThread {
     pub kv: Arc<dyn Engine>,
     /// For reads whose lease ended meanwhile.
     pub router: Router,
+    /// Whether a worker can be asked.
+    pub front: Arc<Front>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -64,7 +65,8 @@ impl ReadThread {
             self.metrics.lease_reads.inc();
             return task.responder.answer(response);
         }
-        let region = front::describe(&task.request).map_or(0, |(_, context)| context.region_id);
-        self.router.send(RegionId(region), Input::Read(task));
+        if let Next::Send(region, input) = self.front.read_index(task, clock::moment()) {
+            self.router.send(region, input);
+        }
     }
 }

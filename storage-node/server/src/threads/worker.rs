@@ -95,13 +95,20 @@ impl WorkerThread {
             self.take_mail()?;
             let now = Instant::now();
             if now >= next_tick {
-                self.worker.handle(Input::Tick, clock::now())?;
+                self.tick()?;
                 next_tick = now + self.tick;
                 self.count(&mut counted);
             }
             self.round()?;
         }
         Ok(())
+    }
+
+    fn tick(&mut self) -> Result<(), StoreError> {
+        let now = clock::now();
+        let hangs = self.front.writes.hang(now.moment);
+        self.worker.handle(Input::Hangs(hangs), now)?;
+        self.worker.handle(Input::Tick, now)
     }
 
     fn take_mail(&mut self) -> Result<(), StoreError> {
