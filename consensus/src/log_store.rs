@@ -34,6 +34,8 @@ use yadkv_proto::yadkvpb::LogEntry;
 pub const FIRST_INDEX: Index = Index(5);
 /// Entries that are read at once.
 pub const READ_MAX: u64 = 256;
+/// Bytes of entries after which a read ends.
+pub const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Term of that position.
 pub const FIRST_TERM: Term = Term(5);
@@ -175,8 +177,9 @@ impl LogStore {
         Ok(self.hard_state(group)?.map(|state| state.peer))
     }
 
-    /// Entries `first..=last` as they are on the disk, at most [`READ_MAX`] of them; an error if one is missing. The
-    /// caller knows that they are committed, and were on this disk: nothing will ever replace them.
+    /// Entries `first..=last` as they are on the disk, at most [`READ_MAX`] of them and no more once they have
+    /// [`READ_BYTES_MAX`], but at least one; an error if one is missing. The caller knows that they are committed, and
+    /// were on this disk: nothing will ever replace them.
     pub fn entries(
         &self,
         group: RegionId,
@@ -186,7 +189,7 @@ impl LogStore {
         let damaged = |reason: String| OpenError::Damaged { group, reason };
         let end = last.min(Index(first.0.saturating_add(READ_MAX - 1)));
         let mut entries: Vec<LogEntry> = Vec::new();
-        let mut problem = None;
+        let (mut problem, mut bytes) = (None, 0);
         self.engine.snapshot().scan(
             layout::LOG,
             &layout::entry_key(group, first),
@@ -194,8 +197,12 @@ impl LogStore {
             Direction::Forward,
             &mut |_, value| match layout::decode_entry(&bytes::Bytes::copy_from_slice(value)) {
                 Ok(entry) => {
+                    bytes += entry.data.len() + entry.context.len();
                     entries.push(entry);
-                    ControlFlow::Continue(())
+                    match bytes >= READ_BYTES_MAX {
+                        true => ControlFlow::Break(()),
+                        false => ControlFlow::Continue(()),
+                    }
                 }
                 Err(error) => {
                     problem = Some(error.to_string());
@@ -213,7 +220,8 @@ impl LogStore {
             }
             wanted = wanted.next();
         }
-        if wanted <= end {
+        let cut = bytes >= READ_BYTES_MAX && wanted.0 == first.0 + entries.len() as u64;
+        if wanted <= end && !cut {
             return Err(damaged(format!("entry {wanted} is missing")));
         }
         Ok(entries)

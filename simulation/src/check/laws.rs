@@ -20,9 +20,9 @@ use crate::store::worker::WorkerHost;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use yadkv_proto::id::StoreId;
+use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::metapb::Region;
-use yadkv_storage_core::apply::ApplyTask;
+use yadkv_proto::yadkvpb::LogEntry;
 use yadkv_storage_core::view::Directory;
 
 /// What was seen so far.
@@ -61,21 +61,22 @@ impl Laws {
     }
 
     /// Entries are about to be applied.
-    pub fn applying(&mut self, sky: &Shared, store: StoreId, tasks: &[ApplyTask]) {
-        for task in tasks {
-            for entry in &task.entries {
-                let found = (entry.term, hash(&entry.data) ^ hash(&entry.context));
-                let first = *self
-                    .entries
-                    .entry((task.region.0, entry.index))
-                    .or_insert(found);
-                if first != found {
-                    let law = format!(
-                        "store {store} applies another entry at index {} of region {} (term {}, first term {})",
-                        entry.index, task.region.0, entry.term, first.0
-                    );
-                    sky.lock().violated(law);
-                }
+    pub fn applying(
+        &mut self,
+        sky: &Shared,
+        store: StoreId,
+        region: RegionId,
+        entries: &[LogEntry],
+    ) {
+        for entry in entries {
+            let found = (entry.term, hash(&entry.data) ^ hash(&entry.context));
+            let first = *self.entries.entry((region.0, entry.index)).or_insert(found);
+            if first != found {
+                let law = format!(
+                    "store {store} applies another entry at index {} of region {region} (term {}, first term {})",
+                    entry.index, entry.term, first.0
+                );
+                sky.lock().violated(law);
             }
         }
     }

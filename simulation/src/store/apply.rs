@@ -8,30 +8,15 @@
 //!
 //! *Next stop*: [`super::read`].
 
-use super::StoreHost;
+use super::{Running, StoreHost};
 use crate::check::laws::Laws;
 use crate::chronicle::Happening;
 use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
 use yadkv_engine::Engine;
-use yadkv_proto::id::RegionId;
-use yadkv_storage_core::apply::{ApplyTask, Change, Prepared, Progress};
-use yadkv_storage_core::snapshot::install::Move;
-
-/// Hand-overs applied in one write.
-const DRAIN_MAX: usize = 64;
-
-/// What workers hand down, in the order of each region.
-pub enum Handover {
-    /// Committed entries.
-    Apply(Vec<ApplyTask>),
-    /// A replica is to be installed or destroyed.
-    Move(Move),
-    /// That is over.
-    Settled(RegionId),
-    /// Nobody answers for a replica any more.
-    Forget(RegionId),
-}
+use yadkv_proto::id::{Index, RegionId};
+use yadkv_storage_core::apply::queue::{ApplyTask, Next, Order};
+use yadkv_storage_core::apply::{Change, Prepared, Progress};
 
 /// What the apply thread is at.
 pub enum State {
@@ -46,12 +31,15 @@ pub enum State {
 }
 
 impl StoreHost {
-    pub(super) fn hand_over(&mut self, sky: &Shared, handover: Handover) {
+    pub(super) fn hand_over(&mut self, sky: &Shared, tasks: Vec<ApplyTask>, orders: Vec<Order>) {
         let Some(running) = self.running() else {
             return;
         };
-        running.handed_over.push_back(handover);
-        if matches!(running.apply, State::Idle) {
+        running.handed_over.add(tasks);
+        for order in orders {
+            running.handed_over.order(order);
+        }
+        if !running.handed_over.is_empty() && matches!(running.apply, State::Idle) {
             running.apply = State::Scheduled;
             self.apply_soon(sky, StoreEvent::ApplyPrepare);
         }
@@ -76,24 +64,26 @@ impl StoreHost {
         let Some(running) = self.running() else {
             return;
         };
-        let mut tasks: Vec<ApplyTask> = Vec::new();
+        let bytes_max = running.front.config.apply_bytes;
         let mut resumed = std::mem::take(&mut running.continues);
-        for _ in 0..DRAIN_MAX {
-            match running.handed_over.pop_front() {
-                Some(Handover::Apply(more)) => tasks.extend(more),
-                Some(order) if !tasks.is_empty() => {
-                    running.handed_over.push_front(order);
+        let mut tasks = Vec::new();
+        // What waits for the write before comes before any order.
+        while !resumed {
+            match running.handed_over.next(bytes_max) {
+                Some(Next::Apply(taken)) => {
+                    tasks = taken;
                     break;
                 }
-                Some(Handover::Move(order)) => {
+                Some(Next::Carry(Order::Move(order))) => {
                     running.applier.moves(order.region());
                     running.moves.add(order);
-                    running.continues = resumed;
                     self.step_soon(sky);
                     return self.prepare(sky, laws);
                 }
-                Some(Handover::Forget(region)) => running.applier.forget(region),
-                Some(Handover::Settled(region)) => resumed |= running.applier.settled(region),
+                Some(Next::Carry(Order::Forget(region))) => running.applier.forget(region),
+                Some(Next::Carry(Order::Settled(region))) => {
+                    resumed |= running.applier.settled(region);
+                }
                 None => break,
             }
         }
@@ -101,9 +91,13 @@ impl StoreHost {
             running.apply = State::Idle;
             return;
         }
-        laws.applying(sky, running.store, &tasks);
+        running.judge_entries(sky, laws, &tasks);
         match running.applier.prepare(tasks) {
-            Ok(prepared) => running.apply = State::Writing(Box::new(prepared)),
+            Ok(mut prepared) => {
+                let rest = std::mem::take(&mut prepared.rest);
+                running.handed_over.give_back(rest);
+                running.apply = State::Writing(Box::new(prepared));
+            }
             Err(error) => return sky.lock().violated(format!("apply fails: {error}")),
         }
         self.apply_soon(sky, StoreEvent::ApplyWritten);
@@ -142,6 +136,29 @@ impl StoreHost {
         self.applied(sky, applied);
         if more {
             self.apply_soon(sky, StoreEvent::ApplyPrepare);
+        }
+    }
+}
+
+impl Running {
+    /// Shows the entries of tasks to the laws, those in the log as well.
+    fn judge_entries(&self, sky: &Shared, laws: &mut Laws, tasks: &[ApplyTask]) {
+        for task in tasks {
+            laws.applying(sky, self.store, task.region, &task.entries);
+            let mut peers = self
+                .workers
+                .iter()
+                .filter_map(|host| host.worker.peer(task.region));
+            let known = peers.next().map(|peer| peer.applied().index.next());
+            let held = task.entries.last().map(|entry| Index(entry.index + 1));
+            let mut next = held.or(known).unwrap_or(task.last.next());
+            // One that cannot be read is for apply to find.
+            while next <= task.last
+                && let Ok(entries) = self.log.entries(task.region, next, task.last)
+            {
+                laws.applying(sky, self.store, task.region, &entries);
+                next = Index(next.0 + entries.len() as u64);
+            }
         }
     }
 }

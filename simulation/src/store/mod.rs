@@ -28,7 +28,7 @@ use crate::life::{self, Disks};
 use crate::sky::{Answer, Event, Machine, Message, Shared, Sky, StoreEvent};
 use futures::channel::mpsc;
 use read::Job;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use worker::WorkerHost;
@@ -41,6 +41,7 @@ use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, RegionHeartbeatResponse};
 use yadkv_proto::time::Now;
 use yadkv_storage_core::apply::Applier;
+use yadkv_storage_core::apply::queue::Queue;
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
@@ -102,7 +103,9 @@ pub struct Running {
     applier: Applier,
     front: Front,
     apply: apply::State,
-    handed_over: VecDeque<apply::Handover>,
+    handed_over: Queue,
+    /// All logs.
+    log: LogStore,
     /// Apply can go on without being handed anything.
     continues: bool,
     moves: snapshot::Moves,
@@ -264,10 +267,11 @@ impl StoreHost {
         };
         laws.opened(self.number, &workers);
         let (reports, received) = mpsc::channel(REPORTS_MAX);
+        let config = config();
         let front = Front {
             store,
             directory: directory.clone(),
-            config: config(),
+            config: config.clone(),
             log_full: false.into(),
             // One disk for all time: what hangs here is a pause of the whole machine.
             writes: Writes::new(1),
@@ -275,11 +279,12 @@ impl StoreHost {
         process.running = Some(Running {
             store,
             workers,
-            applier: Applier::new(kv, parts.log.clone(), directory.clone()),
+            applier: Applier::new(kv, parts.log.clone(), directory.clone(), config.apply_bytes),
             directory,
             front,
             apply: apply::State::Idle,
-            handed_over: VecDeque::new(),
+            handed_over: Queue::new(config.apply_queue_bytes),
+            log: parts.log.clone(),
             continues: false,
             moves: snapshot::Moves::new(parts.places()),
             jobs: BTreeMap::new(),
@@ -385,11 +390,15 @@ pub fn schedule(sky: &mut Sky, machine: Machine, life: u64, delay: Duration, eve
     }
 }
 
-/// Logs are shortened after a few entries, and laggards left behind soon, so that it happens all the time.
+/// Logs are shortened after a few entries, laggards left behind and entries left in the log soon, so that it happens all
+/// the time.
 fn config() -> Config {
     Config {
         log_entries: 8,
         lag_entries: 24,
+        apply_queue_bytes: 1024,
+        apply_bytes: 512,
+        unapplied_bytes_max: 4096,
         check_interval: Duration::from_secs(10),
         ..Config::default()
     }

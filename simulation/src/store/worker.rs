@@ -12,7 +12,6 @@
 //!
 //! *Next stop*: [`super::apply`].
 
-use super::apply::Handover;
 use super::{StoreHost, Trap};
 use crate::check::replicas;
 use crate::nemesis::{Action, Step};
@@ -26,6 +25,7 @@ use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::Progress;
+use yadkv_storage_core::apply::queue::Order;
 use yadkv_storage_core::snapshot::install::Moved;
 use yadkv_storage_core::store::message::{Effects, Input, Round};
 use yadkv_storage_core::store::{Shard, Worker};
@@ -239,18 +239,11 @@ impl StoreHost {
 
     fn carry_out(&mut self, sky: &Shared, effects: Effects) {
         self.send(sky, effects.send);
-        if !effects.apply.is_empty() {
-            self.hand_over(sky, Handover::Apply(effects.apply));
-        }
-        for region in effects.settled {
-            self.hand_over(sky, Handover::Settled(region));
-        }
-        for order in effects.moves {
-            self.hand_over(sky, Handover::Move(order));
-        }
-        for region in effects.forget {
-            self.hand_over(sky, Handover::Forget(region));
-        }
+        let settled = effects.settled.into_iter().map(Order::Settled);
+        let moves = effects.moves.into_iter().map(Order::Move);
+        let forgotten = effects.forget.into_iter().map(Order::Forget);
+        let orders = settled.chain(moves).chain(forgotten).collect();
+        self.hand_over(sky, effects.apply, orders);
         for call in effects.merges {
             self.input(sky, call.target, Input::CommitMerge(call));
         }

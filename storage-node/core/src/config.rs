@@ -36,6 +36,16 @@ pub struct Config {
     /// Bytes of commands one region queues before it refuses with ServerIsBusy; default 32 MiB. Too small:
     /// needless refusals; too large: memory under overload.
     pub queued_bytes_max: usize,
+    /// Bytes of committed entries of one region that apply has not reached, after which its leader proposes no more;
+    /// default 32 MiB. Too small: writes wait for apply although it keeps up; too large: a leader whose apply is slow
+    /// keeps callers waiting for what is far behind in it.
+    pub unapplied_bytes_max: u64,
+    /// Bytes of entries that wait for apply in memory, over all regions; default 64 MiB. What comes beyond is read from
+    /// the log again. Too small: the disk is read while apply is a little behind; too large: memory while it is far.
+    pub apply_queue_bytes: usize,
+    /// Bytes of entries that apply writes at once, about; default 8 MiB. Too small: more writes; too large: one region
+    /// that is far behind holds up the others.
+    pub apply_bytes: usize,
     /// How long a request waits for a region without leader; default 1 s, at most 5 s. Too small: elections
     /// reach clients; too large: clients' deadlines pass.
     pub park: Duration,
@@ -77,6 +87,9 @@ impl Default for Config {
             entry_bytes_max: 8 << 20,
             pack_bytes: 1 << 20,
             queued_bytes_max: 32 << 20,
+            unapplied_bytes_max: 32 << 20,
+            apply_queue_bytes: 64 << 20,
+            apply_bytes: 8 << 20,
             park: Duration::from_secs(1),
             parked_max: 4096,
             region_heartbeat: Duration::from_secs(60),

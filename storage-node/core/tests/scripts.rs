@@ -9,6 +9,7 @@
 //! | `answers` | shows answers of calls made with `later` |
 //! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
 //! | `log_entries N` · `flushes BOOL` · `logs R` | before `cluster`: entries after which a log is shortened · whether data engines flush when asked · where logs begin and end |
+//! | `apply_queue BYTES` · `unapplied BYTES` | before `cluster`: entries that wait for apply in memory, and that it writes at once · that it may be behind before writes wait |
 //! | `leader R` · `same R` | who leads · whether all running replicas hold the same data |
 //! | `split S K…` · `fill PREFIX N` | a call to store S · puts N keys where they belong |
 //! | `split_size KEYS` · `regions` · `driver BOOL` | before `cluster`: pairs that make a part · what clients know · whether the placement driver takes reports |
@@ -108,6 +109,13 @@ impl Runner for Script {
             }
             "log_entries" => {
                 self.config.log_entries = args.next_pos().ok_or("how many?")?.parse()?
+            }
+            "apply_queue" => {
+                self.config.apply_queue_bytes = args.next_pos().ok_or("bytes?")?.parse()?;
+                self.config.apply_bytes = self.config.apply_queue_bytes;
+            }
+            "unapplied" => {
+                self.config.unapplied_bytes_max = args.next_pos().ok_or("bytes?")?.parse()?
             }
             "lag_entries" => {
                 self.config.lag_entries = args.next_pos().ok_or("how many?")?.parse()?
@@ -635,4 +643,9 @@ fn logs() {
 #[test]
 fn down() {
     run("down");
+}
+
+#[test]
+fn behind() {
+    run("behind");
 }

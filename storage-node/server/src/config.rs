@@ -38,8 +38,9 @@ pub struct StoreSection {
     /// Placement drivers, `host:port`.
     pub pd: Vec<String>,
     /// Memory for what grows with load; default 1 GiB, at least 64 MiB. In sixteenths: block cache 5, memtables
-    /// of data 4 and of the logs 4, newest log entries 1, requests under way 1, answers under way 1. The process
-    /// itself adds about 40 MiB. Too small: reads go to disk; too large: the operating system's cache starves.
+    /// of data 4 and of the logs 3, newest log entries 1, requests under way 1, answers under way 1, and entries of
+    /// other stores' leaders: half a one before the workers, half a one before apply. Messages to other stores have 1 as
+    /// well, but share their bytes with requests or the newest entries. The process itself adds about 40 MiB. Too small: reads go to disk; too large: the operating system's cache starves.
     pub memory: ByteSize,
     /// Most bytes of Raft logs on disk; default 64 GiB, at least 64 MiB. Beyond, writes are refused.
     pub log_size: ByteSize,
@@ -143,6 +144,51 @@ impl Default for RegionSection {
 }
 
 impl Config {
+    /// Bytes of `store.memory` in so many of 32 parts.
+    fn memory(&self, parts: u64) -> usize {
+        usize::try_from(self.store.memory.as_u64() / 32 * parts).unwrap_or(usize::MAX)
+    }
+
+    /// The block cache.
+    pub fn cache_bytes(&self) -> usize {
+        self.memory(10)
+    }
+
+    /// Memtables of the data.
+    pub fn data_memtable_bytes(&self) -> usize {
+        self.memory(8)
+    }
+
+    /// Memtables of the logs.
+    pub fn log_memtable_bytes(&self) -> usize {
+        self.memory(6)
+    }
+
+    /// The newest log entries.
+    pub fn entry_bytes(&self) -> usize {
+        self.memory(2)
+    }
+
+    /// Requests under way.
+    pub fn request_bytes(&self) -> usize {
+        self.memory(2)
+    }
+
+    /// Answers under way.
+    pub fn answer_bytes(&self) -> usize {
+        self.memory(2)
+    }
+
+    /// Entries in messages that no worker has taken yet.
+    pub fn arriving_bytes(&self) -> usize {
+        self.memory(1)
+    }
+
+    /// Entries in messages that have not left.
+    pub fn message_bytes(&self) -> usize {
+        self.memory(2)
+    }
+
     /// The core's part.
     pub fn core(&self) -> yadkv_storage_core::config::Config {
         let bytes = |size: ByteSize| usize::try_from(size.as_u64()).unwrap_or(usize::MAX);
@@ -150,6 +196,7 @@ impl Config {
             entry_bytes_max: bytes(self.region.entry_size),
             pack_bytes: bytes(self.region.pack_size),
             queued_bytes_max: bytes(self.region.queue_size),
+            apply_queue_bytes: self.memory(1),
             park: self.region.park_time,
             parked_max: self.region.parked_max,
             region_heartbeat: self.region.heartbeat_interval,
@@ -162,6 +209,7 @@ impl Config {
             lag_bytes: self.region.lag_size.as_u64(),
             check_interval: self.region.check_interval,
             tick: self.region.tick,
+            ..yadkv_storage_core::config::Config::default()
         }
     }
 

@@ -88,11 +88,10 @@ impl Data {
         }
         let raft_path = root.join("raft");
         let raft_existed = raft_path.join("CURRENT").exists();
-        let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
-        let cache = BlockCache::new(memory / 16 * 5);
+        let cache = BlockCache::new(config.cache_bytes());
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
         let mut options = Options::new(families, cache.clone()).unlogged();
-        options.write_buffer_bytes = memory / 4;
+        options.write_buffer_bytes = config.data_memtable_bytes();
         let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
         let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine);
         let record = recover::store_record(&*kv)?;
@@ -105,13 +104,13 @@ impl Data {
         let families = yadkv_consensus::FAMILIES.iter();
         let families = families.map(|name| FamilyOptions::log(*name)).collect();
         let mut options = Options::new(families, cache).verified();
-        options.write_buffer_bytes = memory / 4;
+        options.write_buffer_bytes = config.log_memtable_bytes();
         let raft = Arc::new(Rocks::open(&raft_path, &options)?);
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
             path: raft_path.display().to_string(),
             reason: error.to_string(),
         };
-        let log = LogStore::open(raft, memory / 16).map_err(log_error)?;
+        let log = LogStore::open(raft, config.entry_bytes()).map_err(log_error)?;
         let orphaned = record.is_none() && !log.groups().map_err(log_error)?.is_empty();
         if orphaned {
             return Err(OpenError::Log {

@@ -65,8 +65,10 @@ pub struct Metrics {
     pub applied_bytes: IntCounter,
     /// Pairs applied.
     pub applied_keys: IntCounter,
-    /// Hand-overs that wait for apply. Does it keep up?
+    /// Regions with entries that wait for apply. Does it keep up?
     pub apply_queue: IntGauge,
+    /// Bytes of those entries in memory; the others are in the log.
+    pub apply_queue_bytes: IntGauge,
 }
 
 /// The timers of one call, looked up once.
@@ -154,7 +156,8 @@ impl Metrics {
             )?,
             applied_bytes: total("applied_bytes_total", "Bytes of keys and values applied")?,
             applied_keys: total("applied_keys_total", "Pairs applied")?,
-            apply_queue: gauge("apply_queue", "Hand-overs that wait")?,
+            apply_queue: gauge("apply_queue", "Regions with entries that wait for apply")?,
+            apply_queue_bytes: gauge("apply_queue_bytes", "Entries that wait for apply in memory")?,
         };
         for collector in metrics.collectors() {
             registry.register(collector)?;
@@ -162,7 +165,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 22] {
+    fn collectors(&self) -> [Box<dyn Collector>; 23] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),
@@ -186,6 +189,7 @@ impl Metrics {
             Box::new(self.applied_bytes.clone()),
             Box::new(self.applied_keys.clone()),
             Box::new(self.apply_queue.clone()),
+            Box::new(self.apply_queue_bytes.clone()),
         ]
     }
 

@@ -27,20 +27,21 @@ use crate::service::admission::Admission;
 use crate::service::answers::{self, Answers};
 use crate::service::operations::Operations;
 use crate::service::tikv::Service;
-use crate::threads::apply::{ApplyThread, Handover};
+use crate::threads::apply::{ApplyThread, Handovers};
 use crate::threads::digests::{self, DigestThread};
 use crate::threads::flush::{self, FlushThread};
 use crate::threads::moves::{self, MoveThread};
 use crate::threads::reads::ReadThread;
 use crate::threads::sizes::{self, SizeThread};
 use crate::threads::worker::WorkerThread;
-use crate::threads::{Failure, apply, reads};
+use crate::threads::{Failure, reads};
 use crate::transport::arriving::Arriving;
 use crate::transport::incoming::Incoming;
 use crate::transport::snapshots::{Parts, Snapshots, UnderWay};
 use crate::transport::{Outgoing, Resolver};
 use crate::{clock, status};
 use crossbeam::channel::{self, Receiver, Sender};
+use parking_lot::Mutex;
 use prometheus::Registry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -62,6 +63,7 @@ use yadkv_proto::tikvpb::tikv_server::TikvServer;
 use yadkv_proto::yadkvpb::operations_server::OperationsServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
 use yadkv_storage_core::apply::Applier;
+use yadkv_storage_core::apply::queue::Queue;
 use yadkv_storage_core::config::ConfigError;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::snapshot::install::{self, Places};
@@ -178,7 +180,7 @@ fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
     let (mut senders, mut receivers) = (Vec::new(), Vec::new());
     for _ in 0..config.store.workers {
         let (sender, receiver) = channel::bounded(config.store.inbox);
-        let mailbox = Arc::new(Mailbox::default());
+        let mailbox = Arc::new(Mailbox::new(config.arriving_bytes() / config.store.workers));
         senders.push((sender, mailbox.clone()));
         receivers.push((receiver, mailbox));
     }
@@ -187,7 +189,7 @@ fn inboxes(config: &Config) -> (Router, Vec<Inbox>) {
 
 /// Where workers hand things on.
 struct Ends {
-    apply: Sender<Handover>,
+    apply: Handovers,
     sizes: Sender<SizeTask>,
     digests: Sender<DigestTask>,
     flush: Sender<Vec<(RegionId, Index)>>,
@@ -204,7 +206,7 @@ struct Node {
     registry: Registry,
     under_way: UnderWay,
     failure: Failure,
-    conversations: parking_lot::Mutex<Option<Conversations>>,
+    conversations: Mutex<Option<Conversations>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -226,8 +228,9 @@ impl Node {
         let (digests, digest_tasks) = channel::bounded(digests::QUEUE);
         let (flush, asked) = channel::bounded(flush::QUEUE);
         let (reads, read_jobs) = channel::bounded(reads::QUEUE);
-        let (apply, tasks) = channel::bounded(apply::QUEUE);
-        let memory = usize::try_from(config.store.memory.as_u64()).unwrap_or(usize::MAX);
+        let queue = Arc::new(Mutex::new(Queue::new(config.core().apply_queue_bytes)));
+        let (wake, woken) = channel::bounded(1);
+        let apply = Handovers::new(queue.clone(), wake);
         let front = Front {
             store: StoreId(record.store_id),
             directory: Arc::new(Directory::default()),
@@ -242,8 +245,8 @@ impl Node {
             reads,
             calls: metrics.calls(),
             metrics,
-            admission: Admission::new(memory / 16),
-            answers: Answers::new(memory / 16),
+            admission: Admission::new(config.request_bytes()),
+            answers: Answers::new(config.answer_bytes()),
             stop: failure.stop.clone(),
         };
         let mut node = Self {
@@ -255,7 +258,7 @@ impl Node {
             registry,
             under_way: UnderWay::default(),
             failure,
-            conversations: parking_lot::Mutex::new(Some(Conversations {
+            conversations: Mutex::new(Some(Conversations {
                 reports: reported,
                 splits: split_jobs,
             })),
@@ -270,7 +273,7 @@ impl Node {
             splits,
         };
         node.start_workers(config, inboxes, ends)?;
-        node.start_apply(tasks)?;
+        node.start_apply(config, queue, woken)?;
         node.start_background(size_tasks, asked)?;
         node.start_digests(digest_tasks)?;
         node.start_reads(config, read_jobs)?;
@@ -303,6 +306,7 @@ impl Node {
             addresses,
             Box::new(move |store| tell.offer(|| Input::Unreachable(store.0))),
             Handle::current(),
+            (config.message_bytes(), self.door.metrics.clone()),
             self.failure.stop.clone(),
         );
         let of = config.store.workers as u64;
@@ -372,7 +376,13 @@ impl Node {
         Snapshots::new(parts, config.store.snapshots, rate)
     }
 
-    fn start_apply(&mut self, tasks: Receiver<Handover>) -> Result<(), NodeError> {
+    fn start_apply(
+        &mut self,
+        config: &Config,
+        queue: Arc<Mutex<Queue>>,
+        woken: Receiver<()>,
+    ) -> Result<(), NodeError> {
+        let bytes_max = config.core().apply_bytes;
         let (moves, orders) = channel::bounded(moves::QUEUE);
         let thread = MoveThread {
             moves: orders,
@@ -392,8 +402,11 @@ impl Node {
                 self.data.kv.clone(),
                 self.data.log.clone(),
                 self.door.front.directory.clone(),
+                bytes_max,
             ),
-            tasks,
+            queue,
+            woken,
+            bytes_max,
             kv: self.data.kv.clone(),
             router: self.router.clone(),
             metrics: self.door.metrics.clone(),

@@ -7,17 +7,21 @@
 //! dropped or block.
 //!
 //! *Limits and failure*: an inbox holds `store.inbox` inputs; when it is full, requests get ServerIsBusy and
-//! Raft messages are dropped. Apply results merge by region in the mailbox, so it is bounded by the regions, as
+//! Raft messages are dropped, as those with entries are when the bytes of such messages before a worker are used up (a
+//! worker that waits for its disk must not collect them). Apply results merge by region in the mailbox, so it is bounded by the regions, as
 //! replicas that came or went are.
 //!
 //! *Next stop*: [`crate::threads::worker`].
 
+use crate::transport::size;
 use crossbeam::channel::{Sender, TrySendError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use yadkv_proto::id::RegionId;
+use yadkv_proto::yadkvpb::Envelope;
 use yadkv_storage_core::apply::Progress;
 use yadkv_storage_core::snapshot::install::Moved;
 use yadkv_storage_core::store::Shard;
@@ -48,9 +52,50 @@ pub struct Mail {
 #[derive(Debug, Default)]
 pub struct Mailbox {
     content: Mutex<Mail>,
+    /// Bytes of the entries in the Raft messages that wait in its inbox.
+    entry_bytes: AtomicUsize,
+    /// What those may be.
+    entry_bytes_max: usize,
+    /// Raft messages that found no room.
+    dropped: AtomicU64,
 }
 
 impl Mailbox {
+    /// A mailbox beside an inbox that holds so many bytes of entries in Raft messages.
+    pub fn new(entry_bytes_max: usize) -> Self {
+        Self {
+            entry_bytes_max,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a message finds room: one may be of any size.
+    fn admit(&self, bytes: usize) -> bool {
+        let before = self.entry_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let fits =
+            bytes == 0 || before == 0 || before.saturating_add(bytes) <= self.entry_bytes_max;
+        if !fits {
+            self.give_back(bytes);
+        }
+        fits
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.entry_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// An input was taken out of the inbox.
+    pub fn taken(&self, input: &Input) {
+        if let Input::Raft(envelope) = input {
+            self.give_back(size(envelope));
+        }
+    }
+
+    /// Raft messages that found no room since the last call.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.swap(0, Ordering::Relaxed)
+    }
+
     /// Takes everything out.
     pub fn take(&self) -> Mail {
         std::mem::take(&mut *self.content.lock())
@@ -94,6 +139,21 @@ impl Router {
                 false
             }
             Err(_) => false,
+        }
+    }
+
+    /// Sends a Raft message to the owner of its region; it is dropped if there is no room.
+    pub fn receive(&self, envelope: Envelope) {
+        let (sender, mailbox) = self.worker(RegionId(envelope.region_id));
+        let bytes = size(&envelope);
+        if !mailbox.admit(bytes) {
+            mailbox.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let sent = sender.try_send(Message::Input(Input::Raft(envelope)));
+        if sent.is_err() {
+            mailbox.give_back(bytes);
+            mailbox.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -174,5 +234,44 @@ impl Router {
         for (sender, _) in self.workers.iter() {
             let _ = sender.try_send(Message::Wake);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam::channel;
+    use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
+
+    fn message(bytes: usize) -> Envelope {
+        let entry = LogEntry {
+            data: vec![0; bytes].into(),
+            ..LogEntry::default()
+        };
+        let message = RaftMessage {
+            entries: vec![entry],
+            ..RaftMessage::default()
+        };
+        Envelope {
+            region_id: 1,
+            message: Some(message),
+            ..Envelope::default()
+        }
+    }
+
+    #[test]
+    fn entries_before_a_worker_that_stands_still_are_bounded() {
+        let (sender, inbox) = channel::bounded(100);
+        let mailbox = Arc::new(Mailbox::new(1000));
+        let router = Router::new(vec![(sender, mailbox.clone())]);
+        for bytes in [800, 300, 200, 0, 1] {
+            router.receive(message(bytes));
+        }
+        assert_eq!((inbox.len(), mailbox.dropped()), (3, 2), "800, 200 and 0");
+        while let Ok(Message::Input(input)) = inbox.try_recv() {
+            mailbox.taken(&input);
+        }
+        router.receive(message(5000));
+        assert_eq!((inbox.len(), mailbox.dropped()), (1, 0), "alone");
     }
 }

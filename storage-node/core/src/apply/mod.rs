@@ -3,25 +3,26 @@
 //! *Place*: workers hand over [`ApplyTask`]s; the caller writes [`Prepared::batch`] to the data engine and
 //! calls [`Prepared::finish`]; the [`Applied`] results go back to the workers.
 //!
-//! *Life of an entry*: decoded → its `now_ms` moves the region clock on → each command is judged under the
+//! *Life of an entry*: handed down with its caller, or read from the log if apply was behind ([`queue`]) → decoded → its `now_ms` moves the region clock on → each command is judged under the
 //! version it was checked under → changes staged, outcome noted → data and [`AppliedRecord`] of all regions
 //! in one batch → written → clocks published → callers answered → worker told.
 //!
 //! *Invariants*: entries of a region are applied once and in order (asserted); what an entry does depends on
 //! the entry and the applied state alone, never on a local clock; replies leave after the write.
 //!
-//! *Limits and failure*: an entry that cannot be decoded was damaged or written by a later release: the
+//! *Limits and failure*: a write holds about [`crate::config::Config::apply_bytes`] of entries. An entry that cannot be decoded was damaged or written by a later release: the
 //! region must not go on, [`ApplyError`] stops the node. One that has to read damaged data ends what its replica applies,
 //! and nothing else: the replica is replaced ([`crate::damage`]).
 //!
 //! *Source*: Raft paper section 5.3 (state machine safety).
 //!
-//! *Next stop*: [`staged`], then `engine`.
+//! *Next stop*: [`queue`], [`staged`], then `engine`.
 
 mod command;
 mod members;
 pub(crate) mod merge;
 mod parked;
+pub mod queue;
 mod replica;
 mod split;
 mod staged;
@@ -37,6 +38,7 @@ use crate::view::{Directory, RegionView};
 use command::Rejection;
 use parked::{Parked, Until};
 use prost::Message;
+use queue::{ApplyTask, size};
 use replica::Replica;
 use staged::Staged;
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,17 +50,6 @@ use yadkv_proto::metapb::{Region, RegionEpoch};
 use yadkv_proto::storagepb::AppliedRecord;
 use yadkv_proto::yadkvpb::command::Operation;
 use yadkv_proto::yadkvpb::{Command, CommitMerge, LogEntry, RegionEntry};
-
-/// Committed entries of one region, in order.
-#[derive(Debug)]
-pub struct ApplyTask {
-    /// The region.
-    pub region: RegionId,
-    /// The entries.
-    pub entries: Vec<LogEntry>,
-    /// Callers of commands proposed here, by the entry that carries them: one per command, in order.
-    pub responders: BTreeMap<Index, Vec<Responder>>,
-}
 
 /// How far a region is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,9 +91,9 @@ pub enum ApplyError {
     /// A task for a region that was never opened here: a bug of the caller.
     #[error("region {0} is not open for apply")]
     Unknown(RegionId),
-    /// The log of a region that is merged lacks something.
-    #[error("a region that is merged cannot be applied: {0}")]
-    Source(String),
+    /// The log lacks something that is committed.
+    #[error("committed entries cannot be read: {0}")]
+    Log(String),
 }
 
 /// Applies the entries of the regions it was given.
@@ -118,6 +109,8 @@ pub struct Applier {
     /// Entries up to here were applied for a merge, ahead of the region's own tasks.
     brought: BTreeMap<RegionId, Index>,
     parked: Parked,
+    /// Bytes of entries of one write, about.
+    bytes_max: usize,
 }
 
 /// Changes that wait to be written, and who waits for them.
@@ -126,6 +119,10 @@ pub struct Prepared {
     pub batch: WriteBatch,
     /// How it is written: buffered, since the log can replay it, unless a region changed.
     pub durability: Durability,
+    /// What did not fit any more: to be given back to [`queue::Queue`] before anything is taken from it.
+    pub rest: Vec<ApplyTask>,
+    /// Number of entries in it.
+    pub entries: u64,
     progress: Vec<(Arc<RegionView>, Progress)>,
     /// Whose data is to be held as it is after the write, by their place in `progress`, and who compares it.
     checks: Vec<(usize, Region, (Index, PeerId))>,
@@ -141,6 +138,10 @@ struct Work {
     staged: Staged,
     touched: BTreeSet<RegionId>,
     answers: Answers,
+    entries: u64,
+    /// Of all entries.
+    bytes: usize,
+    rest: Vec<ApplyTask>,
 }
 
 /// Whether an entry was applied.
@@ -150,11 +151,19 @@ enum Step {
     Pauses,
     /// Not before this region, which it merges, is no longer on the move.
     WaitsFor(RegionId),
+    /// Neither it nor any other: it has to read what is damaged.
+    Halts,
 }
 
 impl Applier {
-    /// An applier without regions; `log` has the logs of those it will be given.
-    pub fn new(engine: Arc<dyn Engine>, log: LogStore, directory: Arc<Directory>) -> Self {
+    /// An applier without regions; `log` has the logs of those it will be given. A write holds about `bytes_max` of
+    /// entries, and at least one.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        log: LogStore,
+        directory: Arc<Directory>,
+        bytes_max: usize,
+    ) -> Self {
         Self {
             engine,
             log,
@@ -164,6 +173,7 @@ impl Applier {
             halted: BTreeSet::new(),
             brought: BTreeMap::new(),
             parked: Parked::default(),
+            bytes_max,
         }
     }
 
@@ -201,6 +211,9 @@ impl Applier {
             staged: Staged::new(self.engine.clone()),
             touched: BTreeSet::new(),
             answers: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            rest: Vec::new(),
         };
         for task in self.parked.resumed().into_iter().chain(tasks) {
             if let Some(task) = self.parked.join(task) {
@@ -235,6 +248,8 @@ impl Applier {
         Ok(Prepared {
             batch,
             durability,
+            rest: work.rest,
+            entries: work.entries,
             progress,
             checks,
             engine: self.engine.clone(),
@@ -243,11 +258,7 @@ impl Applier {
     }
 
     fn carry_out(&mut self, task: ApplyTask, work: &mut Work) -> Result<(), ApplyError> {
-        let ApplyTask {
-            region,
-            entries,
-            mut responders,
-        } = task;
+        let region = task.region;
         if self.halted.contains(&region) {
             return Ok(());
         }
@@ -256,46 +267,95 @@ impl Applier {
         }
         let mut replica = self.take(region)?;
         work.touched.insert(region);
-        let mut entries = entries.into_iter();
-        while let Some(entry) = entries.next() {
-            // Nobody knows a replica that is no member any more.
-            if replica.is_over() {
-                break;
+        let done = self.entries(&mut replica, task, work);
+        self.replicas.insert(region, replica);
+        done
+    }
+
+    /// Applies the entries of a task, as far as it goes; the rest is parked, or given back.
+    fn entries(
+        &mut self,
+        replica: &mut Replica,
+        mut task: ApplyTask,
+        work: &mut Work,
+    ) -> Result<(), ApplyError> {
+        let mut entries = std::mem::take(&mut task.entries).into_iter().peekable();
+        // Nobody knows a replica that is no member any more.
+        let until = loop {
+            if replica.is_over() || (entries.peek().is_none() && replica.applied.index >= task.last)
+            {
+                return Ok(());
             }
+            if work.bytes >= self.bytes_max {
+                task.entries.extend(entries);
+                work.rest.push(task);
+                return Ok(());
+            }
+            let Some(entry) = entries.next() else {
+                let first = replica.applied.index.next();
+                entries = self
+                    .read(task.region, first, task.last)?
+                    .into_iter()
+                    .peekable();
+                continue;
+            };
             let index = Index(entry.index);
-            if self.brought.get(&region).is_some_and(|end| index <= *end) {
+            if self
+                .brought
+                .get(&task.region)
+                .is_some_and(|end| index <= *end)
+            {
                 continue;
             }
-            let waiting = responders.remove(&index).unwrap_or_default();
-            let (applied, mark) = (replica.applied, (work.staged.mark(), work.answers.len()));
-            let (until, entries) = match self.step(&mut replica, &entry, waiting, work) {
-                Err(ApplyError::Engine(error @ yadkv_engine::Error::Corrupt { .. })) => {
-                    tracing::error!(region = region.0, %error, "the replica applies nothing any more");
-                    // A part of an entry must not stay: the next life may carry it out again.
-                    replica.applied = applied;
-                    work.staged.forget_since(mark.0);
-                    work.answers.truncate(mark.1);
-                    self.halted.insert(region);
-                    break;
+            let waiting = task.responders.remove(&index).unwrap_or_default();
+            match self.apply_entry(replica, &entry, waiting, work)? {
+                Step::Done => {}
+                Step::Halts => return Ok(()),
+                Step::Pauses => break Until::Written,
+                Step::WaitsFor(source) => {
+                    task.entries.push(entry);
+                    break Until::Settled(source);
                 }
-                Err(error) => return Err(error),
-                Ok(Step::Done) => continue,
-                Ok(Step::Pauses) => (Until::Written, entries.collect()),
-                Ok(Step::WaitsFor(source)) => {
-                    let entries = [entry].into_iter().chain(entries).collect();
-                    (Until::Settled(source), entries)
-                }
-            };
-            let rest = ApplyTask {
-                region,
-                entries,
-                responders,
-            };
-            self.parked.park(rest, until);
-            break;
-        }
-        self.replicas.insert(region, replica);
+            }
+        };
+        task.entries.extend(entries);
+        self.parked.park(task, until);
         Ok(())
+    }
+
+    /// Entries that apply left in the log.
+    fn read(
+        &self,
+        region: RegionId,
+        first: Index,
+        last: Index,
+    ) -> Result<Vec<LogEntry>, ApplyError> {
+        let read = self.log.entries(region, first, last);
+        read.map_err(|error| ApplyError::Log(error.to_string()))
+    }
+
+    /// Applies one entry; one that has to read damaged data changes nothing.
+    fn apply_entry(
+        &mut self,
+        replica: &mut Replica,
+        entry: &LogEntry,
+        waiting: Vec<Responder>,
+        work: &mut Work,
+    ) -> Result<Step, ApplyError> {
+        let (applied, mark) = (replica.applied, (work.staged.mark(), work.answers.len()));
+        match self.step(replica, entry, waiting, work) {
+            Err(ApplyError::Engine(error @ yadkv_engine::Error::Corrupt { .. })) => {
+                let region = applied.region;
+                tracing::error!(region = region.0, %error, "the replica applies nothing any more");
+                // A part of an entry must not stay: the next life may carry it out again.
+                replica.applied = applied;
+                work.staged.forget_since(mark.0);
+                work.answers.truncate(mark.1);
+                self.halted.insert(region);
+                Ok(Step::Halts)
+            }
+            step => step,
+        }
     }
 
     /// The replica of a region, to be put back.
@@ -359,6 +419,9 @@ impl Applier {
         replica.applied.clock_ms = clock_ms.max(replica.applied.clock_ms);
         replica.applied.index = index;
         replica.applied.term = term;
+        replica.consumed += size(entry) as u64;
+        work.bytes += size(entry);
+        work.entries += 1;
         match replica.check {
             Some(_) if !planted::is(Planted::CheckNotPaused) => Ok(Step::Pauses),
             _ => Ok(Step::Done),
@@ -419,7 +482,7 @@ impl Applier {
                 false => self
                     .log
                     .entries(source, next, Index(prepared.index - 1))
-                    .map_err(|error| ApplyError::Source(error.to_string()))?,
+                    .map_err(|error| ApplyError::Log(error.to_string()))?,
             };
             for entry in entries {
                 let step = self.step(&mut replica, &entry, Vec::new(), work);
@@ -429,7 +492,7 @@ impl Applier {
                         waits = Some(other);
                         break 'brought;
                     }
-                    Ok(Step::Done | Step::Pauses) => {}
+                    Ok(_) => {}
                     Err(error) => {
                         self.replicas.insert(source, before);
                         return Err(error);

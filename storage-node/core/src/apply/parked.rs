@@ -4,17 +4,18 @@
 //! store installs a snapshot of it, the data is neither old nor new. And a check of the region's replicas wants its data
 //! as one entry left it: what comes behind that entry waits for the write.
 //!
+//!
 //! *Life*: an entry has to wait → it and everything after it of this region is kept here, the others go on → the other
-//! region is settled → the kept entries come first in the next batch.
+//! region is settled, or the write done → what is kept comes first in the next batch.
 //!
 //! *Invariants*: the entries of a region keep their order. What is kept of a region that ends is given up, its callers
 //! hear that the outcome is unknown.
 //!
-//! *Limits*: one installation, or one write, long.
+//! *Limits*: one installation, or one write, long. What waits for an installation leaves its entries in the log.
 //!
 //! *Next stop*: [`super::merge`].
 
-use super::ApplyTask;
+use super::queue::ApplyTask;
 use std::collections::BTreeMap;
 use yadkv_proto::id::RegionId;
 
@@ -27,7 +28,7 @@ pub(super) struct Parked {
 
 struct Waiting {
     until: Until,
-    tasks: Vec<ApplyTask>,
+    task: ApplyTask,
 }
 
 /// What is waited for.
@@ -41,17 +42,18 @@ pub(super) enum Until {
 
 impl Parked {
     /// A task waits, and all that come behind it.
-    pub(super) fn park(&mut self, task: ApplyTask, until: Until) {
-        let region = task.region;
-        let tasks = vec![task];
-        self.waiting.insert(region, Waiting { until, tasks });
+    pub(super) fn park(&mut self, mut task: ApplyTask, until: Until) {
+        if let Until::Settled(_) = until {
+            task.leave();
+        }
+        self.waiting.insert(task.region, Waiting { until, task });
     }
 
     /// Keeps a task behind those of its region that wait; gives it back if there are none.
     pub(super) fn join(&mut self, task: ApplyTask) -> Option<ApplyTask> {
         match self.waiting.get_mut(&task.region) {
             Some(waiting) => {
-                waiting.tasks.push(task);
+                waiting.task.join(task);
                 None
             }
             None => Some(task),
@@ -71,8 +73,7 @@ impl Parked {
     fn over(&mut self, until: Until) -> bool {
         let waited = |_: &RegionId, waiting: &mut Waiting| waiting.until == until;
         let over = self.waiting.extract_if(.., waited);
-        self.resumed
-            .extend(over.flat_map(|(_, waiting)| waiting.tasks));
+        self.resumed.extend(over.map(|(_, waiting)| waiting.task));
         !self.resumed.is_empty()
     }
 

@@ -29,6 +29,8 @@ pub struct Progress {
     pub applied: Applied,
     /// What was put since the last progress.
     pub written: Amount,
+    /// Bytes of the entries since then.
+    pub consumed: u64,
     /// What the descriptor went through since then, oldest first.
     pub changes: Vec<Change>,
     /// Entries up to here may leave the log once they are durable in the data engine.
@@ -92,6 +94,7 @@ impl Progress {
     pub fn absorb(&mut self, later: Self) {
         self.applied = later.applied;
         self.written += later.written;
+        self.consumed += later.consumed;
         self.changes.extend(later.changes);
         self.truncate = self.truncate.max(later.truncate);
         self.check = later.check.or(self.check.take());
@@ -143,6 +146,7 @@ pub(super) struct Replica {
     /// It is part of another region.
     pub(super) taken_in: bool,
     pub(super) written: Amount,
+    pub(super) consumed: u64,
     pub(super) changes: Vec<Change>,
     pub(super) truncate: Option<Index>,
     /// The entry that asks for a check, and who compares: the last entry before a write.
@@ -165,6 +169,7 @@ impl Replica {
             merged: record.merged,
             taken_in: false,
             written: Amount::default(),
+            consumed: 0,
             changes: Vec::new(),
             truncate: None,
             check: None,
@@ -210,6 +215,7 @@ impl Replica {
         Progress {
             applied: self.applied,
             written: std::mem::take(&mut self.written),
+            consumed: std::mem::take(&mut self.consumed),
             changes: std::mem::take(&mut self.changes),
             truncate: self.truncate.take(),
             check: None,

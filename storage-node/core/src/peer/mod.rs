@@ -57,6 +57,8 @@ pub struct Peer {
     view: Arc<RegionView>,
     node: Node,
     applied: Applied,
+    /// Bytes of committed entries that were handed to apply and are not applied, as far as this replica knows.
+    unapplied_bytes: u64,
     queue: propose::Queue,
     proposals: propose::Proposals,
     reads: read_index::Reads,
@@ -87,6 +89,7 @@ impl Peer {
             view,
             node,
             applied,
+            unapplied_bytes: 0,
             queue: propose::Queue::default(),
             proposals: propose::Proposals::default(),
             reads: read_index::Reads::default(),
@@ -130,9 +133,9 @@ impl Peer {
     }
 
     /// Whether some step is due that only a round takes.
-    pub fn wants_round(&self) -> bool {
+    pub fn wants_round(&self, config: &Config) -> bool {
         self.node.has_ready()
-            || (self.is_leader() && !self.queue.is_empty() && !self.holds_writes())
+            || (self.is_leader() && !self.queue.is_empty() && self.may_propose(config))
             || self.reads.wants_round()
             || self.may_truncate()
     }

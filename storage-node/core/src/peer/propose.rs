@@ -8,7 +8,7 @@
 //! index.
 //!
 //! *Limits*: the queue holds at most `queued_bytes_max`; the log's own limit of uncommitted bytes makes the
-//! queue wait, not fail.
+//! queue wait, not fail, and so do `unapplied_bytes_max` of entries that apply has not reached.
 //!
 //! *Source*: Raft paper 5.3; retried writes: Raft thesis 6.3.
 //!
@@ -165,10 +165,7 @@ impl Peer {
         if !self.is_leader() {
             return self.refuse_queued();
         }
-        if self.holds_writes() {
-            return;
-        }
-        while !self.queue.is_empty() {
+        while !self.queue.is_empty() && self.may_propose(config) {
             let (commands, responders, _) = self.queue.pack(config.pack_bytes);
             let entry = RegionEntry {
                 format: FORMAT,
@@ -199,6 +196,11 @@ impl Peer {
                 }
             }
         }
+    }
+
+    /// Whether writes may enter the log: not while apply is far behind, or the region changes.
+    pub(super) fn may_propose(&self, config: &Config) -> bool {
+        self.unapplied_bytes < config.unapplied_bytes_max && !self.holds_writes()
     }
 
     /// Nothing of the queue is in the log yet, so its callers may safely go to the new leader.

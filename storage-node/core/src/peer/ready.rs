@@ -10,7 +10,8 @@
 //! *Next stop*: [`crate::apply`].
 
 use super::Peer;
-use crate::apply::{ApplyTask, Change, Progress};
+use crate::apply::queue::ApplyTask;
+use crate::apply::{Change, Progress};
 use crate::config::Config;
 use crate::store::message::{Effects, Round};
 use yadkv_consensus::{Ready, Role, RoleChange};
@@ -59,6 +60,7 @@ impl Peer {
         let first_of_term = self.applied.term != applied.term;
         self.applied = applied;
         self.size.wrote(progress.written);
+        self.unapplied_bytes = self.unapplied_bytes.saturating_sub(progress.consumed);
         self.truncation_applied(progress.truncate, progress.written.bytes);
         let taken_in = |change: &Change| matches!(change, Change::TakenIn(_));
         if let Some(end) = progress.changes.iter().rposition(taken_in) {
@@ -92,11 +94,9 @@ impl Peer {
         }
         let error = self.not_leader();
         let responders = self.proposals.resolve(&entries, || error.clone());
-        effects.apply.push(ApplyTask {
-            region: self.id(),
-            entries,
-            responders,
-        });
+        let task = ApplyTask::new(self.id(), entries, responders);
+        self.unapplied_bytes += task.as_ref().map_or(0, |task| task.bytes() as u64);
+        effects.apply.extend(task);
     }
 
     fn role_changed(

@@ -8,7 +8,8 @@
 //! *Next stop*: [`super::Worker`].
 
 use super::inspect::Inspection;
-use crate::apply::{ApplyTask, Progress};
+use crate::apply::Progress;
+use crate::apply::queue::ApplyTask;
 use crate::check::compare::Answer;
 use crate::check::digest::Scope;
 use crate::check::{Point, Report};

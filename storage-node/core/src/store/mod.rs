@@ -297,7 +297,7 @@ impl Worker {
             }
             peer.set_cramped(self.hangs || self.room != Room::Plenty);
             peer.tick(now, &self.shared.config, &mut self.effects);
-            if peer.wants_round() {
+            if peer.wants_round(&self.shared.config) {
                 self.touched.insert(peer.id());
             }
         }
@@ -377,7 +377,7 @@ impl Worker {
         for (region, ready) in round.readies {
             if let Some(peer) = self.peers.get_mut(&region) {
                 peer.persisted(ready, now, &mut effects);
-                if peer.wants_round() {
+                if peer.wants_round(&self.shared.config) {
                     self.touched.insert(region);
                 }
             }

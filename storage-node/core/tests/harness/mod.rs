@@ -16,7 +16,8 @@ use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::pdpb::{RegionHeartbeatRequest, SplitId};
 use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::Envelope;
-use yadkv_storage_core::apply::{Applier, ApplyTask};
+use yadkv_storage_core::apply::Applier;
+use yadkv_storage_core::apply::queue::{self, ApplyTask, Queue};
 use yadkv_storage_core::config::Config;
 use yadkv_storage_core::damage;
 use yadkv_storage_core::front::{Front, Next};
@@ -80,7 +81,8 @@ pub struct Cluster {
     arrivals: Arrivals,
     next_id: u64,
     config: Config,
-    held: BTreeMap<u64, Vec<ApplyTask>>,
+    /// What waits for apply.
+    held: BTreeMap<u64, Queue>,
     network: VecDeque<Envelope>,
 }
 
@@ -179,7 +181,12 @@ impl Cluster {
         install::clear(&shared.places()).unwrap();
         let places = shared.places();
         let worker = Worker::open(shared, Shard { number: 0, of: 1 }, self.now).unwrap();
-        let applier = Applier::new(kv, places.log.clone(), directory.clone());
+        let applier = Applier::new(
+            kv,
+            places.log.clone(),
+            directory.clone(),
+            self.config.apply_bytes,
+        );
         let front = Front {
             store: StoreId(id),
             directory,
@@ -187,6 +194,8 @@ impl Cluster {
             log_full: false.into(),
             writes: Writes::new(1),
         };
+        self.held
+            .insert(id, Queue::new(self.config.apply_queue_bytes));
         store.running = Some(Running {
             worker,
             applier,
@@ -329,16 +338,13 @@ impl Cluster {
             running.moves.extend(effects.moves);
             running.forget.extend(effects.forget);
             let settled = |region| running.applier.settled(region);
-            if effects.settled.into_iter().any(settled) {
+            let resumes = effects.settled.into_iter().any(settled);
+            if resumes {
                 self.apply(id, Vec::new());
             }
         }
-        let tasks = self.held.entry(id).or_default();
-        tasks.extend(effects.apply);
-        if !self.stalled.contains(&id) && !tasks.is_empty() {
-            let tasks = std::mem::take(tasks);
-            self.apply(id, tasks);
-        }
+        self.held.get_mut(&id).unwrap().add(effects.apply);
+        self.apply_queued(id);
         if !self.stalled.contains(&id) {
             self.carry_out_moves(id);
         }
@@ -347,6 +353,17 @@ impl Cluster {
             .reads
             .into_iter()
             .for_each(|read| read.serve(&store.kv));
+    }
+
+    fn apply_queued(&mut self, id: u64) {
+        while !self.stalled.contains(&id) {
+            let queue = self.held.get_mut(&id);
+            match queue.and_then(|queue| queue.next(self.config.apply_bytes)) {
+                Some(queue::Next::Apply(tasks)) => self.apply(id, tasks),
+                Some(queue::Next::Carry(order)) => panic!("orders go another way: {order:?}"),
+                None => break,
+            }
+        }
     }
 
     fn apply(&mut self, id: u64, tasks: Vec<ApplyTask>) {
@@ -364,6 +381,8 @@ impl Cluster {
         let store = self.stores.get_mut(&id).unwrap();
         let running = store.running.as_mut().unwrap();
         let mut prepared = running.applier.prepare(tasks).unwrap();
+        let rest = std::mem::take(&mut prepared.rest);
+        self.held.get_mut(&id).unwrap().give_back(rest);
         store
             .kv
             .write(std::mem::take(&mut prepared.batch), prepared.durability)
@@ -512,9 +531,7 @@ impl Cluster {
 
     pub fn unstall(&mut self, id: u64) {
         self.stalled.remove(&id);
-        if let Some(tasks) = self.held.remove(&id).filter(|tasks| !tasks.is_empty()) {
-            self.apply(id, tasks);
-        }
+        self.apply_queued(id);
         self.settle();
     }
 

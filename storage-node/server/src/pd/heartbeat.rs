@@ -11,7 +11,6 @@ use super::{Pd, header};
 use crate::clock;
 use crate::metrics::Metrics;
 use crate::router::Router;
-use crate::threads::apply::{self, length};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,9 +150,14 @@ impl Heartbeat {
                 || self.front.writes.hang(clock::moment())
                 || self.router.is_crowded()
                 || !damage.files.is_empty(),
-            is_apply_busy: self.metrics.apply_queue.get() > length(apply::QUEUE / 2),
+            is_apply_busy: self.apply_is_behind(),
             start_time: self.start_time,
             ..Default::default()
         }
+    }
+    /// Whether more than half of the bytes are used that may wait for apply.
+    fn apply_is_behind(&self) -> bool {
+        let waiting = u64::try_from(self.metrics.apply_queue_bytes.get()).unwrap_or(0);
+        waiting > self.front.config.apply_queue_bytes as u64 / 2
     }
 }

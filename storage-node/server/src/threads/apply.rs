@@ -1,11 +1,11 @@
 //! The loop of the apply thread: committed entries of many regions in one write.
 //!
-//! *Place*: between the workers and the data engine.
+//! *Place*: between the workers, which add to [`Handovers`] and never wait, and the data engine.
 //!
 //! *Invariants*: one thread, so the order of each region is kept; answers leave after the write.
 //!
-//! *Limits and failure*: its channel holds [`QUEUE`] hand-overs; workers wait while it is full. An entry that
-//! cannot be applied stops the node.
+//! *Limits and failure*: what waits is bounded by `yadkv_storage_core::apply::queue`: entries beyond its bytes are read from
+//! the log again. An entry that cannot be applied stops the node.
 //!
 //! *Next stop*: `yadkv_storage_core::apply`.
 
@@ -13,28 +13,46 @@ use super::Failure;
 use crate::metrics::Metrics;
 use crate::router::Router;
 use crossbeam::channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use yadkv_engine::Engine;
-use yadkv_proto::id::RegionId;
-use yadkv_storage_core::apply::{Applier, ApplyError, ApplyTask};
+use yadkv_storage_core::apply::queue::{ApplyTask, Next, Order, Queue};
+use yadkv_storage_core::apply::{Applier, ApplyError};
 use yadkv_storage_core::snapshot::install::Move;
 
-/// Hand-overs that may wait.
-pub const QUEUE: usize = 256;
-/// Hand-overs applied in one write.
-const DRAIN_MAX: usize = 64;
+/// What workers hand down. Cheap to clone; apply ends when the last one that a worker has is gone.
+#[derive(Clone)]
+pub struct Handovers {
+    queue: Arc<Mutex<Queue>>,
+    /// Wakes apply; one token is enough.
+    wake: Sender<()>,
+}
 
-/// What workers hand down, in the order of each region.
-#[derive(Debug)]
-pub enum Handover {
-    /// Committed entries.
-    Apply(Vec<ApplyTask>),
-    /// A replica is to be installed or destroyed, after what was handed over before is applied.
-    Move(Move),
-    /// That is over.
-    Settled(RegionId),
-    /// Nobody answers for a replica any more.
-    Forget(RegionId),
+impl Handovers {
+    /// Hands down to a queue; `wake` has room for one.
+    pub fn new(queue: Arc<Mutex<Queue>>, wake: Sender<()>) -> Self {
+        Self { queue, wake }
+    }
+
+    /// Adds committed entries, and orders behind them.
+    pub fn add(&self, tasks: Vec<ApplyTask>, orders: impl IntoIterator<Item = Order>) {
+        {
+            let mut queue = self.queue.lock();
+            queue.add(tasks);
+            orders.into_iter().for_each(|order| queue.order(order));
+            if queue.is_empty() {
+                return;
+            }
+        }
+        // It is awake already if there is no room, or the node is stopping.
+        let _ = self.wake.try_send(());
+    }
+
+    /// Tasks that wait, and bytes of their entries in memory.
+    pub fn waiting(&self) -> (usize, usize) {
+        let queue = self.queue.lock();
+        (queue.len(), queue.bytes())
+    }
 }
 
 /// The applier and what it hands on to.
@@ -42,7 +60,11 @@ pub struct ApplyThread {
     /// The core.
     pub applier: Applier,
     /// What workers hand down.
-    pub tasks: Receiver<Handover>,
+    pub queue: Arc<Mutex<Queue>>,
+    /// Wakes it; closed when all workers are gone.
+    pub woken: Receiver<()>,
+    /// Bytes of entries that are taken at once, about.
+    pub bytes_max: usize,
     /// Where replicas are installed and destroyed.
     pub moves: Sender<Move>,
     /// The data engine.
@@ -64,43 +86,32 @@ impl ApplyThread {
     }
 
     fn run_until_stopped(&mut self) -> Result<(), ApplyError> {
-        while let Ok(first) = self.tasks.recv() {
-            let (mut tasks, mut next) = (Vec::new(), Some(first));
-            let mut order = None;
-            for _ in 0..DRAIN_MAX {
-                match next.take().or_else(|| self.tasks.try_recv().ok()) {
-                    Some(Handover::Apply(mut more)) => tasks.append(&mut more),
-                    None => break,
-                    other => {
-                        order = other;
-                        break;
-                    }
-                }
+        loop {
+            let next = self.queue.lock().next(self.bytes_max);
+            match next {
+                Some(Next::Apply(tasks)) => self.apply(tasks)?,
+                Some(Next::Carry(order)) => self.carry_out(order)?,
+                None if self.woken.recv().is_ok() => {}
+                None if self.queue.lock().is_empty() => return Ok(()),
+                None => {}
             }
-            self.metrics.apply_queue.set(length(self.tasks.len()));
-            if !tasks.is_empty() {
-                self.apply(tasks)?;
-            }
-            self.carry_out(order)?;
         }
-        Ok(())
     }
 
     /// What comes behind everything that was handed over before.
-    fn carry_out(&mut self, order: Option<Handover>) -> Result<(), ApplyError> {
+    fn carry_out(&mut self, order: Order) -> Result<(), ApplyError> {
         match order {
-            Some(Handover::Move(order)) => {
+            Order::Move(order) => {
                 self.applier.moves(order.region());
                 // An error means that the node is stopping.
                 let _ = self.moves.send(order);
             }
-            Some(Handover::Settled(region)) => {
+            Order::Settled(region) => {
                 if self.applier.settled(region) {
                     self.apply(Vec::new())?;
                 }
             }
-            Some(Handover::Forget(region)) => self.applier.forget(region),
-            Some(Handover::Apply(_)) | None => {}
+            Order::Forget(region) => self.applier.forget(region),
         }
         Ok(())
     }
@@ -116,13 +127,15 @@ impl ApplyThread {
 
     fn apply_once(&mut self, tasks: Vec<ApplyTask>) -> Result<(), ApplyError> {
         let timer = self.metrics.apply_seconds.start_timer();
-        let entries: usize = tasks.iter().map(|task| task.entries.len()).sum();
         let mut prepared = self.applier.prepare(tasks)?;
+        let rest = std::mem::take(&mut prepared.rest);
+        self.queue.lock().give_back(rest);
+        let entries = prepared.entries;
         self.kv
             .write(std::mem::take(&mut prepared.batch), prepared.durability)?;
         let applied = prepared.finish();
         timer.observe_duration();
-        self.metrics.apply_entries.inc_by(entries as u64);
+        self.metrics.apply_entries.inc_by(entries);
         for progress in &applied {
             self.metrics.applied_bytes.inc_by(progress.written.bytes);
             self.metrics.applied_keys.inc_by(progress.written.keys);
@@ -130,9 +143,4 @@ impl ApplyThread {
         self.router.applied(applied);
         Ok(())
     }
-}
-
-/// A number of hand-overs as gauges have it.
-pub fn length(waiting: usize) -> i64 {
-    i64::try_from(waiting).unwrap_or(i64::MAX)
 }

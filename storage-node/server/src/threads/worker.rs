@@ -17,7 +17,7 @@ use crate::clock;
 use crate::metrics::Metrics;
 use crate::pd::splits::Job;
 use crate::router::{Mailbox, Message, Router};
-use crate::threads::apply::{Handover, length};
+use crate::threads::apply::Handovers;
 use crate::threads::reads::ReadJob;
 use crate::transport::Outgoing;
 use crate::transport::snapshots::Snapshots;
@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
+use yadkv_storage_core::apply::queue::Order;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{DigestTask, Effects, Input, SizeTask};
@@ -54,7 +55,7 @@ pub struct WorkerThread {
     /// Messages to other stores.
     pub outgoing: Outgoing,
     /// Committed entries, and replicas that come or go.
-    pub apply: Sender<Handover>,
+    pub apply: Handovers,
     /// Snapshots to other stores.
     pub snapshots: Snapshots,
     /// Confirmed reads.
@@ -145,6 +146,7 @@ impl WorkerThread {
         let now = clock::now();
         for message in first.into_iter().chain(rest) {
             if let Message::Input(input) = message {
+                self.mailbox.taken(&input);
                 self.worker.handle(input, now)?;
             }
         }
@@ -182,18 +184,11 @@ impl WorkerThread {
 
     fn carry_out(&mut self, effects: Effects) {
         self.outgoing.send(effects.send);
-        if !effects.apply.is_empty() {
-            // An error means that apply has failed and the node is stopping.
-            let _ = self.apply.send(Handover::Apply(effects.apply));
-            // Apply itself says so only when it takes something, and it may be stuck.
-            self.metrics.apply_queue.set(length(self.apply.len()));
-        }
-        let moves = effects.moves.into_iter().map(Handover::Move);
-        let settled = effects.settled.into_iter().map(Handover::Settled);
-        let forgotten = effects.forget.into_iter().map(Handover::Forget);
-        for order in settled.chain(moves).chain(forgotten) {
-            let _ = self.apply.send(order);
-        }
+        let settled = effects.settled.into_iter().map(Order::Settled);
+        let moves = effects.moves.into_iter().map(Order::Move);
+        let forgotten = effects.forget.into_iter().map(Order::Forget);
+        let orders = settled.chain(moves).chain(forgotten);
+        self.apply.add(effects.apply, orders);
         for call in effects.merges {
             self.router.offer_to(call.target, Input::CommitMerge(call));
         }
@@ -246,6 +241,16 @@ impl WorkerThread {
     }
 
     fn count(&self, counted: &mut BTreeMap<&'static str, u64>) {
+        let (tasks, bytes) = self.apply.waiting();
+        self.metrics.apply_queue.set(length(tasks));
+        self.metrics.apply_queue_bytes.set(length(bytes));
+        let unread = self.mailbox.dropped();
+        if unread > 0 {
+            let counter = &self.metrics.dropped_messages;
+            counter
+                .with_label_values(&["no room before the worker"])
+                .inc_by(unread);
+        }
         for (reason, total) in self.worker.dropped() {
             let before = counted.insert(reason, *total).unwrap_or(0);
             self.metrics
@@ -254,4 +259,9 @@ impl WorkerThread {
                 .inc_by(total - before);
         }
     }
+}
+
+/// A number as gauges have it.
+fn length(waiting: usize) -> i64 {
+    i64::try_from(waiting).unwrap_or(i64::MAX)
 }

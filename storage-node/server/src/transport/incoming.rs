@@ -12,10 +12,9 @@ use super::arriving::Arriving;
 use crate::router::Router;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use yadkv_proto::id::{ClusterId, RegionId};
+use yadkv_proto::id::ClusterId;
 use yadkv_proto::yadkvpb::transport_server::Transport;
 use yadkv_proto::yadkvpb::{Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
-use yadkv_storage_core::store::message::Input;
 
 /// The service.
 pub struct Incoming {
@@ -70,8 +69,7 @@ impl Transport for Incoming {
                 return Err(Status::failed_precondition(reason));
             }
             for envelope in frame.envelopes {
-                self.router
-                    .send(RegionId(envelope.region_id), Input::Raft(envelope));
+                self.router.receive(envelope);
             }
         }
     }

@@ -7,18 +7,21 @@
 //!
 //! *Invariants*: frames of one pair arrive in order or not at all.
 //!
-//! *Limits and failure*: [`QUEUE`] bundles may wait for one store; beyond that, and while a store cannot be
-//! reached, messages are dropped: Raft repeats what matters.
+//! *Limits and failure*: [`QUEUE`] bundles may wait for one store, and bytes as `budget` allows; beyond that, and while a
+//! store cannot be reached, messages are dropped and counted: Raft repeats what matters.
 //!
 //! Snapshots go beside, each over a connection of its own: [`snapshots`] and [`arriving`].
 //!
 //! *Next stop*: [`incoming`].
 
 pub mod arriving;
+mod budget;
 pub mod incoming;
 mod outgoing;
 pub mod snapshots;
 
+use crate::metrics::Metrics;
+use budget::{Budget, Share};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,19 +57,33 @@ struct Shared {
     unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
     runtime: Handle,
     stop: CancellationToken,
-    queues: Mutex<BTreeMap<StoreId, mpsc::Sender<Vec<Envelope>>>>,
+    budget: Budget,
+    metrics: Metrics,
+    queues: Mutex<BTreeMap<StoreId, (mpsc::Sender<Vec<Envelope>>, Share)>>,
+}
+
+/// Bytes that an envelope is counted with: those of its entries.
+pub(crate) fn size(envelope: &Envelope) -> usize {
+    let message = envelope.message.as_ref();
+    let entries = message.iter().flat_map(|message| &message.entries);
+    entries
+        .map(|entry| entry.data.len() + entry.context.len())
+        .sum()
 }
 
 impl Outgoing {
-    /// Connections are made on `runtime` when they are first needed; `unreachable` hears of failures.
+    /// Connections are made on `runtime` when they are first needed; `unreachable` hears of failures. About `bytes_max` of
+    /// entries may wait.
     pub fn new(
         cluster: ClusterId,
         resolver: Arc<dyn Resolver>,
         unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
         runtime: Handle,
+        (bytes_max, metrics): (usize, Metrics),
         stop: CancellationToken,
     ) -> Self {
         let queues = Mutex::default();
+        let budget = Budget::new(bytes_max);
         Self {
             shared: Arc::new(Shared {
                 cluster,
@@ -74,6 +91,8 @@ impl Outgoing {
                 unreachable,
                 runtime,
                 stop,
+                budget,
+                metrics,
                 queues,
             }),
         }
@@ -91,14 +110,25 @@ impl Outgoing {
         }
         let mut queues = self.shared.queues.lock();
         for (store, bundle) in bundles {
-            let queue = queues.entry(store).or_insert_with(|| {
+            let (queue, share) = queues.entry(store).or_insert_with(|| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
-                self.shared
-                    .runtime
-                    .spawn(outgoing::run(self.shared.clone(), store, receiver));
-                sender
+                let share = self.shared.budget.share();
+                let sending = outgoing::run(self.shared.clone(), store, receiver, share.clone());
+                self.shared.runtime.spawn(sending);
+                (sender, share)
             });
-            let _ = queue.try_send(bundle);
+            let (count, bytes) = (bundle.len() as u64, bundle.iter().map(size).sum());
+            if !share.take(bytes) {
+                self.dropped("too many bytes wait for the store", count);
+            } else if queue.try_send(bundle).is_err() {
+                share.give_back(bytes);
+                self.dropped("too many messages wait for the store", count);
+            }
         }
+    }
+
+    fn dropped(&self, reason: &str, count: u64) {
+        let counter = &self.shared.metrics.dropped_messages;
+        counter.with_label_values(&[reason]).inc_by(count);
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! *Next stop*: [`super::incoming`].
 
-use super::{FORMAT, KEEP_ALIVE, Shared};
+use super::budget::Share;
+use super::{FORMAT, KEEP_ALIVE, Shared, size};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,7 +21,7 @@ use yadkv_proto::yadkvpb::{Envelope, Frame};
 /// Bundles packed into one frame.
 const BUNDLES_MAX: usize = 64;
 /// Bytes after which a frame is sent, about.
-const FRAME_BYTES_MAX: usize = 8 << 20;
+const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Frames on their way into the connection.
 const FRAMES_IN_FLIGHT: usize = 4;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -30,13 +31,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn run(
     shared: Arc<Shared>,
     store: StoreId,
-    mut queue: mpsc::Receiver<Vec<Envelope>>,
+    queue: mpsc::Receiver<Vec<Envelope>>,
+    share: Share,
 ) {
+    let mut waiting = Waiting { queue, share };
     let mut backoff = BACKOFF_MIN;
     loop {
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
-            ended = stream(&shared, store, &mut queue) => ended,
+            ended = stream(&shared, store, &mut waiting) => ended,
         };
         match ended {
             Ended::QueueClosed => return,
@@ -57,7 +60,27 @@ pub(super) async fn run(
             () = shared.stop.cancelled() => return,
             () = tokio::time::sleep(backoff) => {}
         }
-        while queue.try_recv().is_ok() {}
+        while waiting.try_next().is_some() {}
+    }
+}
+
+/// Bundles that wait for one store; those taken out give their bytes back.
+struct Waiting {
+    queue: mpsc::Receiver<Vec<Envelope>>,
+    share: Share,
+}
+
+impl Waiting {
+    async fn next(&mut self) -> Option<Vec<Envelope>> {
+        let bundle = self.queue.recv().await?;
+        self.share.give_back(bytes(&bundle));
+        Some(bundle)
+    }
+
+    fn try_next(&mut self) -> Option<Vec<Envelope>> {
+        let bundle = self.queue.try_recv().ok()?;
+        self.share.give_back(bytes(&bundle));
+        Some(bundle)
     }
 }
 
@@ -66,11 +89,7 @@ enum Ended {
     Failed { was_connected: bool, reason: String },
 }
 
-async fn stream(
-    shared: &Shared,
-    store: StoreId,
-    queue: &mut mpsc::Receiver<Vec<Envelope>>,
-) -> Ended {
+async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended {
     let failed = |was_connected, reason: String| Ended::Failed {
         was_connected,
         reason,
@@ -100,9 +119,9 @@ async fn stream(
                 let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
                 return failed(true, reason);
             }
-            bundle = queue.recv() => {
+            bundle = waiting.next() => {
                 let Some(bundle) = bundle else { return Ended::QueueClosed };
-                let frame = pack(shared, bundle, queue);
+                let frame = pack(shared, bundle, waiting);
                 tokio::select! {
                     end = &mut call => {
                         let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
@@ -117,17 +136,17 @@ async fn stream(
     }
 }
 
-fn pack(shared: &Shared, first: Vec<Envelope>, queue: &mut mpsc::Receiver<Vec<Envelope>>) -> Frame {
+fn pack(shared: &Shared, first: Vec<Envelope>, waiting: &mut Waiting) -> Frame {
     let mut envelopes = first;
-    let mut bytes = size(&envelopes);
+    let mut packed = bytes(&envelopes);
     for _ in 1..BUNDLES_MAX {
-        if bytes >= FRAME_BYTES_MAX {
+        if packed >= FRAME_BYTES_MAX {
             break;
         }
-        let Ok(mut bundle) = queue.try_recv() else {
+        let Some(mut bundle) = waiting.try_next() else {
             break;
         };
-        bytes += size(&bundle);
+        packed += bytes(&bundle);
         envelopes.append(&mut bundle);
     }
     Frame {
@@ -137,12 +156,6 @@ fn pack(shared: &Shared, first: Vec<Envelope>, queue: &mut mpsc::Receiver<Vec<En
     }
 }
 
-fn size(envelopes: &[Envelope]) -> usize {
-    let entries = envelopes
-        .iter()
-        .filter_map(|envelope| envelope.message.as_ref());
-    entries
-        .flat_map(|message| &message.entries)
-        .map(|entry| entry.data.len())
-        .sum()
+fn bytes(bundle: &[Envelope]) -> usize {
+    bundle.iter().map(size).sum()
 }
