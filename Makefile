@@ -2,7 +2,7 @@
 # needs on Debian; without root it prints the line to run and stops.
 
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
-TEST_PACKAGES := strace
+TEST_PACKAGES := strace faketime e2fsprogs util-linux
 BENCH_PACKAGES := etcd-server
 
 # Where rustup puts Rust.
@@ -11,7 +11,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-test setup-bench bench figures planted-bugs demo-data clean
+.PHONY: playground test lint setup setup-test setup-bench bench figures soak planted-bugs demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -41,6 +41,10 @@ bench: setup-bench
 figures: setup-bench
 	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests
 	./target/release/figures
+
+soak: setup
+	cargo build --release --package yadkv --package yadkv-tests
+	./target/release/soak
 
 planted-bugs: setup
 	cargo test --package yadkv-simulation --features planted-bugs --test planted_bugs

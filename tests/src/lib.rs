@@ -12,14 +12,19 @@
 //!
 //! *Next stop*: the files in `tests/`.
 
+pub mod clocks;
 pub mod demo;
 pub mod disk;
 pub mod load;
 pub mod network;
 pub mod recorder;
+pub mod repair;
+pub mod storm;
 
+use clocks::Clocks;
 use disk::Disk;
 use network::Network;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -41,8 +46,25 @@ pub struct Process {
     /// Where others reach it.
     address: String,
     args: Vec<String>,
+    environment: Vec<(&'static str, String)>,
     log: PathBuf,
     child: Option<Child>,
+}
+
+/// Makes disks in the folder of a cluster.
+pub type MakesDisks<'a> = Box<dyn FnOnce(&Path) -> Vec<Disk> + 'a>;
+
+/// What a cluster is made of.
+#[derive(Default)]
+pub struct Setup<'a> {
+    /// Settings: `store` and `region` go to the stores, `bootstrap` and `schedule` to the placement drivers.
+    pub settings: &'a [&'a str],
+    /// Whether the test may cut the network.
+    pub network: bool,
+    /// Whether the test may set clocks.
+    pub clocks: bool,
+    /// Disks that are there before the servers.
+    pub disks: Option<MakesDisks<'a>>,
 }
 
 /// Three PDs and three stores, or more.
@@ -58,6 +80,8 @@ pub struct Cluster {
     pub status: Vec<String>,
     /// What is between the servers, if it is ours.
     pub network: Option<Network>,
+    /// The servers' clocks, if they are ours.
+    pub clocks: Option<Clocks>,
     /// Settings of every store.
     settings: Vec<String>,
     /// Disks of single servers; dropped after the processes.
@@ -151,6 +175,7 @@ impl Process {
             name,
             address: address.to_owned(),
             args,
+            environment: Vec::new(),
             child: None,
         }
     }
@@ -175,6 +200,7 @@ impl Process {
             .expect("a log file");
         let child = Command::new(binary())
             .args(&self.args)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log)
@@ -196,6 +222,24 @@ impl Process {
             child.kill().expect("our own process");
             child.wait().expect("our own process");
         }
+    }
+
+    /// Sends it a signal, if it runs.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+        if let Some(id) = id {
+            kill_process(id, signal).expect("our own process");
+        }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut();
+        let ended = child.is_some_and(|child| child.try_wait().expect("our own process").is_some());
+        if ended {
+            self.child = None;
+        }
+        self.child.is_none()
     }
 
     /// Where others reach it.
@@ -242,24 +286,31 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster; `settings` go to the stores, `bootstrap` settings to the PDs.
+    /// Starts a cluster with these settings.
     pub fn start(settings: &[&str]) -> Self {
-        Self::start_in(settings, None, |_| Vec::new())
+        Self::start_as(Setup {
+            settings,
+            ..Setup::default()
+        })
     }
 
     /// Starts a cluster with a network that the test may cut.
     pub fn start_behind_network(settings: &[&str]) -> Self {
-        Self::start_in(settings, Some(Network::default()), |_| Vec::new())
+        Self::start_as(Setup {
+            settings,
+            network: true,
+            ..Setup::default()
+        })
     }
 
-    /// Starts a cluster in whose folder disks are made first.
-    pub fn start_in(
-        settings: &[&str],
-        network: Option<Network>,
-        prepare: impl FnOnce(&Path) -> Vec<Disk>,
-    ) -> Self {
+    /// Starts a cluster.
+    pub fn start_as(setup: Setup<'_>) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
-        let disks = prepare(folder.path());
+        let settings = setup.settings;
+        let disks = setup.disks.map(|make| make(folder.path()));
+        let disks = disks.unwrap_or_default();
+        let network = setup.network.then(Network::default);
+        let clocks = setup.clocks.then(|| Clocks::new(folder.path()));
         let addresses = free_addresses(3 * NODES);
         let of = |kinds: &[&str]| -> Vec<String> {
             let wanted = |setting: &&&str| kinds.iter().any(|kind| setting.starts_with(kind));
@@ -275,6 +326,7 @@ impl Cluster {
             endpoints: Vec::new(),
             status: Vec::new(),
             network,
+            clocks,
             settings: of(&["store.", "region."]),
             disks,
             folder,
@@ -288,6 +340,7 @@ impl Cluster {
             let place = (cluster.folder.path(), format!("pd-{number}"));
             let at = (listens.as_str(), cluster.endpoints[number].as_str());
             let mut member = Process::server("pd", place, at, &pd, &pd_settings);
+            member.environment = cluster.environment(&member);
             member.start();
             cluster.pds.push(member);
         }
@@ -324,9 +377,35 @@ impl Cluster {
         let place = (self.folder.path(), name);
         let at = (listens, address.as_str());
         let mut store = Process::server("store", place, at, &self.pd(), &settings);
+        store.environment = self.environment(&store);
         store.start();
         self.stores.push(store);
         self.status.push(status.to_owned());
+    }
+
+    fn environment(&self, process: &Process) -> Vec<(&'static str, String)> {
+        let clocks = self.clocks.as_ref();
+        clocks.map_or(Vec::new(), |clocks| clocks.environment(&process.name))
+    }
+
+    /// All servers: placement drivers first.
+    pub fn servers(&mut self) -> Vec<&mut Process> {
+        self.pds.iter_mut().chain(&mut self.stores).collect()
+    }
+
+    /// Their names, in the same order.
+    pub fn names(&self) -> Vec<String> {
+        let servers = self.pds.iter().chain(&self.stores);
+        servers.map(|server| server.name.clone()).collect()
+    }
+
+    /// What `ctl --json` prints, one object a line; none if it fails.
+    pub fn rows(&self, args: &[&str]) -> Option<Vec<Value>> {
+        let pd = self.pd();
+        let output = self.yadkv(&[&["ctl", "--json", "--pd", &pd], args].concat());
+        let text = String::from_utf8(output.stdout).ok()?;
+        let rows = text.lines().map(|line| serde_json::from_str(line).ok());
+        output.status.success().then(|| rows.collect())?
     }
 
     /// The `--pd` list.

@@ -1,20 +1,24 @@
-//! One store's disk fills up, or hangs: clients go on elsewhere, what they saw stays linearizable, and the store is back
-//! when its disk is, without a restart by anybody.
+//! One store's disk fills up, hangs, or has other bytes than were written: clients go on elsewhere, and what they saw stays
+//! linearizable. A store whose disk was full or hung is back when its disk is, without a restart by anybody; one with other
+//! bytes mends itself or asks to begin anew.
 //!
-//! These need the right to mount; without it they say so and try nothing.
+//! Those that fill and hang need the right to mount; without it they say so and try nothing.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::Path;
 use std::time::Duration;
 use yadkv_tests::disk::Disk;
 use yadkv_tests::recorder::Recorder;
-use yadkv_tests::{Cluster, borders, eventually, seed};
+use yadkv_tests::storm::{Fault, Storm};
+use yadkv_tests::{Cluster, Setup, borders, eventually, seed};
 
 /// Clients at once.
 const CLIENTS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest that a client may wait.
 const GAP_MAX: Duration = Duration::from_secs(4);
+/// Bytes that are flipped, one after another.
+const FLIPS: usize = 6;
 /// The store with a disk of its own.
 const STORE: usize = 1;
 
@@ -29,8 +33,12 @@ fn cluster(disk: impl FnOnce(&Path) -> Disk) -> Option<Cluster> {
         "schedule.interval=200ms",
         "store.heartbeat_interval=1s",
     ];
-    let prepare = |folder: &Path| vec![disk(&folder.join(format!("store-{STORE}")))];
-    let cluster = Cluster::start_in(&settings, None, prepare);
+    let make = |folder: &Path| vec![disk(&folder.join(format!("store-{STORE}")))];
+    let cluster = Cluster::start_as(Setup {
+        settings: &settings,
+        disks: Some(Box::new(make)),
+        ..Setup::default()
+    });
     cluster.wait_until_leaders_are_spread();
     Some(cluster)
 }
@@ -138,4 +146,24 @@ async fn a_disk_that_hangs() {
     assert!(recorded.gap <= GAP_MAX, "{recorded:?}");
     assert_eq!(recorded.not_done, 0);
     keeps_up_again(&cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_flip() {
+    let settings = [
+        &*borders(8),
+        "schedule.interval=200ms",
+        "schedule.store_disconnect_time=2s",
+        "store.heartbeat_interval=500ms",
+    ];
+    let mut cluster = Cluster::start(&settings);
+    let mut storm = Storm::new(seed());
+    let recorder = Recorder::start(&cluster.endpoints, CLIENTS, seed()).await;
+    recorder.goes_on(5000, "before");
+    for _ in 0..FLIPS {
+        storm.strike(&mut cluster, Fault::Flip).await;
+        recorder.goes_on(500, "after a flipped byte");
+    }
+    recorder.stop().await;
+    storm.calm(&cluster);
 }

@@ -6,18 +6,12 @@
 
 use std::time::Duration;
 use yadkv_client::{Client, Error, Options};
-use yadkv_simulation::random::Random;
-use yadkv_tests::network::CLIENT;
 use yadkv_tests::recorder::Recorder;
+use yadkv_tests::storm::{Fault, Storm};
 use yadkv_tests::{Cluster, borders, seed};
 
 /// Clients at once.
 const CLIENTS: usize = 16;
-
-fn names(cluster: &Cluster) -> Vec<String> {
-    let processes = cluster.pds.iter().chain(&cluster.stores);
-    processes.map(|process| process.name().to_owned()).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_holds_what_is_sent() {
@@ -60,33 +54,14 @@ async fn a_cut_holds_what_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_in_parts() {
-    let cluster = Cluster::start_behind_network(&[&borders(8), "schedule.interval=200ms"]);
-    let network = cluster.network.clone().unwrap();
-    let mut random = Random::new(seed());
+    let settings = [&*borders(8), "schedule.interval=200ms"];
+    let mut cluster = Cluster::start_behind_network(&settings);
+    let mut storm = Storm::new(seed());
     let recorder = Recorder::start(&cluster.endpoints, CLIENTS, seed()).await;
     recorder.goes_on(500, "before");
-    let names = names(&cluster);
-    let mut cuts = 0;
     for _ in 0..8 {
-        let one = &names[random.below(names.len() as u64) as usize];
-        let mut others: Vec<_> = names.iter().filter(|name| *name != one).collect();
-        match random.below(4) {
-            // It is heard by nobody, hears nobody, or both: clients and all.
-            0 => others.iter().for_each(|other| network.cut(one, other)),
-            1 => others.iter().for_each(|other| network.cut(other, one)),
-            2 => {
-                others.iter().for_each(|other| network.part(one, other));
-                network.part(one, CLIENT);
-            }
-            // Two of them only.
-            _ => network.part(one, others.swap_remove(random.below(5) as usize)),
-        }
-        cuts += 1;
-        tokio::time::sleep(random.millis(300, 4000)).await;
-        network.mend();
-        tokio::time::sleep(random.millis(0, 800)).await;
+        storm.strike(&mut cluster, Fault::Cut).await;
     }
     recorder.goes_on(1000, "after all of it");
-    println!("{cuts} times the network fell apart");
     recorder.stop().await;
 }
