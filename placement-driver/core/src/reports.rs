@@ -78,6 +78,11 @@ pub struct Lead {
 }
 
 impl Lead {
+    /// Peers that should neither lead nor come to vote: they lag, or the leader does not hear them.
+    pub fn unfit(&self) -> impl Iterator<Item = PeerId> {
+        self.pending.iter().chain(&self.down).copied()
+    }
+
     /// For how long the leader has not heard a peer; none if it hears it. Goes on counting between two reports: the
     /// leader says at once when the peer speaks again.
     pub fn silence_of(&self, peer: PeerId, now: Moment) -> Option<Duration> {
