@@ -194,8 +194,7 @@ impl Member {
             Ok(false) => {}
         }
         let leader = heartbeat.leader.unwrap_or_default();
-        let lead = office.reports.lead(id);
-        let unfit: Vec<_> = lead.map(|lead| lead.unfit().collect()).unwrap_or_default();
+        let unfit = office.reports.unfit(region);
         let reported = Reported {
             region,
             leader,
@@ -239,7 +238,7 @@ impl Office {
         let Some(lead) = lead.filter(|_| self.pushes.len() < PUSHES_MAX) else {
             return;
         };
-        let unfit: Vec<_> = lead.unfit().collect();
+        let unfit = self.reports.unfit(region);
         let reported = Reported {
             region,
             leader: lead.peer,

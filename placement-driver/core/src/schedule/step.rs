@@ -83,7 +83,7 @@ pub struct Reported<'a> {
     pub region: &'a Region,
     /// The leader.
     pub leader: Peer,
-    /// Peers that lag, or that the leader does not hear: nobody hands over to them, or lets them vote.
+    /// Peers that lag, that the leader does not hear, or whose data is damaged: nobody hands over to them, or lets them vote.
     pub unfit: &'a [PeerId],
     /// Everything else.
     pub map: &'a RegionMap,
