@@ -8,7 +8,7 @@
 //! [`sweep`] takes the file away → replicas may come here again.
 //!
 //! *Invariants*: a file is taken away only while no replica that lives, or is being installed, has keys between its first
-//! and its last one. No new replica comes while a damaged file is there.
+//! and its last one. No new replica comes while a damaged file is there, but one that takes the place of others here.
 //!
 //! *Limits and failure*: the store's own records cannot be had elsewhere: damage in them stops the node. The Raft logs are
 //! another matter (`ARCHITECTURE.md`, How data would be lost).
