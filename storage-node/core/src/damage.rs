@@ -3,6 +3,9 @@
 //! *Place*: the server looks every second and tells workers and placement driver; whoever installs and destroys replicas
 //! calls [`sweep`].
 //!
+//! *A merge* can halt a replica that has no damage itself: its own log says that it applies the log of the region that
+//! becomes part of it, whose replica here has. [`named`] has both.
+//!
 //! *Life of a damaged file*: a read meets it, and is answered "busy" → [`look`] names the regions that may have data in it
 //! → their leaders here hand over, the placement driver puts their replicas elsewhere → none lives here any more →
 //! [`sweep`] takes the file away → replicas may come here again.
@@ -18,6 +21,7 @@
 use crate::layout::META;
 use crate::store::StoreError;
 use crate::store::recover::load_regions;
+use crate::view::Directory;
 use std::collections::BTreeSet;
 use yadkv_engine::{DamagedFile, Engine, Error};
 use yadkv_proto::id::RegionId;
@@ -55,6 +59,15 @@ pub fn look(kv: &dyn Engine) -> Result<Damage, StoreError> {
     let id = |record: &RegionRecord| RegionId(record.region.as_ref().map_or(0, |region| region.id));
     let regions = touched.map(id).collect();
     Ok(Damage { files, regions })
+}
+
+/// What the placement driver is told: regions whose replica here has to be replaced, those included that apply nothing
+/// any more.
+pub fn named(kv: &dyn Engine, directory: &Directory) -> Result<Damage, StoreError> {
+    let mut damage = look(kv)?;
+    let halted = directory.all().into_iter().filter(|view| view.is_halted());
+    damage.regions.extend(halted.map(|view| view.id()));
+    Ok(damage)
 }
 
 /// Takes damaged files away that nobody needs; those that stay although nobody does. Not beside an installation.

@@ -65,6 +65,8 @@ struct Vitals {
     clock_ms: AtomicU64,
     /// Its data goes, or others take its place.
     over: AtomicBool,
+    /// It applies nothing any more.
+    halted: AtomicBool,
 }
 
 /// One replica as readers see it.
@@ -240,6 +242,16 @@ impl RegionView {
     pub fn end(&self) {
         self.vitals.over.store(true, Ordering::SeqCst);
         self.withdraw();
+    }
+
+    /// The replica applies nothing any more, in this life of the store: an entry has to read what is damaged.
+    pub fn halt(&self) {
+        self.vitals.halted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it applies nothing any more.
+    pub fn is_halted(&self) -> bool {
+        self.vitals.halted.load(Ordering::SeqCst)
     }
 
     /// Whether the replica is over; to be asked after its data was read.

@@ -276,6 +276,9 @@ impl Applier {
                     work.staged.forget_since(mark.0);
                     work.answers.truncate(mark.1);
                     self.halted.insert(region);
+                    if let Some(view) = self.directory.get(region) {
+                        view.halt();
+                    }
                     break;
                 }
                 Err(error) => return Err(error),
