@@ -67,6 +67,8 @@ struct Vitals {
     over: AtomicBool,
     /// It applies nothing any more.
     halted: AtomicBool,
+    /// When the placement driver last knew the region as it is here; 0: never.
+    confirmed_at: AtomicU64,
 }
 
 /// One replica as readers see it.
@@ -252,6 +254,16 @@ impl RegionView {
     /// Whether it applies nothing any more.
     pub fn is_halted(&self) -> bool {
         self.vitals.halted.load(Ordering::SeqCst)
+    }
+
+    /// The placement driver knows the region under the version that it has here.
+    pub fn confirm(&self, now: Moment) {
+        self.vitals.confirmed_at.store(now.0, Ordering::SeqCst);
+    }
+
+    /// When that was said last.
+    pub fn confirmed_at(&self) -> Moment {
+        Moment(self.vitals.confirmed_at.load(Ordering::SeqCst))
     }
 
     /// Whether the replica is over; to be asked after its data was read.
