@@ -13,6 +13,13 @@
 //!           --replay unsynced[0..keep]--> new visible a power loss keeps a prefix, chosen by the caller
 //! ```
 //!
+//! *Life of damage*: [`Memory::rot`] damages what a table file holds; nobody knows → a read of any key between its
+//! first and last one, or a scan that passes them, is refused, and [`Engine::damaged`] names the file from then on →
+//! [`Engine::discard_damaged`]. Restarts and power losses heal nothing: the file is on the disk. Neither do writes and
+//! sets that are taken in: newer tables lie over the file, and a reader has to pass it all the same, if only to know
+//! that it holds nothing of the key. Views that were taken before the damage show what they showed, those taken before
+//! the file went stay damaged.
+//!
 //! *Invariants*: replaying all of `unsynced` on `durable` gives `visible`; a batch is kept whole or lost whole;
 //! if one is lost then so is every later one.
 //!
@@ -36,6 +43,7 @@ use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Batches that may wait for a sync. Too small and the simulation never loses what a real disk loses; too large
 /// and a long run that never syncs keeps every value it ever wrote.
@@ -76,9 +84,17 @@ struct Disk {
     /// Whether `get_cached` answers, or always says that the disk must be asked.
     cached: bool,
     /// What reads fail on.
-    damaged: Vec<DamagedFile>,
+    damaged: Vec<Rotten>,
     /// Finished sets, durable.
     staged: BTreeMap<String, Vec<(Family, Bytes, Bytes)>>,
+}
+
+/// A file whose bytes are not what was written.
+#[derive(Clone)]
+struct Rotten {
+    file: DamagedFile,
+    /// Whether a read has found out; all copies tell the same.
+    met: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -148,9 +164,29 @@ impl Memory {
         self.disk.lock().capacity = bytes;
     }
 
-    /// Damages the bytes of a file that holds these keys: whoever reads one of them meets that.
+    /// Damages the bytes of a file that holds these keys, and somebody has met that already.
     pub fn damage(&self, file: DamagedFile) {
-        self.disk.lock().damaged.push(file);
+        self.rot(file);
+        self.meet_damage();
+    }
+
+    /// Damages the bytes of a file that holds these keys; nobody knows before somebody reads one of them.
+    pub fn rot(&self, file: DamagedFile) {
+        let met = Arc::default();
+        self.disk.lock().damaged.push(Rotten { file, met });
+    }
+
+    /// All damaged files, whether or not somebody has met the damage: what only a simulation can know.
+    pub fn rotten(&self) -> Vec<DamagedFile> {
+        let disk = self.disk.lock();
+        disk.damaged.iter().map(|one| one.file.clone()).collect()
+    }
+
+    /// Everything is read, as when all tables are merged; whether that found damage.
+    pub fn meet_damage(&self) -> bool {
+        let met = |one: &Rotten| !one.met.swap(true, Ordering::Relaxed);
+        let disk = self.disk.lock();
+        disk.damaged.iter().filter(|one| met(one)).count() > 0
     }
 
     /// Whether [`Engine::get_cached`] answers (the start value), or always asks for the disk.
@@ -228,14 +264,20 @@ impl Engine for Memory {
     }
 
     fn damaged(&self) -> Result<Vec<DamagedFile>> {
-        Ok(self.disk.lock().damaged.clone())
+        let disk = self.disk.lock();
+        let met = disk.damaged.iter();
+        let met = met.filter(|one| one.met.load(Ordering::Relaxed));
+        Ok(met.map(|one| one.file.clone()).collect())
     }
 
     fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
         let mut batch = WriteBatch::new();
         batch.delete_range(file.family, file.first.clone(), after(&file.last));
-        self.disk.lock().damaged.retain(|one| one != file);
         self.write(batch, Durability::Synced)?;
+        let within = |one: &DamagedFile| {
+            one.family == file.family && file.first <= one.first && one.last <= file.last
+        };
+        self.disk.lock().damaged.retain(|one| !within(&one.file));
         Ok(true)
     }
 
@@ -428,19 +470,33 @@ fn bounds<'a>(start: &'a [u8], end: &'a [u8]) -> Option<Bounds<'a>> {
 /// A view of one moment: the persistent maps as they were.
 struct View {
     families: Vec<Map>,
-    damaged: Vec<DamagedFile>,
+    damaged: Vec<Rotten>,
 }
 
-/// Refuses a key that a damaged file holds.
-fn sound(damaged: &[DamagedFile], family: Family, key: &[u8]) -> Result<()> {
-    let holds =
-        |file: &&DamagedFile| file.family == family && *file.first <= *key && *key <= *file.last;
-    match damaged.iter().find(holds) {
+/// Refuses a key that a damaged file may hold.
+fn sound(damaged: &[Rotten], family: Family, key: &[u8]) -> Result<()> {
+    passes(damaged, family, key, Bound::Included(key))
+}
+
+/// Refuses a way from a key to another one that leads through a damaged file.
+fn passes(damaged: &[Rotten], family: Family, low: &[u8], high: Bound<&[u8]>) -> Result<()> {
+    let meets = |one: &&Rotten| {
+        let begins = match high {
+            Bound::Included(high) => *one.file.first <= *high,
+            Bound::Excluded(high) => *one.file.first < *high,
+            Bound::Unbounded => true,
+        };
+        one.file.family == family && begins && *low <= *one.file.last
+    };
+    match damaged.iter().find(meets) {
         None => Ok(()),
-        Some(file) => Err(Error::Corrupt {
-            place: file.name.clone(),
-            reason: "block checksum mismatch".to_owned(),
-        }),
+        Some(one) => {
+            one.met.store(true, Ordering::Relaxed);
+            Err(Error::Corrupt {
+                place: one.file.name.clone(),
+                reason: "block checksum mismatch".to_owned(),
+            })
+        }
     }
 }
 
@@ -475,17 +531,26 @@ impl Snapshot for View {
             return Ok(());
         };
         let mut pairs = self.family(family).range::<_, [u8]>(bounds);
+        // What is still ahead.
+        let (mut low, mut high) = (start, bounds.1);
         loop {
             let next = match direction {
                 Direction::Forward => pairs.next(),
                 Direction::Backward => pairs.next_back(),
             };
-            if let Some((key, _)) = &next {
-                sound(&self.damaged, family, key)?;
+            let Some((key, value)) = next else {
+                return passes(&self.damaged, family, low, high);
+            };
+            match direction {
+                Direction::Forward => passes(&self.damaged, family, low, Bound::Included(key))?,
+                Direction::Backward => passes(&self.damaged, family, key, high)?,
             }
-            match next {
-                Some((key, value)) if visit(key, value) == ControlFlow::Continue(()) => {}
-                _ => return Ok(()),
+            if visit(key, value) == ControlFlow::Break(()) {
+                return Ok(());
+            }
+            match direction {
+                Direction::Forward => low = key,
+                Direction::Backward => high = Bound::Included(key),
             }
         }
     }

@@ -24,7 +24,9 @@ use yadkv_client::runtime::CallError;
 use yadkv_consensus::{LogStore, Start};
 use yadkv_engine::memory::Memory;
 use yadkv_engine::{Durability, Engine, WriteBatch};
-use yadkv_placement_core::{Config, FAMILIES, Input, Member, MemberAddress, Refusal, Reply, Round};
+use yadkv_placement_core::{
+    Config, FAMILIES, Input, Member, MemberAddress, Order, Refusal, Reply, Round,
+};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::PeerId;
 use yadkv_proto::time::Moment;
@@ -189,6 +191,16 @@ impl PdHost {
             }
             _ => {}
         }
+    }
+
+    /// Somebody orders something; whether it is done shows in the cluster's state.
+    pub fn order(&mut self, sky: &Shared, order: Order) {
+        let (machine, shared) = (self.machine(), sky.clone());
+        let reply = Box::new(move |answer: Result<(), Refusal>| {
+            let mut sky = shared.lock();
+            crate::note!(sky, "{machine}: {order:?}: {answer:?}");
+        });
+        self.input(sky, Input::Order(order, reply));
     }
 
     fn input(&mut self, sky: &Shared, input: Input) {

@@ -25,6 +25,8 @@
 //! | `check-not-paused` | a check compares what replicas hold some entries behind its own | a check finds a difference |
 //! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
 //! | `rollback-without-proof` | a merge is rolled back that the target may still carry out | two leases |
+//! | `damaged-file-discarded-early` | a damaged file is taken away while a replica has keys in it | a stale read |
+//! | `damage-read-as-missing` | a read that meets damage answers that there is nothing | a stale read |
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -87,11 +89,15 @@ pub enum Planted {
     RollbackWithoutProof,
     /// In the storage core.
     CheckNotPaused,
+    /// In the storage core.
+    DamagedFileDiscardedEarly,
+    /// In the storage core.
+    DamageReadAsMissing,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -112,6 +118,8 @@ impl Planted {
         Self::MergeNotSynced,
         Self::RollbackWithoutProof,
         Self::CheckNotPaused,
+        Self::DamagedFileDiscardedEarly,
+        Self::DamageReadAsMissing,
     ];
 
     /// Its name on the command line.
@@ -137,6 +145,8 @@ impl Planted {
             Self::MergeNotSynced => "merge-not-synced",
             Self::RollbackWithoutProof => "rollback-without-proof",
             Self::CheckNotPaused => "check-not-paused",
+            Self::DamagedFileDiscardedEarly => "damaged-file-discarded-early",
+            Self::DamageReadAsMissing => "damage-read-as-missing",
         }
     }
 
@@ -182,6 +192,8 @@ mod switch {
             Some(Planted::MergeNotSynced) => Some(Storage::MergeNotSynced),
             Some(Planted::RollbackWithoutProof) => Some(Storage::RollbackWithoutProof),
             Some(Planted::CheckNotPaused) => Some(Storage::CheckNotPaused),
+            Some(Planted::DamagedFileDiscardedEarly) => Some(Storage::DamagedFileDiscardedEarly),
+            Some(Planted::DamageReadAsMissing) => Some(Storage::DamageReadAsMissing),
             _ => None,
         });
         let early = bug == Some(Planted::TsoBoundReadTooEarly);

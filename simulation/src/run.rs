@@ -5,7 +5,8 @@
 //! *Life of a seed*:
 //! 1. A cluster of three placement drivers and three to five stores boots and serves.
 //! 2. Clients work and faults strike for [`Plan::safety`]; the laws are checked at every step.
-//! 3. All faults end; clients work on for [`QUIET`]; then every region must have one leader and equal replicas.
+//! 3. All faults end; clients work on for [`QUIET`]; then every region must have one leader and equal replicas, none of
+//!    them with damaged data, and stores whose disks were lost must have been replaced.
 //! 4. Every key is read once more, and the whole history must be linearizable.
 //!
 //! *Invariants*: nothing but the seed (and a planted mistake) decides what happens.
@@ -34,7 +35,7 @@ pub const SAFETY: Duration = Duration::from_secs(24);
 /// How long clients work on after the last fault.
 pub const QUIET: Duration = Duration::from_secs(6);
 /// How long a healed cluster may take to become equal.
-const CONVERGE: Duration = Duration::from_secs(30);
+const CONVERGE: Duration = Duration::from_secs(60);
 /// How long a new cluster may take to serve.
 const START: Duration = Duration::from_secs(15);
 

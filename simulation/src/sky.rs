@@ -194,6 +194,10 @@ pub enum StoreEvent {
     SnapshotLate(Transfer),
     /// A replica's installation or destruction takes its next step.
     MoveStep,
+    /// Damaged data files are looked for.
+    LookForDamage,
+    /// Those that nobody needs are taken away.
+    Sweep,
     /// The placement driver knows where a region is.
     Located(Box<Region>),
     /// The placement driver knows no such region; this one has its first key.
@@ -284,8 +288,10 @@ pub struct Sky {
     pub stalled_apply: BTreeMap<Machine, u64>,
     /// The life that a machine is in; replies of earlier ones are lost.
     pub lives: BTreeMap<Machine, u64>,
-    /// Machine number of a store id.
+    /// Machine number of a store id, also of one whose disks were lost: its address stays.
     pub stores: BTreeMap<u64, usize>,
+    /// Ids of stores whose disks were lost.
+    pub lost_stores: BTreeSet<u64>,
     /// Regions that have become part of others, with their version then.
     pub merged: BTreeSet<(RegionId, u64)>,
     /// Regions whose merge was rolled back, likewise.
@@ -328,6 +334,7 @@ impl Sky {
             stalled_apply: BTreeMap::new(),
             lives: BTreeMap::new(),
             stores: BTreeMap::new(),
+            lost_stores: BTreeSet::new(),
             merged: BTreeSet::new(),
             rolled_back: BTreeSet::new(),
             compared: 0,

@@ -208,6 +208,17 @@ fn a_check_that_does_not_pause() {
 }
 
 #[test]
+fn a_damaged_file_that_is_taken_away_early() {
+    let signs = ["not linearizable", "become equal", "finds a difference"];
+    found(Planted::DamagedFileDiscardedEarly, &signs);
+}
+
+#[test]
+fn damage_that_is_read_as_nothing() {
+    found(Planted::DamageReadAsMissing, &["not linearizable"]);
+}
+
+#[test]
 fn a_failing_seed_shrinks_to_a_story() {
     set(Some(Planted::FsyncSkipped));
     let whole = run(0).failure.expect("seed 0 finds the mistake");

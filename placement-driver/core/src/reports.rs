@@ -15,7 +15,7 @@ use crate::config::ScheduleConfig;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use yadkv_proto::id::{PeerId, RegionId, StoreId, Term};
-use yadkv_proto::metapb::{Peer, Store, StoreState};
+use yadkv_proto::metapb::{Peer, Region, Store, StoreState};
 use yadkv_proto::pdpb::{PeerStats, RegionHeartbeatRequest, StoreStats};
 use yadkv_proto::time::Moment;
 
@@ -78,6 +78,11 @@ pub struct Lead {
 }
 
 impl Lead {
+    /// Peers that lag, or that the leader does not hear.
+    fn unfit(&self) -> impl Iterator<Item = PeerId> {
+        self.pending.iter().chain(&self.down).copied()
+    }
+
     /// For how long the leader has not heard a peer; none if it hears it. Goes on counting between two reports: the
     /// leader says at once when the peer speaks again.
     pub fn silence_of(&self, peer: PeerId, now: Moment) -> Option<Duration> {
@@ -120,6 +125,16 @@ impl Reports {
     pub fn is_damaged(&self, store: StoreId, region: RegionId) -> bool {
         let report = self.stores.get(&store);
         report.is_some_and(|report| report.stats.damaged_regions_id.contains(&region.0))
+    }
+
+    /// Peers of a region that should neither lead nor come to vote: they lag, or the leader does not hear them, or their
+    /// data is damaged.
+    pub fn unfit(&self, region: &Region) -> Vec<PeerId> {
+        let id = RegionId(region.id);
+        let unheard = self.lead(id).into_iter().flat_map(Lead::unfit);
+        let is_damaged = |peer: &&Peer| self.is_damaged(StoreId(peer.store_id), id);
+        let damaged = region.peers.iter().filter(is_damaged);
+        unheard.chain(damaged.map(|peer| PeerId(peer.id))).collect()
     }
 
     /// How long a store has been silent, as far as this leader knows.
@@ -217,7 +232,6 @@ fn down(heartbeat: &RegionHeartbeatRequest) -> impl Iterator<Item = (PeerId, Dur
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use yadkv_proto::metapb::Region;
 
     fn heartbeat(term: u64, leader: u64) -> RegionHeartbeatRequest {
         let peer = |id| Peer {
@@ -271,6 +285,27 @@ mod tests {
         assert_eq!(known, Some(Duration::from_secs(15)));
         reports.region(&heartbeat(6, 1), at(21)).unwrap();
         assert_eq!(silence(&reports, 2, 22), None);
+    }
+
+    #[test]
+    fn a_peer_that_is_silent_or_damaged_is_unfit() {
+        let mut reports = Reports::new(Moment(0));
+        let mut report = heartbeat(6, 1);
+        let region = report.region.clone().unwrap();
+        reports.region(&report, Moment(0)).unwrap();
+        assert_eq!(reports.unfit(&region), []);
+        let damaged = StoreStats {
+            store_id: 1,
+            damaged_regions_id: vec![1],
+            ..StoreStats::default()
+        };
+        reports.store(damaged, Moment(0));
+        report.down_peers = vec![PeerStats {
+            peer: Some(region.peers[1]),
+            down_seconds: 5,
+        }];
+        reports.region(&report, Moment(0)).unwrap();
+        assert_eq!(reports.unfit(&region), [PeerId(2), PeerId(1)]);
     }
 
     #[test]

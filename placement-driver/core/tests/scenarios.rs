@@ -255,8 +255,8 @@ impl Script {
         })
     }
 
-    /// `region ID leader=STORE term=T [range=a..b] [epoch=CONF.VERSION] [peers=ID@STORE,…] [lags=STORE,…]`: what is
-    /// not given is as the map says. A letter behind a peer is its role: Learner, Incoming, Demoting.
+    /// `region ID leader=STORE term=T [range=a..b] [epoch=CONF.VERSION] [peers=ID@STORE,…] [lags=STORE,…]
+    /// [down=STORE,…]`: what is not given is as the map says. A letter behind a peer is its role: Learner, Incoming, Demoting.
     fn region_heartbeat(
         &mut self,
         header: Option<pdpb::RequestHeader>,
@@ -264,19 +264,27 @@ impl Script {
     ) -> Result<PdRequest, Box<dyn Error>> {
         let (region, leader) = self.descriptor(args)?;
         let term = args.take_key("term").unwrap_or("6").parse()?;
-        let lagging = args.take_key("lags").unwrap_or("").to_owned();
-        let lags = |peer: &&Peer| {
-            lagging
-                .split(',')
-                .any(|store| store == peer.store_id.to_string())
+        let mut named = |key| {
+            let named = args.take_key(key).unwrap_or("").to_owned();
+            let is_named = |peer: &&Peer| {
+                let mut stores = named.split(',');
+                stores.any(|store| store == peer.store_id.to_string())
+            };
+            let peers = region.peers.iter().filter(is_named).copied();
+            peers.collect::<Vec<_>>()
         };
-        let pending_peers = region.peers.iter().filter(lags).copied().collect();
+        let (pending_peers, down) = (named("lags"), named("down"));
+        let silent = |peer| pdpb::PeerStats {
+            peer: Some(peer),
+            down_seconds: 5,
+        };
         Ok(pdpb::RegionHeartbeatRequest {
             header,
             region: Some(region),
             leader,
             term,
             pending_peers,
+            down_peers: down.into_iter().map(silent).collect(),
             ..Default::default()
         }
         .into())

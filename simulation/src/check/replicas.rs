@@ -6,14 +6,18 @@
 //!
 //! *Next stop*: [`crate::run`].
 
+use crate::chronicle::range;
 use crate::pd::PdHost;
 use crate::sky::Sky;
+use crate::store::StoreHost;
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use yadkv_engine::{Direction, Engine, Family};
+use yadkv_engine::memory::Memory;
+use yadkv_engine::{DamagedFile, Direction, Engine, Family};
 use yadkv_placement_core::schedule::operator::Operator;
 use yadkv_placement_core::{FAMILIES, Seat};
+use yadkv_proto::id::RegionId;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_storage_core::apply::Applied;
@@ -59,7 +63,15 @@ pub fn differences(world: &World) -> Vec<String> {
                     host.number
                 ));
             }
-            let content = (peer.applied(), content(&host.kv, peer.view().range()));
+            let Some(content) = content(&host.kv, peer.view().range()) else {
+                let region = peer.id();
+                complaints.push(format!(
+                    "region {region} is damaged on store{}",
+                    host.number
+                ));
+                continue;
+            };
+            let content = (peer.applied(), content);
             found
                 .entry(peer.id().0)
                 .or_default()
@@ -72,7 +84,15 @@ pub fn differences(world: &World) -> Vec<String> {
     }
     for (region, replicas) in found {
         if replicas.len() != REPLICAS {
-            complaints.push(format!("region {region} has {} replicas", replicas.len()));
+            let shown: Vec<_> = replicas
+                .iter()
+                .map(|one| shown(world, region, one.0))
+                .collect();
+            complaints.push(format!(
+                "region {region} has {} replicas: {}",
+                replicas.len(),
+                shown.join(", ")
+            ));
         }
         let peers = descriptors.get(&region).map(|known| &known.peers);
         let votes = |peer: &Peer| peer.role() == PeerRole::Voter;
@@ -97,11 +117,43 @@ pub fn differences(world: &World) -> Vec<String> {
             ));
         }
     }
+    complaints.extend(disk_complaints(world));
     complaints.extend(map_differences(world, &descriptors));
     if !complaints.is_empty() {
         complaints.extend(running_operators(world));
     }
     complaints.extend(placement_differences(world));
+    complaints
+}
+
+/// What a store knows of a region.
+fn shown(world: &World, region: u64, store: usize) -> String {
+    let running = world.stores[store].runs();
+    let view = running.and_then(|running| running.directory.get(RegionId(region)));
+    view.map_or(format!("store{store}"), |view| {
+        let epoch = view.region().region_epoch.unwrap_or_default();
+        let halted = if view.is_halted() { ", halted" } else { "" };
+        let (range, version) = (range(view.region()), epoch.version);
+        format!(
+            "store{store} knows {range} v{version} c{}{halted}",
+            epoch.conf_ver
+        )
+    })
+}
+
+/// Damaged files that are still there, and stores with lost disks that are not gone.
+fn disk_complaints(world: &World) -> Vec<String> {
+    let damaged = |host: &StoreHost| {
+        let files = host.kv.damaged().unwrap_or_default();
+        let names = files.into_iter().map(|file| file.name);
+        let words = |name| format!("{name} of store{} is damaged", host.number);
+        names.map(words).collect::<Vec<_>>()
+    };
+    let mut complaints: Vec<String> = world.stores.iter().flat_map(damaged).collect();
+    let lost: Vec<u64> = world.sky.lock().lost_stores.iter().copied().collect();
+    let stay = lost.into_iter().filter(|store| !world.is_buried(*store));
+    complaints
+        .extend(stay.map(|store| format!("store {store} has lost its disks, and is no tombstone")));
     complaints
 }
 
@@ -156,26 +208,37 @@ fn placement_differences(world: &World) -> Vec<String> {
 pub fn placement_state(host: &PdHost) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for family in 0..FAMILIES.len() as u8 {
-        scan(&host.kv, Family(family), (&[], &[]), &mut pairs);
+        let scanned = scan(&host.kv, Family(family), (&[], &[]), &mut pairs);
+        scanned.expect("nothing damages the disks of a placement driver");
     }
     pairs
 }
 
-fn content(kv: &dyn Engine, range: &KeyRange) -> Vec<Pair> {
+/// Nothing if some of it is damaged, which is not looked at: nobody shall know of it by this.
+fn content(kv: &Memory, range: &KeyRange) -> Option<Vec<Pair>> {
+    let inside = |file: &DamagedFile| {
+        range.start <= file.last && (range.end.is_empty() || file.first < range.end)
+    };
     let mut pairs = Vec::new();
-    for family in [RAW, RAW2] {
-        scan(kv, family, (&range.start, &range.end), &mut pairs);
+    if kv.rotten().iter().any(inside) {
+        return None;
     }
-    pairs
+    for family in [RAW, RAW2] {
+        scan(kv, family, (&range.start, &range.end), &mut pairs).ok()?;
+    }
+    Some(pairs)
 }
 
-fn scan(kv: &dyn Engine, family: Family, (start, end): (&[u8], &[u8]), pairs: &mut Vec<Pair>) {
+fn scan(
+    kv: &dyn Engine,
+    family: Family,
+    (start, end): (&[u8], &[u8]),
+    pairs: &mut Vec<Pair>,
+) -> yadkv_engine::Result<()> {
     let mut visit = |key: &[u8], value: &[u8]| {
         pairs.push((family.0, key.to_vec(), value.to_vec()));
         ControlFlow::Continue(())
     };
-    let scanned = kv
-        .snapshot()
-        .scan(family, start, end, Direction::Forward, &mut visit);
-    scanned.expect("memory engines fail only when told to");
+    kv.snapshot()
+        .scan(family, start, end, Direction::Forward, &mut visit)
 }

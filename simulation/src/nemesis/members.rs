@@ -2,7 +2,8 @@
 //!
 //! *Place*: [`World::strike_members`] plans, [`World::change_members`] tells the leader; what it refuses is not done.
 //!
-//! *Limits*: no region is brought below three voters, since one store may be down at any time.
+//! *Limits*: no region is brought below three voters, since one store may be down at any time. Nobody is made a voter
+//! while a store with lost disks is replaced: one that is not whole yet could be one too many.
 //!
 //! *Next stop*: [`crate::run`].
 
@@ -87,6 +88,9 @@ impl World {
     }
 
     pub(super) fn change_members(&mut self, region: u64, change: Change) {
+        if self.is_replacing() {
+            return;
+        }
         let Some((store, descriptor, leader)) = self.led(region) else {
             return;
         };
@@ -147,7 +151,7 @@ impl World {
             .stores
             .keys()
             .copied()
-            .filter(|store| !has(store))
+            .filter(|store| !has(store) && !sky.lost_stores.contains(store))
             .collect();
         if free.is_empty() {
             return None;

@@ -5,17 +5,20 @@
 //! *Types to know*: [`Action`], [`Step`], [`plan::Plan`].
 //!
 //! *What is where*: single faults here · which of them a run has in [`plan`] · small plans of them in [`ambush`] ·
-//! changes of members in [`members`] · merges in [`merges`] · [`words`] for readers.
+//! changes of members in [`members`] · merges in [`merges`] · damaged and lost disks in [`disks`] · [`words`] for
+//! readers.
 //!
 //! *Ambushes*: some mistakes need several things to go wrong within milliseconds. A strike may therefore be a
 //! small plan, such as "two stores lose each other while the third restarts", or "the power goes while a vote
 //! is being written and its candidate is cut off". Each part also happens alone.
 //!
-//! *Limits*: at most one store is down at a time, except when the power of all is lost.
+//! *Limits*: at most one store is down at a time, except when the power of all is lost. What three replicas cannot bear is
+//! not done: disks are lost, and rot, on one store at a time.
 //!
 //! *Next stop*: [`crate::run`].
 
 mod ambush;
+pub mod disks;
 pub mod members;
 mod merges;
 pub mod plan;
@@ -33,6 +36,9 @@ use std::time::Duration;
 use yadkv_proto::id::RegionId;
 use yadkv_proto::kvrpcpb::Context;
 use yadkv_storage_core::view::RegionView;
+
+/// What a strike chooses from.
+const CHOICES: u64 = 164;
 
 /// A step of the faults.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +107,14 @@ pub enum Action {
     Merge(&'static [u8], bool),
     /// Every store is told that its logs are large.
     ShortenLogs,
+    /// What a store holds of a stretch of keys rots, unless that would be too much.
+    Damage(usize, disks::Stretch),
+    /// A store's tables are merged: damage that nobody has met is met.
+    MergeTables(usize),
+    /// The power goes, and both disks are empty when it is back, unless that would be too much.
+    LoseDisks(usize, Duration),
+    /// The placement driver is to remove a store whose disks were lost, by its id.
+    RemoveStore(u64),
 }
 
 impl World {
@@ -173,13 +187,19 @@ impl World {
             Action::Members(region, change) => self.change_members(region, change),
             Action::Merge(border, left) => self.merge(border, left),
             Action::ShortenLogs => self.shorten_logs(),
-            Action::Trap(store) => {
-                let mut sky = self.sky.lock();
-                let dark = sky.dice.millis(30, 400);
-                let cut = sky.dice.millis(2500, 4000);
-                self.stores[store].trap = Some(Trap { dark, cut });
-            }
+            Action::Damage(store, stretch) => self.damage(store, stretch),
+            Action::MergeTables(store) => self.merge_tables(store),
+            Action::LoseDisks(store, down) => self.lose_disks(store, down),
+            Action::RemoveStore(store) => self.remove_store(store),
+            Action::Trap(store) => self.set_trap(store),
         }
+    }
+
+    fn set_trap(&mut self, store: usize) {
+        let mut sky = self.sky.lock();
+        let dark = sky.dice.millis(30, 400);
+        let cut = sky.dice.millis(2500, 4000);
+        self.stores[store].trap = Some(Trap { dark, cut });
     }
 
     fn noise(&mut self, loss: u64, duplicate: u64, straggle: u64) {
@@ -223,6 +243,9 @@ impl World {
     }
 
     fn split(&mut self, border: &[u8]) {
+        if self.rots_beside(None) {
+            return;
+        }
         let Some((store, view)) = self.leading(border) else {
             return;
         };
@@ -319,7 +342,7 @@ impl World {
         self.boot_all();
     }
 
-    /// Orders what a strike does, by a number below 150.
+    /// Orders what a strike does, by a number below [`CHOICES`].
     fn choose(&mut self, choice: u64) {
         match choice {
             0..=11 => self.strike_process(),
@@ -339,6 +362,8 @@ impl World {
             100..=113 => self.strike_members(),
             125..=139 => self.strike_merge(),
             140..=149 => self.ambush_unapplied_merge(),
+            150..=159 => self.strike_damage(),
+            160..=163 => self.strike_lost_disk(),
             _ => self.ambush_laggard(),
         }
     }

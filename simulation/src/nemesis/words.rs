@@ -3,6 +3,7 @@
 //! *Next stop*: [`crate::story`].
 
 use super::Action;
+use super::disks::Stretch;
 use super::members::Change;
 use crate::client::insider::Deed;
 use std::fmt;
@@ -132,6 +133,32 @@ impl Action {
                 )
             }
             Self::ShortenLogs => write!(formatter, "every store is told to shorten its logs"),
+            disks => disks.disks(formatter),
+        }
+    }
+
+    /// What becomes of disks.
+    fn disks(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damage(store, Stretch { v2, first, last }) => {
+                let keys = if *v2 { "V2" } else { "V1" };
+                write!(
+                    formatter,
+                    "{keys} data of store{store} from {first:?} to {last:?} rots"
+                )
+            }
+            Self::MergeTables(store) => {
+                write!(
+                    formatter,
+                    "a merge of store{store}'s tables meets what rots"
+                )
+            }
+            Self::LoseDisks(store, down) => write!(
+                formatter,
+                "store{store} loses its disks, and comes back after {}",
+                shown(*down)
+            ),
+            Self::RemoveStore(store) => write!(formatter, "store id {store} is to be removed"),
             fault => write!(formatter, "{fault:?}"),
         }
     }

@@ -17,15 +17,18 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use futures::future::{Either, join, select};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use yadkv_engine::memory::Memory;
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::metapb::{NodeState, Region, Store, StoreState};
 use yadkv_proto::pdpb::{self, RegionHeartbeatRequest, RequestHeader};
 use yadkv_proto::storagepb::StoreRecord;
+use yadkv_storage_core::damage;
 use yadkv_storage_core::layout::FORMAT;
 use yadkv_storage_core::store::message::ChangeTask;
 use yadkv_storage_core::store::recover;
+use yadkv_storage_core::view::Directory;
 
 const RETRY: Duration = Duration::from_millis(200);
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -187,7 +190,7 @@ pub(super) async fn name(sky: Shared, machine: Machine, region: u64, mut task: B
 pub async fn accompany(
     sky: Shared,
     machine: Machine,
-    kv: Memory,
+    (kv, directory): (Memory, Arc<Directory>),
     record: StoreRecord,
     reports: mpsc::Receiver<RegionHeartbeatRequest>,
 ) {
@@ -215,7 +218,7 @@ pub async fn accompany(
         create_first_regions(&pd, &kv, &record, header.clone()).await;
     }
     join(
-        heartbeats(&pd, header.clone()),
+        heartbeats(&pd, (&kv, &directory), header.clone()),
         region_reports(&pd, header, reports),
     )
     .await;
@@ -263,10 +266,18 @@ async fn create_first_regions(
     recover::write_store_record(kv, &record).expect("memory engines fail only when told to");
 }
 
-async fn heartbeats(pd: &Pd, header: Option<RequestHeader>) {
+async fn heartbeats(
+    pd: &Pd,
+    (kv, directory): (&Memory, &Directory),
+    header: Option<RequestHeader>,
+) {
     let store_id = header.as_ref().map_or(0, |header| header.sender_id);
     loop {
+        // What cannot be looked at breaks a law elsewhere.
+        let damage = damage::named(kv, directory).unwrap_or_default();
         let stats = pdpb::StoreStats {
+            damaged_regions_id: damage.regions.iter().map(|region| region.0).collect(),
+            is_busy: !damage.files.is_empty(),
             store_id,
             capacity: 1 << 40,
             available: 1 << 39,

@@ -6,7 +6,8 @@
 //! *Types to know*: [`StoreHost`] (the machine: its disks outlive processes), [`Process`].
 //!
 //! *What is where*: [`worker`] drain, round, log write, fsync · [`apply`] · [`read`] lease reads in four
-//! steps · [`split`] what splits want told · [`snapshot`] replicas that come and go · [`companion`] the conversation with the placement driver.
+//! steps · [`split`] what splits want told · [`snapshot`] replicas that come and go · [`damage`] damaged files ·
+//! [`companion`] the conversation with the placement driver.
 //!
 //! *Life of a process*: boot → identity from the disk or from the placement driver → regions opened → loops →
 //! killed at any event: the process alone (what was written stays) or the power (of what was not synced a
@@ -18,6 +19,7 @@
 
 pub mod apply;
 pub mod companion;
+mod damage;
 pub mod read;
 pub mod snapshot;
 pub mod split;
@@ -43,6 +45,7 @@ use yadkv_proto::time::Now;
 use yadkv_storage_core::apply::Applier;
 use yadkv_storage_core::apply::queue::Queue;
 use yadkv_storage_core::config::Config;
+use yadkv_storage_core::damage::Damage;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::layout;
 use yadkv_storage_core::respond::Reply;
@@ -109,6 +112,8 @@ pub struct Running {
     /// Apply can go on without being handed anything.
     continues: bool,
     moves: snapshot::Moves,
+    /// What workers were told last.
+    damage: Damage,
     jobs: BTreeMap<u64, Job>,
     reports: mpsc::Sender<RegionHeartbeatRequest>,
 }
@@ -116,10 +121,11 @@ pub struct Running {
 impl StoreHost {
     /// A machine with empty disks.
     pub fn new(number: usize, workers: u64) -> Self {
+        let (kv, raft) = empty_disks();
         Self {
             number,
-            kv: Memory::new(layout::FAMILIES.len()),
-            raft: Memory::new(yadkv_consensus::FAMILIES.len()),
+            kv,
+            raft,
             workers,
             process: None,
             powered: true,
@@ -158,6 +164,11 @@ impl StoreHost {
         self.powered = !power_loss;
         // Dropped without the lock: replies of this life look at it.
         drop(self.process.take());
+    }
+
+    /// Empty disks take the place of those that were there; no process runs.
+    pub fn lose_disks(&mut self) {
+        (self.kv, self.raft) = empty_disks();
     }
 
     /// One step of the process.
@@ -216,6 +227,8 @@ impl StoreHost {
             StoreEvent::SendSnapshot(task) => self.send_snapshot(sky, &task),
             StoreEvent::SnapshotLate(transfer) => self.snapshot_ended(sky, transfer, false),
             StoreEvent::MoveStep => self.take_step(sky),
+            StoreEvent::LookForDamage => self.look_for_damage(sky),
+            StoreEvent::Sweep => self.sweep_again(sky),
             StoreEvent::Located(region) => {
                 self.input(sky, RegionId(region.id), Input::Located(*region));
             }
@@ -276,6 +289,13 @@ impl StoreHost {
             // One disk for all time: what hangs here is a pause of the whole machine.
             writes: Writes::new(1),
         };
+        let companion = companion::accompany(
+            sky.clone(),
+            machine,
+            (self.kv.clone(), directory.clone()),
+            record,
+            received,
+        );
         process.running = Some(Running {
             store,
             workers,
@@ -287,11 +307,10 @@ impl StoreHost {
             log: parts.log.clone(),
             continues: false,
             moves: snapshot::Moves::new(parts.places()),
+            damage: Damage::default(),
             jobs: BTreeMap::new(),
             reports,
         });
-        let companion =
-            companion::accompany(sky.clone(), machine, self.kv.clone(), record, received);
         self.begin(&mut sky.lock(), companion);
     }
 
@@ -308,6 +327,7 @@ impl StoreHost {
                 StoreEvent::Tick(number),
             );
         }
+        self.watch_damage(sky_now);
         sky_now.spawned.push((machine, Box::pin(companion)));
     }
 
@@ -381,6 +401,13 @@ impl StoreHost {
     fn later(&self, sky: &mut Sky, delay: Duration, event: StoreEvent) {
         schedule(sky, self.machine(), self.life(), delay, event);
     }
+}
+
+/// Data and logs.
+fn empty_disks() -> (Memory, Memory) {
+    let families = [layout::FAMILIES.len(), yadkv_consensus::FAMILIES.len()];
+    let [kv, raft] = families.map(Memory::new);
+    (kv, raft)
 }
 
 /// Schedules a step of a store's life.

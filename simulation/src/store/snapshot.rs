@@ -56,6 +56,11 @@ impl Moves {
     pub(super) fn add(&mut self, order: Move) {
         self.waiting.push_back(order);
     }
+
+    /// Whether one has begun and is not over.
+    pub(super) fn is_moving(&self) -> bool {
+        !self.moving.is_empty()
+    }
 }
 
 impl StoreHost {
@@ -87,16 +92,16 @@ impl StoreHost {
         running.moves.sending.push(transfer);
         let to = guard.stores.get(&task.to.store_id).copied();
         let view = kv.snapshot();
-        let begun = Sending::begin(&*view, cluster, task);
-        let (Some(to), Ok(mut sending)) = (to, begun) else {
+        let read = Sending::begin(&*view, cluster, task).and_then(|mut sending| {
+            let chunks = std::iter::from_fn(|| sending.next_chunk().transpose());
+            chunks.collect::<Result<Vec<_>, _>>()
+        });
+        // Damage here cannot be sent.
+        let (Some(to), Ok(chunks)) = (to, read) else {
             drop(guard);
             return self.snapshot_ended(sky, transfer, false);
         };
-        let chunks = std::iter::from_fn(|| sending.next_chunk().expect("memory engines read"));
-        let transit = Transit {
-            transfer,
-            chunks: chunks.collect(),
-        };
+        let transit = Transit { transfer, chunks };
         crate::note!(
             guard,
             "{machine} -> store{to} snapshot of region {}",
@@ -212,12 +217,13 @@ impl StoreHost {
             .extend(moves.waiting.drain(..).map(Move::begin));
         match advance(&mut moves.moving, &moves.places) {
             Ok(moved) => {
-                if !moves.moving.is_empty() {
+                if moves.is_moving() {
                     self.step_soon(sky);
                 }
                 for moved in moved {
                     self.moved(sky, moved);
                 }
+                self.sweep(sky);
             }
             Err(error) => sky.lock().violated(format!("a move fails: {error}")),
         }

@@ -3,12 +3,15 @@
 //! *Place*: the server looks every second and tells workers and placement driver; whoever installs and destroys replicas
 //! calls [`sweep`].
 //!
+//! *A merge* can halt a replica that has no damage itself: its own log says that it applies the log of the region that
+//! becomes part of it, whose replica here has. [`named`] has both.
+//!
 //! *Life of a damaged file*: a read meets it, and is answered "busy" → [`look`] names the regions that may have data in it
 //! → their leaders here hand over, the placement driver puts their replicas elsewhere → none lives here any more →
 //! [`sweep`] takes the file away → replicas may come here again.
 //!
 //! *Invariants*: a file is taken away only while no replica that lives, or is being installed, has keys between its first
-//! and its last one. No new replica comes while a damaged file is there.
+//! and its last one. No new replica comes while a damaged file is there, but one that takes the place of others here.
 //!
 //! *Limits and failure*: the store's own records cannot be had elsewhere: damage in them stops the node. The Raft logs are
 //! another matter (`ARCHITECTURE.md`, How data would be lost).
@@ -16,8 +19,10 @@
 //! *Next stop*: `engine`.
 
 use crate::layout::META;
+use crate::planted::{self, Planted};
 use crate::store::StoreError;
 use crate::store::recover::load_regions;
+use crate::view::Directory;
 use std::collections::BTreeSet;
 use yadkv_engine::{DamagedFile, Engine, Error};
 use yadkv_proto::id::RegionId;
@@ -57,11 +62,20 @@ pub fn look(kv: &dyn Engine) -> Result<Damage, StoreError> {
     Ok(Damage { files, regions })
 }
 
+/// What the placement driver is told: regions whose replica here has to be replaced, those included that apply nothing
+/// any more.
+pub fn named(kv: &dyn Engine, directory: &Directory) -> Result<Damage, StoreError> {
+    let mut damage = look(kv)?;
+    let halted = directory.all().into_iter().filter(|view| view.is_halted());
+    damage.regions.extend(halted.map(|view| view.id()));
+    Ok(damage)
+}
+
 /// Takes damaged files away that nobody needs; those that stay although nobody does. Not beside an installation.
 pub fn sweep(kv: &dyn Engine) -> Result<Vec<DamagedFile>, StoreError> {
     let Damage { files, regions } = look(kv)?;
     let mut stay = Vec::new();
-    if regions.is_empty() {
+    if regions.is_empty() || planted::is(Planted::DamagedFileDiscardedEarly) {
         for file in files {
             if !kv.discard_damaged(&file)? {
                 stay.push(file);

@@ -35,6 +35,10 @@ pub enum Planted {
     RollbackWithoutProof,
     /// What comes behind a check's entry is in the data that is compared.
     CheckNotPaused,
+    /// A damaged file is taken away while a replica that lives has keys in it.
+    DamagedFileDiscardedEarly,
+    /// A read that meets damage answers that there is nothing.
+    DamageReadAsMissing,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -65,6 +65,10 @@ struct Vitals {
     clock_ms: AtomicU64,
     /// Its data goes, or others take its place.
     over: AtomicBool,
+    /// It applies nothing any more.
+    halted: AtomicBool,
+    /// When the placement driver last knew the region as it is here; 0: never.
+    confirmed_at: AtomicU64,
 }
 
 /// One replica as readers see it.
@@ -240,6 +244,26 @@ impl RegionView {
     pub fn end(&self) {
         self.vitals.over.store(true, Ordering::SeqCst);
         self.withdraw();
+    }
+
+    /// The replica applies nothing any more, in this life of the store: an entry has to read what is damaged.
+    pub fn halt(&self) {
+        self.vitals.halted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it applies nothing any more.
+    pub fn is_halted(&self) -> bool {
+        self.vitals.halted.load(Ordering::SeqCst)
+    }
+
+    /// The placement driver knows the region under the version that it has here.
+    pub fn confirm(&self, now: Moment) {
+        self.vitals.confirmed_at.store(now.0, Ordering::SeqCst);
+    }
+
+    /// When that was said last.
+    pub fn confirmed_at(&self) -> Moment {
+        Moment(self.vitals.confirmed_at.load(Ordering::SeqCst))
     }
 
     /// Whether the replica is over; to be asked after its data was read.

@@ -26,7 +26,7 @@ use crate::region_map::epoch_of;
 use crate::schedule::step::{Ask, Reported};
 use std::collections::BTreeSet;
 use yadkv_proto::api::{PdRequest, PdResponse};
-use yadkv_proto::id::{PeerId, RegionId, StoreId};
+use yadkv_proto::id::{RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Peer, Region, StoreState};
 use yadkv_proto::pdpb::{
     ChangePeerV2, ErrorType, Merge, RegionHeartbeatRequest, RegionHeartbeatResponse,
@@ -194,12 +194,11 @@ impl Member {
             Ok(false) => {}
         }
         let leader = heartbeat.leader.unwrap_or_default();
-        let pending = heartbeat.pending_peers.iter();
-        let pending: Vec<_> = pending.map(|peer| PeerId(peer.id)).collect();
+        let unfit = office.reports.unfit(region);
         let reported = Reported {
             region,
             leader,
-            pending: &pending,
+            unfit: &unfit,
             map: self.cluster.regions(),
         };
         let asked = office.operators.observe(&reported, now.moment);
@@ -239,10 +238,11 @@ impl Office {
         let Some(lead) = lead.filter(|_| self.pushes.len() < PUSHES_MAX) else {
             return;
         };
+        let unfit = self.reports.unfit(region);
         let reported = Reported {
             region,
             leader: lead.peer,
-            pending: &lead.pending,
+            unfit: &unfit,
             map: cluster.regions(),
         };
         let leader = lead.peer;

@@ -109,14 +109,12 @@ impl ClusterView {
             }
             let is_damaged = |peer: &&Peer| reports.is_damaged(StoreId(peer.store_id), id);
             let damaged: Vec<&Peer> = region.peers.iter().filter(is_damaged).collect();
-            let unfit = lead.pending.iter().chain(&lead.down).copied();
-            let unfit = unfit.chain(damaged.iter().map(|peer| PeerId(peer.id)));
             view.regions.insert(
                 id,
                 RegionView {
                     region: region.clone(),
                     leader,
-                    unfit: unfit.collect(),
+                    unfit: reports.unfit(region),
                     damaged: damaged.iter().map(|peer| StoreId(peer.store_id)).collect(),
                 },
             );

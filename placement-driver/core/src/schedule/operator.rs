@@ -353,13 +353,13 @@ mod tests {
         operators: &mut Operators,
         region: &Region,
         leader: u64,
-        lags: &[u64],
+        unfit: &[u64],
     ) -> Option<Ask> {
-        let pending: Vec<_> = lags.iter().map(|store| PeerId(store * 10)).collect();
+        let unfit: Vec<_> = unfit.iter().map(|store| PeerId(store * 10)).collect();
         let reported = Reported {
             region,
             leader: peer(leader),
-            pending: &pending,
+            unfit: &unfit,
             map: &RegionMap::default(),
         };
         operators.observe(&reported, Moment(0))

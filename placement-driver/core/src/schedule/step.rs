@@ -9,7 +9,7 @@
 //! merge             the source's replicas move to the target's stores ─▶ Merge
 //! ```
 //!
-//! *Invariants*: a learner is not asked to vote while it lags. A leader is never asked to take itself away: it is asked to
+//! *Invariants*: a learner is not asked to vote while it lags or is not heard, and no leader to hand over to such a peer. A leader is never asked to take itself away: it is asked to
 //! hand over first.
 //!
 //! *Source*: Raft thesis chapter 4; the shape of an answer is the protocol's.
@@ -83,8 +83,8 @@ pub struct Reported<'a> {
     pub region: &'a Region,
     /// The leader.
     pub leader: Peer,
-    /// Peers that lag.
-    pub pending: &'a [PeerId],
+    /// Peers that lag, that the leader does not hear, or whose data is damaged: nobody hands over to them, or lets them vote.
+    pub unfit: &'a [PeerId],
     /// Everything else.
     pub map: &'a RegionMap,
 }
@@ -94,15 +94,15 @@ impl Reported<'_> {
         self.region.peers.iter().find(|peer| peer.id == id)
     }
 
-    fn lags(&self, id: u64) -> bool {
-        self.pending.contains(&PeerId(id))
+    fn is_unfit(&self, id: u64) -> bool {
+        self.unfit.contains(&PeerId(id))
     }
 
-    /// A voter that can take over: neither the leader nor one that lags.
+    /// A voter that can take over.
     fn heir(&self) -> Option<Peer> {
         let stays = [PeerRole::Voter, PeerRole::IncomingVoter];
         let fits = |peer: &&Peer| {
-            stays.contains(&peer.role()) && peer.id != self.leader.id && !self.lags(peer.id)
+            stays.contains(&peer.role()) && peer.id != self.leader.id && !self.is_unfit(peer.id)
         };
         self.region.peers.iter().find(fits).copied()
     }
@@ -125,7 +125,7 @@ impl Step {
                 if reported.leader.id == to.id {
                     return Progress::Done;
                 }
-                let there = reported.peer(to.id).is_some() && !reported.lags(to.id);
+                let there = reported.peer(to.id).is_some() && !reported.is_unfit(to.id);
                 match there && reported.leader.store_id == from.0 {
                     true => Progress::Ask(Ask::Transfer(*to)),
                     false => Progress::Impossible,
@@ -143,7 +143,7 @@ impl Step {
                 None | Some(PeerRole::DemotingVoter) => Progress::Impossible,
                 Some(PeerRole::Voter) => Progress::Done,
                 Some(PeerRole::IncomingVoter) => Progress::Wait,
-                Some(PeerRole::Learner) if reported.lags(peer.id) => Progress::Wait,
+                Some(PeerRole::Learner) if reported.is_unfit(peer.id) => Progress::Wait,
                 Some(PeerRole::Learner) => change(ConfChangeType::AddNode, *peer),
             },
             Self::Exchange { add, remove } => exchange(reported, *add, *remove),
@@ -226,7 +226,9 @@ fn exchange(reported: &Reported<'_>, add: Peer, remove: Peer) -> Progress {
             Progress::Impossible
         }
         (Some(PeerRole::Voter | PeerRole::IncomingVoter), _) => Progress::Done,
-        (Some(PeerRole::Learner), Some(PeerRole::Voter)) if reported.lags(add.id) => Progress::Wait,
+        (Some(PeerRole::Learner), Some(PeerRole::Voter)) if reported.is_unfit(add.id) => {
+            Progress::Wait
+        }
         (Some(PeerRole::Learner), Some(PeerRole::Voter)) => {
             let changes = vec![
                 one(ConfChangeType::AddNode, add),
@@ -288,16 +290,16 @@ mod tests {
         }
     }
 
-    fn judge(step: Step, peers: &[Peer], leader: u64, pending: &[u64]) -> Progress {
+    fn judge(step: Step, peers: &[Peer], leader: u64, unfit: &[u64]) -> Progress {
         let region = Region {
             peers: peers.to_vec(),
             ..Region::default()
         };
-        let pending: Vec<_> = pending.iter().map(|store| PeerId(store * 10)).collect();
+        let unfit: Vec<_> = unfit.iter().map(|store| PeerId(store * 10)).collect();
         step.judge(&Reported {
             region: &region,
             leader: peer(leader, PeerRole::Voter),
-            pending: &pending,
+            unfit: &unfit,
             map: &RegionMap::default(),
         })
     }

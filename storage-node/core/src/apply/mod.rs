@@ -352,6 +352,9 @@ impl Applier {
                 work.staged.forget_since(mark.0);
                 work.answers.truncate(mark.1);
                 self.halted.insert(region);
+                if let Some(view) = self.directory.get(region) {
+                    view.halt();
+                }
                 Ok(Step::Halts)
             }
             step => step,

@@ -38,6 +38,7 @@ impl Peer {
     pub(super) fn hand_over_if_due(&mut self, now: Moment) {
         let reason = match &self.handover {
             Handover { damaged: true, .. } => "damaged data",
+            _ if self.view.is_halted() => "damaged data of a region that becomes part of this one",
             Handover { cramped: true, .. } => "a full or hung disk",
             _ => {
                 self.handover.last = None;

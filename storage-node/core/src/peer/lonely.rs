@@ -29,6 +29,8 @@ const STRANGERS_MAX: usize = 4;
 pub(super) struct Heard {
     /// Of a leader, or asked where there is one.
     leader: Moment,
+    /// Since when the placement driver says that the region is over, if nothing was heard of a leader since.
+    vanished: Option<Moment>,
     /// Members of a newer region than the one known here.
     strangers: Vec<metapb::Peer>,
     /// Of each member, whatever it said.
@@ -41,6 +43,7 @@ impl Heard {
     pub(super) fn new(now: Moment) -> Self {
         Self {
             leader: now,
+            vanished: None,
             strangers: Vec::new(),
             members: BTreeMap::new(),
             expected: BTreeMap::new(),
@@ -53,6 +56,7 @@ impl Peer {
     pub(super) fn heard(&mut self, from: PeerId, leads: bool, now: Moment) {
         if leads {
             self.heard.leader = now;
+            self.heard.vanished = None;
         }
         if let Some(since) = self.heard.members.get_mut(&from) {
             *since = now;
@@ -123,6 +127,11 @@ impl Peer {
             let start = self.view.range().start.clone();
             effects.lookups.push((self.id(), start));
         }
+    }
+
+    /// The placement driver says that the region is over: since when it has.
+    pub fn vanished_since(&mut self, now: Moment) -> Moment {
+        *self.heard.vanished.get_or_insert(now)
     }
 
     /// Whether a descriptor that was applied elsewhere says that this replica was removed.

@@ -18,6 +18,7 @@
 use super::keys::{Invalid, KeySpace};
 use crate::config::ANSWER_BYTES_MAX;
 use crate::layout::RawValue;
+use crate::planted::{self, Planted};
 use crate::refusal;
 use crate::view::RegionView;
 use bytes::Bytes;
@@ -142,7 +143,15 @@ impl View<'_> {
     fn point(&self, keys: KeySpace, key: &Bytes) -> Result<Option<RawValue>, ReadError> {
         let key = keys.stored(key)?;
         inside(self.region, &key)?;
-        match self.snapshot.get(keys.family(), &key)? {
+        let found = match self.snapshot.get(keys.family(), &key) {
+            Err(yadkv_engine::Error::Corrupt { .. })
+                if planted::is(Planted::DamageReadAsMissing) =>
+            {
+                None
+            }
+            found => found?,
+        };
+        match found {
             Some(stored) => Ok(live(&key, stored, self.clock_ms)?),
             None => Ok(None),
         }

@@ -21,10 +21,14 @@ use super::message::MergeCall;
 use crate::planted::{self, Planted};
 use crate::view::RegionView;
 use std::sync::Arc;
+use std::time::Duration;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Region, RegionEpoch};
 use yadkv_proto::time::Now;
+
+/// What the placement driver was asked so long ago is answered by now, or will not be.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// How the target stands to the one that was named.
 enum Target {
@@ -119,11 +123,13 @@ impl Worker {
     }
 
     /// The placement driver knows no such region. If its keys are in one that came later, it has become part of another
-    /// region. A replica of that one which has yet to follow here needs this one's data: it would lie beside it.
+    /// region. A replica of that one which has yet to follow here needs this one's data: it would lie beside it, in a
+    /// version that the placement driver no longer knows it in. So those beside are asked about.
     pub(super) fn vanished(&mut self, region: RegionId, owner: &Region, now: Now) {
-        let Some(peer) = self.peers.get(&region) else {
+        let Some(peer) = self.peers.get_mut(&region) else {
             return;
         };
+        let asked = peer.vanished_since(now.moment).after(ANSWER_MAX);
         let own = peer.view().region();
         let later = owner.region_epoch.unwrap_or_default().version > peer.view().version();
         let has = KeyRange::of(owner).contains(&own.start_key) && owner.id != own.id;
@@ -132,13 +138,24 @@ impl Worker {
         let on_the_right = target.is_none_or(|target| target.start_key == own.end_key);
         let beside = |view: &Arc<RegionView>| {
             let other = view.region();
-            (on_the_left && other.end_key == own.start_key)
-                || (on_the_right && other.start_key == own.end_key)
+            let borders = |one: &[u8], next: &[u8]| one == next && !one.is_empty();
+            (on_the_left && borders(&other.end_key, &own.start_key))
+                || (on_the_right && borders(&own.end_key, &other.start_key))
         };
-        let needed = self.shared.directory.all().iter().any(beside);
-        if later && has && !needed {
-            self.destroy(region, now);
+        // One that is halted will never follow.
+        let may_follow = |view: &Arc<RegionView>| !view.is_halted() && view.confirmed_at() < asked;
+        if !later || !has {
+            return;
         }
+        let mut all = self.shared.directory.all();
+        all.retain(|view| beside(view) && may_follow(view));
+        if all.is_empty() {
+            return self.destroy(region, now);
+        }
+        let lookups = all
+            .iter()
+            .map(|view| (view.id(), view.range().start.clone()));
+        self.effects.lookups.extend(lookups);
     }
 }
 

@@ -124,9 +124,15 @@ impl Worker {
     /// Somebody knows where the region is now.
     pub(super) fn located(&mut self, region: &Region, now: Now) {
         let id = RegionId(region.id);
-        let removed = |peer: &crate::peer::Peer| peer.is_removed_by(region);
-        if self.peers.get(&id).is_some_and(removed) {
-            self.destroy(id, now);
+        let Some(peer) = self.peers.get(&id) else {
+            return;
+        };
+        if peer.is_removed_by(region) {
+            return self.destroy(id, now);
+        }
+        let version = region.region_epoch.unwrap_or_default().version;
+        if version == peer.view().version() {
+            peer.view().confirm(now.moment);
         }
     }
 }

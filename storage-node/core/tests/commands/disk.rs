@@ -48,7 +48,11 @@ impl Script {
 
     pub(crate) fn damaged(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
         let store = self.store(args.next_pos().ok_or("which store?")?)?;
-        let found = damage::look(&self.cluster.stores[&store].kv)?;
+        let store = &self.cluster.stores[&store];
+        let found = match &store.running {
+            Some(running) => damage::named(&store.kv, &running.front.directory)?,
+            None => damage::look(&store.kv)?,
+        };
         let regions: Vec<_> = found.regions.iter().map(|region| region.0).collect();
         Ok(format!(
             "{} files, regions {regions:?}\n",

@@ -135,7 +135,7 @@ impl Heartbeat {
         };
         let log_bytes = self.raft.statistics().disk_bytes;
         // What cannot be looked at stops the node elsewhere.
-        let damage = damage::look(&*self.kv).unwrap_or_default();
+        let damage = damage::named(&*self.kv, &self.front.directory).unwrap_or_default();
         StoreStats {
             damaged_regions_id: damage.regions.iter().map(|region| region.0).collect(),
             store_id: self.store.0,
