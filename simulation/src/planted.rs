@@ -24,6 +24,9 @@
 //! | `lease-kept-by-merge` | a leader serves under its lease while its PrepareMerge is committed | two leases |
 //! | `check-not-paused` | a check compares what replicas hold some entries behind its own | a check finds a difference |
 //! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
+//! | `pd-log-truncated-before-sync` | a placement driver's entries leave the log before its state is synced | it cannot open |
+//! | `pd-old-state-kept` | a snapshot is laid over what a placement driver held | placement drivers differ |
+//! | `pd-log-kept-on-resume` | a placement driver opens with a snapshot's state and its old log | it cannot open |
 //! | `rollback-without-proof` | a merge is rolled back that the target may still carry out | two leases |
 //!
 //! *Next stop*: [`crate::run`].
@@ -87,11 +90,17 @@ pub enum Planted {
     RollbackWithoutProof,
     /// In the storage core.
     CheckNotPaused,
+    /// In the placement driver.
+    PdLogTruncatedBeforeSync,
+    /// In the placement driver.
+    PdOldStateKept,
+    /// In the placement driver.
+    PdLogKeptOnResume,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -112,6 +121,9 @@ impl Planted {
         Self::MergeNotSynced,
         Self::RollbackWithoutProof,
         Self::CheckNotPaused,
+        Self::PdLogTruncatedBeforeSync,
+        Self::PdOldStateKept,
+        Self::PdLogKeptOnResume,
     ];
 
     /// Its name on the command line.
@@ -137,6 +149,9 @@ impl Planted {
             Self::MergeNotSynced => "merge-not-synced",
             Self::RollbackWithoutProof => "rollback-without-proof",
             Self::CheckNotPaused => "check-not-paused",
+            Self::PdLogTruncatedBeforeSync => "pd-log-truncated-before-sync",
+            Self::PdOldStateKept => "pd-old-state-kept",
+            Self::PdLogKeptOnResume => "pd-log-kept-on-resume",
         }
     }
 
@@ -184,8 +199,13 @@ mod switch {
             Some(Planted::CheckNotPaused) => Some(Storage::CheckNotPaused),
             _ => None,
         });
-        let early = bug == Some(Planted::TsoBoundReadTooEarly);
-        placement::set(early.then_some(Placement::TsoBoundReadTooEarly));
+        placement::set(match bug {
+            Some(Planted::TsoBoundReadTooEarly) => Some(Placement::TsoBoundReadTooEarly),
+            Some(Planted::PdLogTruncatedBeforeSync) => Some(Placement::LogTruncatedBeforeFlush),
+            Some(Planted::PdOldStateKept) => Some(Placement::OldStateKept),
+            Some(Planted::PdLogKeptOnResume) => Some(Placement::LogKeptOnResume),
+            _ => None,
+        });
     }
 
     /// The mistake that is planted.

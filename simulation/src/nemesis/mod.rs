@@ -23,6 +23,7 @@ mod words;
 
 use crate::chronicle::Happening;
 use crate::client::insider::{self, Deed};
+use crate::pd::InstallTrap;
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
 use crate::store::{Trap, schedule};
 use crate::world::World;
@@ -95,6 +96,8 @@ pub enum Action {
     Transfer(u64, usize),
     /// The power goes at the next vote that this store writes.
     Trap(usize),
+    /// The process of this placement driver ends, or its machine loses power, while it next installs a snapshot.
+    TrapInstall(usize, bool),
     /// Members of a region are to change.
     Members(u64, members::Change),
     /// The regions on both sides of a border are to be one: the left (or right) one becomes part of the other.
@@ -173,6 +176,7 @@ impl World {
             Action::Members(region, change) => self.change_members(region, change),
             Action::Merge(border, left) => self.merge(border, left),
             Action::ShortenLogs => self.shorten_logs(),
+            Action::TrapInstall(pd, power_loss) => self.trap_install(pd, power_loss),
             Action::Trap(store) => {
                 let mut sky = self.sky.lock();
                 let dark = sky.dice.millis(30, 400);
@@ -303,6 +307,11 @@ impl World {
         );
     }
 
+    fn trap_install(&mut self, pd: usize, power_loss: bool) {
+        let dark = self.millis(10, 500);
+        self.pds[pd].trap = Some(InstallTrap { power_loss, dark });
+    }
+
     /// Ends every fault and starts everything.
     pub fn heal(&mut self) {
         {
@@ -316,10 +325,11 @@ impl World {
             sky.paused.clear();
         }
         self.stores.iter_mut().for_each(|store| store.trap = None);
+        self.pds.iter_mut().for_each(|pd| pd.trap = None);
         self.boot_all();
     }
 
-    /// Orders what a strike does, by a number below 150.
+    /// Orders what a strike does, by a number below 160.
     fn choose(&mut self, choice: u64) {
         match choice {
             0..=11 => self.strike_process(),
@@ -339,6 +349,7 @@ impl World {
             100..=113 => self.strike_members(),
             125..=139 => self.strike_merge(),
             140..=149 => self.ambush_unapplied_merge(),
+            150..=159 => self.ambush_member(),
             _ => self.ambush_laggard(),
         }
     }

@@ -174,7 +174,7 @@ impl World {
             sky.dice = Random::derived(self.plan.seed, [STRIKES, number, 0]);
             let pause = sky.dice.millis(500, 2200);
             sky.after(pause, Event::Nemesis(Step::Strike(number + 1)));
-            sky.dice.below(150)
+            sky.dice.below(160)
         };
         if self.plan.has_strike(number) {
             self.faults += 1;
