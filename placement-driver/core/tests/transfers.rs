@@ -4,9 +4,9 @@
 mod rig;
 
 use rig::{Dies, Rig};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use yadkv_consensus::LogStore;
-use yadkv_placement_core::{CHUNK_BYTES_MAX, Transfers, member::GROUP};
+use yadkv_placement_core::{CHUNK_BYTES_MAX, Input, Transfers, member::GROUP};
 use yadkv_proto::pdpb;
 use yadkv_proto::yadkvpb::state_message::What;
 use yadkv_proto::yadkvpb::{Envelope, SnapshotChunk};
@@ -214,6 +214,35 @@ fn what_was_acknowledged_after_an_installation_stays() {
     rig.start(3).unwrap();
     assert_eq!(log.truncated_index(GROUP).unwrap(), Some(begins));
     log.entries(GROUP, begins.next(), applied).unwrap();
+    assert_same(&mut rig);
+}
+
+#[test]
+fn an_old_transfer_that_comes_again_is_not_installed() {
+    let mut rig = lagging();
+    rig.start(3).unwrap();
+    let chunks: Arc<Mutex<Vec<Envelope>>> = Arc::default();
+    let copies = chunks.clone();
+    rig.tamper = Some(Box::new(move |envelope| {
+        if chunk(envelope).is_some() {
+            copies.lock().unwrap().push(envelope.clone());
+        }
+        1
+    }));
+    rig.run(1000);
+    assert_eq!(transfers(&rig, 3).installed, 1);
+    put_store(&mut rig, 30);
+    rig.run(400);
+    // It does not remember the transfer.
+    rig.kill(3, false);
+    rig.start(3).unwrap();
+    let applied = rig.member(3).unwrap().cluster().applied();
+    for envelope in chunks.lock().unwrap().drain(..) {
+        rig.input(3, Input::Raft(envelope));
+        rig.turn(3);
+    }
+    assert_eq!(transfers(&rig, 3).installed, 0);
+    assert!(rig.member(3).unwrap().cluster().applied() >= applied);
     assert_same(&mut rig);
 }
 
