@@ -273,7 +273,8 @@ mod tests {
             found: 3,
             wanted: 2,
         };
-        let cases: [(fn(&mut Vec<SnapshotChunk>), ChunkError); 5] = [
+        type Damage = fn(&mut Vec<SnapshotChunk>);
+        let cases: [(Damage, ChunkError); 5] = [
             (|chunks| drop(chunks.remove(1)), missing.clone()),
             (|chunks| chunks.swap(1, 2), missing),
             (|chunks| chunks[1].checksum ^= 1, ChunkError::Checksum(2)),

@@ -6,7 +6,7 @@ mod rig;
 use rig::{Dies, Rig};
 use std::sync::{Arc, Mutex};
 use yadkv_consensus::LogStore;
-use yadkv_placement_core::{CHUNK_BYTES_MAX, Input, Transfers, member::GROUP};
+use yadkv_placement_core::{Input, Transfers, member::GROUP};
 use yadkv_proto::pdpb;
 use yadkv_proto::yadkvpb::state_message::What;
 use yadkv_proto::yadkvpb::{Envelope, SnapshotChunk};
@@ -244,10 +244,4 @@ fn an_old_transfer_that_comes_again_is_not_installed() {
     assert_eq!(transfers(&rig, 3).installed, 0);
     assert!(rig.member(3).unwrap().cluster().applied() >= applied);
     assert_same(&mut rig);
-}
-
-#[test]
-fn a_chunk_of_the_largest_size_is_below_a_mebibyte() {
-    // The largest records: a store's registration, a region with two borders of 8 KiB.
-    assert!(CHUNK_BYTES_MAX + (64 << 10) <= 1 << 20);
 }

@@ -333,7 +333,7 @@ impl Member {
                     tracing::trace!(reason = error.reason(), "raft message dropped");
                 }
             }
-            Some(Admitted::State(from, message)) => self.state_message(from, message, now),
+            Some(Admitted::State(from, message)) => self.state_message(from, *message, now),
             None => self.dropped += 1,
         }
     }
@@ -378,7 +378,7 @@ impl Member {
             (Some(message), None) if message.from == from && message.to == to => {
                 Some(Admitted::Raft(message))
             }
-            (None, Some(state)) => Some(Admitted::State(PeerId(from), *state)),
+            (None, Some(state)) => Some(Admitted::State(PeerId(from), state)),
             _ => None,
         }
     }
@@ -491,7 +491,7 @@ impl Member {
 /// What an envelope brings.
 enum Admitted {
     Raft(RaftMessage),
-    State(PeerId, StateMessage),
+    State(PeerId, Box<StateMessage>),
 }
 
 fn address(from: u64, to: u64) -> Envelope {

@@ -42,6 +42,7 @@ use yadkv_proto::yadkvpb::{SnapshotChunk, SnapshotHead, StateMessage};
 pub(super) const TRANSFER_FORMAT: u32 = 1;
 /// Most bytes of records after which a chunk ends. With one record more, of less than 64 KiB, it is below 1 MiB.
 pub const CHUNK_BYTES_MAX: u64 = 960 << 10;
+const _: () = assert!(CHUNK_BYTES_MAX + (64 << 10) <= 1 << 20);
 /// How long a chunk waits for its answer before it is sent again.
 const RESEND: Duration = Duration::from_millis(500);
 /// How long a member may say nothing.
