@@ -128,7 +128,8 @@ impl Member {
         // What a leader of the past sends is of no use; one that is being installed is answered when it is.
         let past = id.term < self.node.term().0 || self.node.role() == Role::Leader;
         let receiving = self.receiving.as_ref().map(|receiving| receiving.id);
-        let older = receiving.is_some_and(|receiving| receiving.term > id.term);
+        let older =
+            receiving.is_some_and(|known| (known.term, known.number) > (id.term, id.number));
         if past || older || self.arrival.is_some() {
             return;
         }
