@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 /// Large messages: one is in every request, the others in hardly any answer. Behind a pointer, what holds them moves
 /// through queues and futures at a tenth of the size.
-const BOXED: [&str; 5] = [
+const BOXED: [&str; 6] = [
     ".kvrpcpb.Context",
     ".errorpb.Error",
     ".kvrpcpb.KeyError",
     ".kvrpcpb.ExecDetails",
     ".kvrpcpb.ExecDetailsV2",
+    ".yadkvpb.StateMessage",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

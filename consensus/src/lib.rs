@@ -19,7 +19,7 @@
 //!
 //! *What is where*: [`node`] the replica · [`election`] who may vote when · [`lease`] and [`reads`] reads
 //! without and with a round of messages · [`members`] who belongs to the group · [`sanitise`] what the network may say · [`message`] conversion ·
-//! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log.
+//! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log · [`chunk`] what a snapshot travels in.
 //!
 //! *Not here*: the state machine, whose state is what a snapshot carries; regions, epochs and transport.
 //!
@@ -28,6 +28,7 @@
 // The tour leads through what is private: `cargo doc --document-private-items`.
 #![allow(rustdoc::private_intra_doc_links)]
 
+pub mod chunk;
 pub mod config;
 pub mod election;
 pub mod entry_cache;
@@ -45,6 +46,7 @@ pub mod sanitise;
 pub mod storage;
 pub mod terms;
 
+pub use chunk::{ChunkError, Cutter, Opener};
 pub use config::{Config, ConfigError};
 pub use election::Start;
 pub use error::{OpenError, ProposeError, ReadError, StepError, TransferError};

@@ -46,6 +46,8 @@ pub struct LogStore {
     engine: Arc<dyn Engine>,
     budget: Arc<Budget>,
     truncations: Arc<AtomicU64>,
+    /// Nodes that were opened over it.
+    opened: Arc<AtomicU64>,
 }
 
 impl LogStore {
@@ -74,6 +76,7 @@ impl LogStore {
             engine,
             budget: Budget::new(cache_bytes_max),
             truncations: Arc::default(),
+            opened: Arc::default(),
         })
     }
 
@@ -249,6 +252,11 @@ impl LogStore {
             })
     }
 
+    /// The last position that is no longer in a group's log, as the engine has it; `None` without such a group.
+    pub fn truncated_index(&self, group: RegionId) -> Result<Option<Index>, OpenError> {
+        Ok(self.truncated(group)?.map(|truncated| truncated.index))
+    }
+
     /// The engine that holds everything.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
@@ -257,6 +265,11 @@ impl LogStore {
     /// How often a log was shortened since the store was opened: whether reclaiming space is worth while.
     pub fn truncations(&self) -> u64 {
         self.truncations.load(Ordering::Relaxed)
+    }
+
+    /// A number for each node that is opened: a replica may be opened again in one life of the process.
+    pub(crate) fn count_open(&self) -> u64 {
+        self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn count_truncation(&self) {
@@ -274,17 +287,24 @@ impl LogStore {
 
     /// The two state records of a group.
     pub(crate) fn load(&self, group: RegionId) -> Result<(HardState, Truncated), OpenError> {
-        let damaged = |name: &str, error: Malformed| OpenError::Damaged {
-            group,
-            reason: format!("{name}: {error}"),
-        };
         let state = self.hard_state(group)?.ok_or(OpenError::Missing(group))?;
-        let truncated = self
-            .engine
-            .get(layout::STATE, &layout::truncated_key(group))?
-            .ok_or_else(|| damaged("truncated position", Malformed::Damaged))?;
-        let truncated =
-            layout::decode_truncated(&truncated).map_err(|e| damaged("truncated position", e))?;
+        let truncated = self.truncated(group)?;
+        let truncated = truncated.ok_or_else(|| no_position(group, Malformed::Damaged))?;
         Ok((state, truncated))
+    }
+
+    fn truncated(&self, group: RegionId) -> Result<Option<Truncated>, OpenError> {
+        let key = layout::truncated_key(group);
+        let found = self.engine.get(layout::STATE, &key)?;
+        let decode = |bytes: bytes::Bytes| layout::decode_truncated(&bytes);
+        let decoded = found.map(decode).transpose();
+        decoded.map_err(|error| no_position(group, error))
+    }
+}
+
+fn no_position(group: RegionId, error: Malformed) -> OpenError {
+    OpenError::Damaged {
+        group,
+        reason: format!("truncated position: {error}"),
     }
 }

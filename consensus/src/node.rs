@@ -105,6 +105,7 @@ impl Node {
                 peer: config.peer,
             });
         }
+        let opened = log.count_open();
         let storage = GroupLog::open(&config, log, &members, applied)?;
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let raw = RawNode::new(&config.raft(applied), storage, &logger).map_err(|error| {
@@ -117,7 +118,7 @@ impl Node {
         let mut node = Self {
             election: Election::new(&config, start, now),
             lease: Lease::new(config.lease),
-            reads: Reads::new(config.peer, config.boot_id),
+            reads: Reads::new(config.peer, config.boot_id, opened),
             seen: (Role::Follower, term),
             reported: RoleChange {
                 role: Role::Follower,

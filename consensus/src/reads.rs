@@ -13,7 +13,9 @@
 //! |---|---|
 //! | `01` | format |
 //! | peer:8 boot:8 | who asks; unique over restarts |
-//! | round:8 | counts up, never used twice |
+//! | round:8 | counts up, never used twice; each node that the process opens has a stretch of its own |
+//!
+//! (A replica that installed a snapshot is opened again under the same peer and boot.)
 //!
 //! A repeated context would be dropped by raft-rs in silence, or confirmed by an answer to an older heartbeat. A
 //! follower alone sends one again, unchanged: any answer to it is later than the request.
@@ -36,6 +38,8 @@ const TOKENS_MAX: usize = 16_384;
 const ROUNDS_MAX: usize = 64;
 /// Rounds of followers that a leader keeps.
 pub(crate) const FOREIGN_ROUNDS_MAX: usize = 1024;
+/// Rounds of one node: at ten thousand a second they last for three years.
+const ROUND_BITS: u32 = 40;
 /// Bytes of a context.
 pub(crate) const CONTEXT_BYTES: usize = 25;
 const FORMAT: u8 = 1;
@@ -77,12 +81,13 @@ pub(crate) struct Reads {
 }
 
 impl Reads {
-    pub(crate) fn new(peer: PeerId, boot_id: u64) -> Self {
+    /// Of the node that is the `opened`th of its process.
+    pub(crate) fn new(peer: PeerId, boot_id: u64, opened: u64) -> Self {
         Self {
             peer,
             boot_id,
             next_token: 1,
-            next_round: 1,
+            next_round: (opened << ROUND_BITS) + 1,
             waiting: Vec::new(),
             rounds: BTreeMap::new(),
             lost: Vec::new(),
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn one_round_serves_all_that_wait() {
-        let mut reads = Reads::new(PeerId(1), 7);
+        let mut reads = Reads::new(PeerId(1), 7, 0);
         let tokens = [reads.request().unwrap(), reads.request().unwrap()];
         let context = reads.start_round(Moment(10)).unwrap();
         assert_eq!(context.len(), CONTEXT_BYTES);
@@ -200,17 +205,20 @@ mod tests {
 
     #[test]
     fn contexts_of_another_life_are_not_ours() {
-        let mut old = Reads::new(PeerId(1), 7);
-        let mut new = Reads::new(PeerId(1), 8);
+        let mut old = Reads::new(PeerId(1), 7, 0);
+        let mut new = Reads::new(PeerId(1), 8, 0);
         let context = old.start_renewal(Moment(1)).unwrap();
         new.start_renewal(Moment(1)).unwrap();
         assert!(new.answered(&context).is_none());
         assert!(new.answered(b"").is_none());
+        let mut reopened = Reads::new(PeerId(1), 7, 1);
+        reopened.start_renewal(Moment(1)).unwrap();
+        assert!(reopened.answered(&context).is_none());
     }
 
     #[test]
     fn a_change_of_role_loses_everything_once() {
-        let mut reads = Reads::new(PeerId(1), 7);
+        let mut reads = Reads::new(PeerId(1), 7, 0);
         let first = reads.request().unwrap();
         let context = reads.start_round(Moment(1)).unwrap();
         let second = reads.request().unwrap();
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn tokens_and_rounds_are_bounded() {
-        let mut reads = Reads::new(PeerId(1), 7);
+        let mut reads = Reads::new(PeerId(1), 7, 0);
         for _ in 0..ROUNDS_MAX {
             reads.request().unwrap();
             reads.start_round(Moment(1)).unwrap();

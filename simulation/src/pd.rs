@@ -5,7 +5,10 @@
 //!
 //! ```text
 //! Handle: inbox, tick → Round (a later clock) → send_now → LogWritten → LogSynced → persisted → Round …
+//!                                                            flush wanted → Flushed → inbox
 //! ```
+//!
+//! Logs are kept so short ([`KEEP_ENTRIES`]) that a member which was away for seconds needs a snapshot.
 //!
 //! *Invariants*: a pause may come between handling and round, in which a lease may end. Unary calls that a
 //! follower refuses with the leader's address are passed on once, as the server does; streams are not.
@@ -14,6 +17,7 @@
 
 use crate::check::laws::Laws;
 use crate::life::{self, Disks};
+use crate::nemesis::{Action, Step};
 use crate::sky::{Answer, Event, Machine, Message, PdEvent, Shared, Sky};
 use crate::store::companion::MEMBERS;
 use crate::store::worker::fsync;
@@ -34,6 +38,10 @@ use yadkv_proto::yadkvpb::Envelope;
 
 const TICK: Duration = Duration::from_millis(100);
 const CACHE_BYTES: usize = 1 << 20;
+/// Entries that stay in a log: those of a few seconds.
+pub const KEEP_ENTRIES: u64 = 8;
+/// Bytes of records in a chunk: the state is some of them.
+const CHUNK_BYTES: u64 = 1 << 10;
 
 /// A placement driver's machine.
 pub struct PdHost {
@@ -47,7 +55,18 @@ pub struct PdHost {
     pub process: Option<Process>,
     /// Whether the machine has power.
     pub powered: bool,
+    /// What happens while it next installs a snapshot.
+    pub trap: Option<InstallTrap>,
     borders: Vec<bytes::Bytes>,
+}
+
+/// An end that waits for the installation of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct InstallTrap {
+    /// Of the machine's power, else of the process.
+    pub power_loss: bool,
+    /// How long until the next start.
+    pub dark: Duration,
 }
 
 /// A running member.
@@ -58,6 +77,8 @@ pub struct Process {
     inbox: VecDeque<Input>,
     doing: Doing,
     next_tick: Moment,
+    /// Snapshots that were counted.
+    installed: u64,
 }
 
 enum Doing {
@@ -76,6 +97,7 @@ impl PdHost {
             raft: Memory::new(yadkv_consensus::FAMILIES.len()),
             process: None,
             powered: true,
+            trap: None,
             borders,
         }
     }
@@ -105,6 +127,8 @@ impl PdHost {
             sky.places.machine(machine).draw(),
         );
         config.bootstrap.borders = self.borders.clone();
+        config.log.keep_entries = KEEP_ENTRIES;
+        config.log.chunk_bytes = CHUNK_BYTES;
         let log =
             LogStore::open(Arc::new(self.raft.clone()), CACHE_BYTES).expect("the log store opens");
         let start = if life == 1 {
@@ -122,6 +146,7 @@ impl PdHost {
                     inbox: VecDeque::new(),
                     doing: Doing::Nothing,
                     next_tick,
+                    installed: 0,
                 });
                 sky.after(TICK, Event::Pd(self.number, life, PdEvent::Tick));
             }
@@ -161,9 +186,32 @@ impl PdHost {
             PdEvent::Handle => self.handle(sky),
             PdEvent::Round => self.make_round(sky),
             PdEvent::LogWritten => self.write_log(sky),
-            PdEvent::LogSynced => self.log_synced(sky),
+            PdEvent::LogSynced => {
+                self.log_synced(sky);
+                self.count_snapshots(sky);
+            }
+            PdEvent::Flushed(index) => {
+                self.kv
+                    .sync()
+                    .expect("memory engines fail only when told to");
+                self.input(sky, Input::Durable(index));
+            }
         }
         laws.after_pd(sky, self);
+    }
+
+    fn count_snapshots(&mut self, sky: &Shared) {
+        let Some(process) = &mut self.process else {
+            return;
+        };
+        let installed = process.member.transfers().installed;
+        let new = installed - std::mem::replace(&mut process.installed, installed);
+        if new > 0 {
+            let mut sky = sky.lock();
+            sky.pd_snapshots += new;
+            let index = process.member.cluster().applied().0;
+            crate::note!(sky, "pd{} installed the state of {index}", self.number);
+        }
     }
 
     /// A message arrives at this machine.
@@ -261,6 +309,11 @@ impl PdHost {
                 Err(error) => return sky.lock().violated(format!("pd{}: {error}", self.number)),
             };
             if let Some(mut round) = round {
+                if round.installs()
+                    && let Some(trap) = self.trap.take()
+                {
+                    spring(sky, Machine::Pd(self.number), trap);
+                }
                 let batch = std::mem::take(&mut round.batch);
                 let send_now = std::mem::take(&mut round.send_now);
                 process.doing = Doing::Writing(Box::new((round, batch)));
@@ -316,15 +369,21 @@ impl PdHost {
         self.later(&mut sky.lock(), Duration::from_micros(3), PdEvent::Round);
     }
 
-    /// Pushes operators, and looks whether more came in meanwhile.
+    /// Pushes operators, begins a flush that is wanted, and looks whether more came in meanwhile.
     fn finish_turn(&mut self, sky: &Shared) {
         let machine = self.machine();
-        let now = sky.lock().moment(machine);
+        let clock = sky.lock().clock(machine);
+        let now = clock.moment;
         let Some(process) = &mut self.process else {
             return;
         };
         process.doing = Doing::Nothing;
         let pushes = process.member.pushes();
+        if let Some(index) = process.member.flush(clock) {
+            let flushed = Event::Pd(self.number, process.life, PdEvent::Flushed(index));
+            let delay = fsync(sky, machine);
+            sky.lock().after(delay, flushed);
+        }
         let more = !process.inbox.is_empty() || now >= process.next_tick;
         {
             let mut sky = sky.lock();
@@ -359,6 +418,17 @@ impl PdHost {
             sky.send(machine, to, Message::Raft(envelope));
         }
     }
+}
+
+/// The state is exchanged, the log is about to be reset: the end comes at some moment of that write.
+fn spring(sky: &Shared, machine: Machine, trap: InstallTrap) {
+    let end = match trap.power_loss {
+        true => Action::PowerLoss(machine, trap.dark),
+        false => Action::Crash(machine, trap.dark),
+    };
+    let mut sky = sky.lock();
+    let at = sky.places.machine(machine).micros(0, 1500);
+    sky.after(at, Event::Nemesis(Step::Follow(end)));
 }
 
 /// Carries an answer back, or passes the call on to the leader.

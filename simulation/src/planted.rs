@@ -24,6 +24,9 @@
 //! | `lease-kept-by-merge` | a leader serves under its lease while its PrepareMerge is committed | two leases |
 //! | `check-not-paused` | a check compares what replicas hold some entries behind its own | a check finds a difference |
 //! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
+//! | `pd-log-truncated-before-sync` | a placement driver's entries leave the log before its state is synced | it cannot open |
+//! | `pd-old-state-kept` | a snapshot is laid over what a placement driver held | placement drivers differ |
+//! | `pd-log-kept-on-resume` | a placement driver opens with a snapshot's state and its old log | it cannot open |
 //! | `rollback-without-proof` | a merge is rolled back that the target may still carry out | two leases |
 //! | `damaged-file-discarded-early` | a damaged file is taken away while a replica has keys in it | a stale read |
 //! | `damage-read-as-missing` | a read that meets damage answers that there is nothing | a stale read |
@@ -93,11 +96,17 @@ pub enum Planted {
     DamagedFileDiscardedEarly,
     /// In the storage core.
     DamageReadAsMissing,
+    /// In the placement driver.
+    PdLogTruncatedBeforeSync,
+    /// In the placement driver.
+    PdOldStateKept,
+    /// In the placement driver.
+    PdLogKeptOnResume,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -120,6 +129,9 @@ impl Planted {
         Self::CheckNotPaused,
         Self::DamagedFileDiscardedEarly,
         Self::DamageReadAsMissing,
+        Self::PdLogTruncatedBeforeSync,
+        Self::PdOldStateKept,
+        Self::PdLogKeptOnResume,
     ];
 
     /// Its name on the command line.
@@ -147,6 +159,9 @@ impl Planted {
             Self::CheckNotPaused => "check-not-paused",
             Self::DamagedFileDiscardedEarly => "damaged-file-discarded-early",
             Self::DamageReadAsMissing => "damage-read-as-missing",
+            Self::PdLogTruncatedBeforeSync => "pd-log-truncated-before-sync",
+            Self::PdOldStateKept => "pd-old-state-kept",
+            Self::PdLogKeptOnResume => "pd-log-kept-on-resume",
         }
     }
 
@@ -196,8 +211,13 @@ mod switch {
             Some(Planted::DamageReadAsMissing) => Some(Storage::DamageReadAsMissing),
             _ => None,
         });
-        let early = bug == Some(Planted::TsoBoundReadTooEarly);
-        placement::set(early.then_some(Placement::TsoBoundReadTooEarly));
+        placement::set(match bug {
+            Some(Planted::TsoBoundReadTooEarly) => Some(Placement::TsoBoundReadTooEarly),
+            Some(Planted::PdLogTruncatedBeforeSync) => Some(Placement::LogTruncatedBeforeFlush),
+            Some(Planted::PdOldStateKept) => Some(Placement::OldStateKept),
+            Some(Planted::PdLogKeptOnResume) => Some(Placement::LogKeptOnResume),
+            _ => None,
+        });
     }
 
     /// The mistake that is planted.

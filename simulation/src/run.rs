@@ -62,6 +62,8 @@ pub struct Report {
     pub rolled_back: usize,
     /// Checks that compared replicas.
     pub compared: usize,
+    /// Snapshots that placement drivers installed.
+    pub pd_snapshots: u64,
     /// Copies of writes that nobody answered.
     pub copies: usize,
     /// Timestamps given.
@@ -95,7 +97,7 @@ impl fmt::Display for Report {
         }
         write!(
             formatter,
-            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions ({} merged, {} rolled back, {} compared), trace {:016x}",
+            "seed {}: {} s, {} events, {} operations ({} unknown, {} copies), {} timestamps, {} faults, {} regions ({} merged, {} rolled back, {} compared), {} placement driver snapshots, trace {:016x}",
             self.seed,
             self.virtual_ms / 1000,
             self.events,
@@ -108,6 +110,7 @@ impl fmt::Display for Report {
             self.merged,
             self.rolled_back,
             self.compared,
+            self.pd_snapshots,
             self.trace.0
         )
     }
@@ -158,6 +161,7 @@ impl Ended {
             merged: sky.merged.len(),
             rolled_back: sky.rolled_back.len(),
             compared: sky.compared,
+            pd_snapshots: sky.pd_snapshots,
             copies: history.operations.iter().map(|one| one.copies.len()).sum(),
             timestamps: history.timestamps,
             faults: world.faults,

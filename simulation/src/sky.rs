@@ -219,6 +219,8 @@ pub enum PdEvent {
     LogWritten,
     /// The round's batch reaches the disk.
     LogSynced,
+    /// The state engine is durable up to this position.
+    Flushed(Index),
 }
 
 /// Anything that happens.
@@ -298,6 +300,8 @@ pub struct Sky {
     pub rolled_back: BTreeSet<(RegionId, u64)>,
     /// Checks that compared replicas.
     pub compared: usize,
+    /// Snapshots that placement drivers installed.
+    pub pd_snapshots: u64,
     /// Calls under way.
     pub calls: Calls,
     /// Sleeping tasks.
@@ -338,6 +342,7 @@ impl Sky {
             merged: BTreeSet::new(),
             rolled_back: BTreeSet::new(),
             compared: 0,
+            pd_snapshots: 0,
             calls: Calls::default(),
             timers: BTreeMap::new(),
             next_id: 0,

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use yadkv_proto::yadkvpb::Envelope;
+use yadkv_proto::yadkvpb::state_message::What;
 
 /// Lines kept.
 pub const LINES_MAX: usize = 400;
@@ -85,6 +86,13 @@ macro_rules! note {
 
 /// A Raft message in a few words.
 pub fn raft(envelope: &Envelope) -> String {
+    if let Some(state) = &envelope.state {
+        let what = match &state.what {
+            Some(What::Chunk(chunk)) => format!("chunk {}", chunk.number),
+            other => format!("{other:?}"),
+        };
+        return format!("transfer {}.{} {what}", state.term, state.transfer);
+    }
     let Some(message) = &envelope.message else {
         return "nothing".to_owned();
     };

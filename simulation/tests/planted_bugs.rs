@@ -219,6 +219,22 @@ fn damage_that_is_read_as_nothing() {
 }
 
 #[test]
+fn a_placement_drivers_log_truncated_before_its_state_is_synced() {
+    found(Planted::PdLogTruncatedBeforeSync, &["cannot open"]);
+}
+
+#[test]
+fn a_snapshot_over_the_old_state_of_a_placement_driver() {
+    let signs = ["holds something else", "cannot open", "become equal"];
+    found(Planted::PdOldStateKept, &signs);
+}
+
+#[test]
+fn a_placement_drivers_log_that_is_kept_when_an_installation_goes_on() {
+    found(Planted::PdLogKeptOnResume, &["cannot open"]);
+}
+
+#[test]
 fn a_failing_seed_shrinks_to_a_story() {
     set(Some(Planted::FsyncSkipped));
     let whole = run(0).failure.expect("seed 0 finds the mistake");

@@ -49,7 +49,7 @@ pub(crate) struct PlaygroundArgs {
     /// First port of the placement drivers, stores follow 100 above; 0 lets the system choose.
     #[arg(long)]
     pub(crate) port_base: Option<u16>,
-    /// A setting: schedule.* and bootstrap.* reach the placement drivers, region.* and store.* the stores.
+    /// A setting: schedule.*, bootstrap.* and log.* reach the placement drivers, region.* and store.* the stores.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -253,11 +253,11 @@ fn divide(set: &[String]) -> Outcome<(Vec<String>, Vec<String>)> {
     for one in set {
         let (name, _) = settings::split(one)?;
         match name.split('.').next() {
-            Some("schedule" | "bootstrap") => pd.push(one.clone()),
+            Some("schedule" | "bootstrap" | "log") => pd.push(one.clone()),
             Some("region" | "store") => store.push(one.clone()),
             _ => {
                 return Err(Failure(format!(
-                    "--set {one}: unknown section; use schedule.*, bootstrap.*, region.* or store.*"
+                    "--set {one}: unknown section; use schedule.*, bootstrap.*, log.*, region.* or store.*"
                 )));
             }
         }

@@ -18,7 +18,7 @@
 //!
 //! *Next stop*: [`crate::region_map`].
 
-use crate::record::{self, FORMAT, LoadError};
+use crate::record::{self, FORMAT, LoadError, Records};
 use crate::region_map::{Misfit, RegionMap};
 use bytes::Bytes;
 use prost::Message;
@@ -85,30 +85,33 @@ impl Cluster {
         first_index: Index,
         first_term: Term,
     ) -> Result<Self, LoadError> {
-        let meta = match engine.get(record::META, record::CLUSTER_KEY)? {
-            Some(value) => record::decode(record::META, record::CLUSTER_KEY, &value)?,
-            None => ClusterRecord {
-                format: FORMAT,
-                applied_index: first_index.0,
-                applied_term: first_term.0,
-                ..ClusterRecord::default()
-            },
-        };
-        let stores = record::load_all::<StoreRecord>(engine, record::STORE)?;
-        let regions = record::load_all::<RegionRecord>(engine, record::REGION)?;
-        let leaders = record::load_all::<LeaderRecord>(engine, record::LEADER)?;
-        let keyspaces = record::load_all::<KeyspaceRecord>(engine, record::KEYSPACE)?;
-        let regions = RegionMap::load(
-            regions
-                .into_iter()
-                .filter_map(|record| record.region)
-                .collect(),
-        )
-        .map_err(|misfit| LoadError::damaged(record::REGION, b"", misfit))?;
+        let mut records = Records::load(engine)?;
+        records.cluster.get_or_insert_with(|| ClusterRecord {
+            format: FORMAT,
+            applied_index: first_index.0,
+            applied_term: first_term.0,
+            ..ClusterRecord::default()
+        });
+        Self::of(records)
+    }
+
+    /// The state that these records are.
+    pub(crate) fn of(records: Records) -> Result<Self, LoadError> {
+        let Records {
+            cluster,
+            stores,
+            regions,
+            leaders,
+            keyspaces,
+        } = records;
+        let missing = || LoadError::damaged(record::META, record::CLUSTER_KEY, "no such record");
+        let regions = regions.into_iter().filter_map(|record| record.region);
+        let regions = RegionMap::load(regions.collect())
+            .map_err(|misfit| LoadError::damaged(record::REGION, b"", misfit))?;
         let stores = stores.into_iter().filter_map(|record| record.store);
         let leaders = leaders.into_iter().filter_map(|record| record.leader);
         Ok(Self {
-            meta,
+            meta: cluster.ok_or_else(missing)?,
             stores: stores.map(|store| (StoreId(store.id), store)).collect(),
             regions,
             leaders: leaders

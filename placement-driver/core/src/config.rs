@@ -3,7 +3,7 @@
 //! *Place*: the server's command line and configuration file fill it → [`crate::Member::open`] checks and
 //! keeps it.
 //!
-//! *Types to know*: [`Config`], [`MemberAddress`], [`ScheduleConfig`], [`BootstrapConfig`].
+//! *Types to know*: [`Config`], [`MemberAddress`], [`ScheduleConfig`], [`BootstrapConfig`], [`LogConfig`].
 //!
 //! *Life of a setting*: file or `--set` → the server's configuration → [`Config::validate`] (ranges and
 //! relations, each refusal naming field, value and allowed range).
@@ -11,6 +11,7 @@
 //! *Next stop*: [`crate::cluster`], the state that these settings shape.
 
 use crate::border;
+use crate::member::CHUNK_BYTES_MAX;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -71,7 +72,43 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// The first regions.
     pub bootstrap: BootstrapConfig,
+    /// How much of the Raft log stays.
+    pub log: LogConfig,
 }
+
+/// How much of the Raft log stays. Names start with `log.`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Entries that stay, unless they are more than `keep_bytes`; a sixteenth more may be there. Default 100,000: hours
+    /// of a quiet cluster. Too small: a member that was away for a moment is sent the whole state; too large: the disk, and
+    /// a member that was away for long reads more entries than there is state.
+    pub keep_entries: u64,
+    /// Bytes of entries that stay, likewise. Default 64 MiB, about what large clusters have in state. Too small and too
+    /// large: as above; a start reads so much.
+    pub keep_bytes: u64,
+    /// Bytes of records in one chunk of the state that is sent to a member that lags. Default 512 KiB, 1 KiB to
+    /// [`CHUNK_BYTES_MAX`]. Too small: one network round trip for little; too large: heartbeats wait behind it.
+    pub chunk_bytes: u64,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            keep_entries: LOG_KEEP_ENTRIES,
+            keep_bytes: LOG_KEEP_BYTES,
+            chunk_bytes: LOG_CHUNK_BYTES,
+        }
+    }
+}
+
+/// Default of [`LogConfig::keep_entries`].
+pub const LOG_KEEP_ENTRIES: u64 = 100_000;
+/// Default of [`LogConfig::keep_bytes`].
+pub const LOG_KEEP_BYTES: u64 = 64 << 20;
+/// Default of [`LogConfig::chunk_bytes`].
+pub const LOG_CHUNK_BYTES: u64 = 512 << 10;
+/// Entries, or bytes, that may be kept at most.
+const LOG_KEEP_MAX: u64 = 1 << 34;
 
 /// When a store counts as gone, and how leaders are balanced. Names start with `schedule.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,13 +197,21 @@ impl Config {
             seed,
             schedule: ScheduleConfig::default(),
             bootstrap: BootstrapConfig::default(),
+            log: LogConfig::default(),
         }
+    }
+
+    /// Ids of all members, ascending.
+    pub fn listed(&self) -> Vec<u64> {
+        let ids: BTreeSet<_> = self.members.iter().map(|member| member.id.0).collect();
+        ids.into_iter().collect()
     }
 
     /// Checks ranges and the relations between settings.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_members()?;
         self.validate_schedule()?;
+        self.validate_log()?;
         let stores = self.bootstrap.stores;
         if !(1..=BOOTSTRAP_STORES_MAX).contains(&stores) {
             return Err(ConfigError::value("bootstrap.stores", stores, "1 to 9"));
@@ -240,6 +285,23 @@ impl Config {
                 &member.client_url,
                 "http://host:port",
             )),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_log(&self) -> Result<(), ConfigError> {
+        let log = &self.log;
+        let ranges = [
+            ("log.keep_entries", log.keep_entries, 8, LOG_KEEP_MAX),
+            ("log.keep_bytes", log.keep_bytes, 4096, LOG_KEEP_MAX),
+            ("log.chunk_bytes", log.chunk_bytes, 1024, CHUNK_BYTES_MAX),
+        ];
+        let outside = |(_, value, min, max): &(&str, u64, u64, u64)| !(min..=max).contains(&value);
+        match ranges.into_iter().find(outside) {
+            Some((field, value, min, max)) => {
+                let allowed = format!("{min} to {max}");
+                Err(ConfigError::value(field, value, &allowed))
+            }
             None => Ok(()),
         }
     }

@@ -13,6 +13,7 @@
 //!     if a round came:        send round.send_now
 //!                             raft engine .write(round.batch, Synced if round.must_sync)
 //!                             send member.persisted(round, now)?
+//! if member.flush(now):       make the state's engine durable, on any thread → Input::Durable
 //! ```
 //!
 //! `round` releases answers that need a lease covering its `now`, so it must be called, with a fresh clock,
@@ -48,9 +49,9 @@ pub mod schedule;
 pub mod tso;
 
 pub use answer::overview::Overview;
-pub use config::{BootstrapConfig, Config, ConfigError, MemberAddress, ScheduleConfig};
+pub use config::{BootstrapConfig, Config, ConfigError, LogConfig, MemberAddress, ScheduleConfig};
 pub use member::{
-    Fatal, Input, Member, OpenError, Order, OrderReply, OverviewReply, Refusal, Reply, Round, Seat,
-    StoreOrder,
+    CHUNK_BYTES_MAX, Fatal, Input, Member, OpenError, Order, OrderReply, OverviewReply, Refusal,
+    Reply, Round, Seat, StoreOrder, Transfers,
 };
 pub use record::FAMILIES;

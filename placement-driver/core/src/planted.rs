@@ -11,6 +11,12 @@ pub enum Planted {
     /// A new leader reads the timestamp bound when it is elected, before it has applied an entry of its own
     /// term: an older leader's last raise may still be unapplied.
     TsoBoundReadTooEarly,
+    /// Entries leave the log whose effects the state engine may lose.
+    LogTruncatedBeforeFlush,
+    /// A snapshot is laid over what the member held.
+    OldStateKept,
+    /// An installation that a crash interrupted goes on without the reset of the log.
+    LogKeptOnResume,
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -3,6 +3,7 @@
 //! | family | key | value |
 //! |---|---|---|
 //! | `meta` | `cluster` | `placementpb.ClusterRecord`: identity, bounds, safe point, applied position |
+//! | `meta` | `arrived` | `placementpb.ArrivedRecord`: a snapshot whose position the log may not begin at yet |
 //! | `store` | store id, 8 bytes big-endian | `placementpb.StoreRecord` |
 //! | `region` | region id, 8 bytes big-endian | `placementpb.RegionRecord` |
 //! | `leader` | region id, 8 bytes big-endian | `placementpb.LeaderRecord` |
@@ -23,7 +24,7 @@ use prost::Message;
 use std::ops::ControlFlow;
 use yadkv_engine::{Direction, Engine, Family};
 use yadkv_proto::placementpb::{
-    ClusterRecord, Entry, KeyspaceRecord, LeaderRecord, RegionRecord, StoreRecord,
+    ArrivedRecord, ClusterRecord, Entry, KeyspaceRecord, LeaderRecord, RegionRecord, StoreRecord,
 };
 
 /// Families that the placement driver's engine is opened with, in this order.
@@ -39,8 +40,13 @@ pub(crate) const LEADER: Family = Family(3);
 /// Keyspaces by id.
 pub(crate) const KEYSPACE: Family = Family(4);
 
-/// Key of the one record in [`META`].
+/// All of them.
+pub(crate) const ALL: [Family; 5] = [META, STORE, REGION, LEADER, KEYSPACE];
+
+/// Key of the one lasting record in [`META`].
 pub(crate) const CLUSTER_KEY: &[u8] = b"cluster";
+/// Key of the other one, which is there while a snapshot is being installed.
+pub(crate) const ARRIVED_KEY: &[u8] = b"arrived";
 /// Format of all records and entries of this release.
 pub const FORMAT: u32 = 1;
 
@@ -95,6 +101,7 @@ macro_rules! versioned {
     )*};
 }
 versioned!(
+    ArrivedRecord,
     ClusterRecord,
     StoreRecord,
     RegionRecord,
@@ -131,29 +138,52 @@ pub(crate) fn id_key(id: u64) -> Bytes {
     Bytes::copy_from_slice(&id.to_be_bytes())
 }
 
-/// All records of a family, by key.
-pub(crate) fn load_all<R: Versioned>(
-    engine: &dyn Engine,
-    family: Family,
-) -> Result<Vec<R>, LoadError> {
-    let mut records = Vec::new();
-    let mut failure = None;
-    let mut visit = |key: &[u8], value: &[u8]| match decode(family, key, value) {
-        Ok(record) => {
-            records.push(record);
-            ControlFlow::Continue(())
+/// Everything that members replicate, as records.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) cluster: Option<ClusterRecord>,
+    pub(crate) stores: Vec<StoreRecord>,
+    pub(crate) regions: Vec<RegionRecord>,
+    pub(crate) leaders: Vec<LeaderRecord>,
+    pub(crate) keyspaces: Vec<KeyspaceRecord>,
+}
+
+impl Records {
+    /// All that an engine holds.
+    pub(crate) fn load(engine: &dyn Engine) -> Result<Self, LoadError> {
+        let mut records = Self::default();
+        let view = engine.snapshot();
+        for family in ALL {
+            let mut added = Ok(true);
+            let mut visit = |key: &[u8], value: &[u8]| {
+                added = records.add(family, key, value);
+                match added {
+                    Ok(_) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            };
+            view.scan(family, b"", b"", Direction::Forward, &mut visit)?;
+            added?;
         }
-        Err(error) => {
-            failure = Some(error);
-            ControlFlow::Break(())
+        Ok(records)
+    }
+
+    /// One more; whether it is one that members replicate.
+    pub(crate) fn add(
+        &mut self,
+        family: Family,
+        key: &[u8],
+        value: &[u8],
+    ) -> Result<bool, LoadError> {
+        match family {
+            META if key == CLUSTER_KEY => self.cluster = Some(decode(family, key, value)?),
+            STORE => self.stores.push(decode(family, key, value)?),
+            REGION => self.regions.push(decode(family, key, value)?),
+            LEADER => self.leaders.push(decode(family, key, value)?),
+            KEYSPACE => self.keyspaces.push(decode(family, key, value)?),
+            _ => return Ok(false),
         }
-    };
-    engine
-        .snapshot()
-        .scan(family, b"", b"", Direction::Forward, &mut visit)?;
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(records),
+        Ok(true)
     }
 }
 

@@ -40,6 +40,12 @@ impl goldenscript::Runner for Script {
                 let borders = borders.split(',').map(border::parse);
                 rig.config.bootstrap.borders = borders.collect::<Result<_, _>>()?;
             }
+            if let Some(entries) = args.take_key("log.keep_entries") {
+                rig.config.log.keep_entries = entries.parse()?;
+            }
+            if let Some(bytes) = args.take_key("log.chunk_bytes") {
+                rig.config.log.chunk_bytes = bytes.parse()?;
+            }
             args.reject_next()?;
             rig.config.validate()?;
             rig.start_all();
@@ -110,6 +116,7 @@ impl Script {
         match command.name.as_str() {
             "status" => return Ok(self.status()),
             "same" => return self.same(),
+            "logs" => return Ok(self.logs()),
             "answers" => return Ok(self.answers()),
             _ => {}
         }
@@ -415,6 +422,31 @@ impl Script {
                     self.later.push((name, slot));
                 }
             }
+        }
+        output
+    }
+
+    /// How many entries the logs hold, of those that were applied, and what became of transfers of the state.
+    fn logs(&mut self) -> String {
+        let rig = self.rig();
+        let mut output = String::new();
+        for id in rig.ids() {
+            let Some(member) = rig.member(id) else {
+                writeln!(output, "pd{id} down").unwrap();
+                continue;
+            };
+            let (entries, transfers) = (member.log_entries(), member.transfers());
+            let applied = member.cluster().applied().0;
+            write!(output, "pd{id} applied {applied}, {entries} in the log").unwrap();
+            let counts = [
+                (transfers.sent, "sent"),
+                (transfers.failed, "not sent"),
+                (transfers.installed, "installed"),
+            ];
+            for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+                write!(output, ", states {what}: {count}").unwrap();
+            }
+            writeln!(output).unwrap();
         }
         output
     }

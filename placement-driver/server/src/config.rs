@@ -19,7 +19,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use yadkv_placement_core::{
-    BootstrapConfig, Config as CoreConfig, ConfigError, MemberAddress, ScheduleConfig, border,
+    BootstrapConfig, Config as CoreConfig, ConfigError, LogConfig, MemberAddress, ScheduleConfig,
+    border,
 };
 use yadkv_proto::id::PeerId;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub schedule: ScheduleSection,
     /// The first regions.
     pub bootstrap: BootstrapSection,
+    /// How much of the Raft log stays.
+    pub log: LogSection,
 }
 
 /// `pd.*`
@@ -89,6 +92,29 @@ pub struct BootstrapSection {
     pub stores: u32,
     /// More borders: `hex:` and digits, or text with `\xNN` for other bytes.
     pub borders: Vec<String>,
+}
+
+/// `log.*`: see `yadkv_placement_core::LogConfig` for meaning and harm.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSection {
+    /// Entries that stay: a member that lacks more is sent the whole state; default 100,000.
+    pub keep_entries: u64,
+    /// Bytes of entries that stay, likewise; default 64 MiB.
+    pub keep_bytes: ByteSize,
+    /// Bytes of one chunk of the state; default 512 KiB.
+    pub chunk_bytes: ByteSize,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        let core = LogConfig::default();
+        Self {
+            keep_entries: core.keep_entries,
+            keep_bytes: ByteSize::b(core.keep_bytes),
+            chunk_bytes: ByteSize::b(core.chunk_bytes),
+        }
+    }
 }
 
 impl Default for PdSection {
@@ -182,6 +208,11 @@ impl Config {
             replicas: schedule.replicas,
             check_replicas: schedule.check_replicas,
             snapshots_per_store_max: schedule.snapshots_per_store_max,
+        };
+        config.log = LogConfig {
+            keep_entries: self.log.keep_entries,
+            keep_bytes: self.log.keep_bytes.as_u64(),
+            chunk_bytes: self.log.chunk_bytes.as_u64(),
         };
         config.bootstrap.stores = self.bootstrap.stores;
         for text in &self.bootstrap.borders {

@@ -5,7 +5,7 @@
 //! | `LOCK` | held exclusively while a process uses the directory |
 //! | `MEMBER` | TOML: format, this member's id, the members, the cluster id once known |
 //! | `kv/` | the replicated state; no log of its own, what was not flushed is replayed from the Raft log |
-//! | `raft/` | log and hard state; synced |
+//! | `raft/` | log and hard state; synced; begins no later than what `kv/` has flushed |
 //!
 //! *Place*: [`crate::node`] opens it first.
 //!

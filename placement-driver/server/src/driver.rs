@@ -7,7 +7,7 @@
 //!
 //! *Life of a turn*: wait for an input or the next tick → drain the inbox up to [`INPUTS_MAX`] → while the
 //! member has something to do: a round, its early messages, one write with at most one fsync, its late
-//! messages → publish what changed.
+//! messages → have the state flushed if that is wanted → publish what changed.
 //!
 //! *Invariants*: the clock is read anew for every round, after the inputs were handled: leases are judged by
 //! it. Missed ticks are given as one.
@@ -18,6 +18,7 @@
 //! *Next stop*: `yadkv_placement_core::member`.
 
 use crate::clock;
+use crate::flush::Flusher;
 use crate::metrics::Metrics;
 use crate::service::heartbeats::Streams;
 use crate::transport::Outgoing;
@@ -28,9 +29,11 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_engine::Durability;
-use yadkv_placement_core::{Fatal, Input, Member, MemberAddress, Order, Overview, Refusal};
+use yadkv_placement_core::{
+    Fatal, Input, Member, MemberAddress, Order, Overview, Refusal, Transfers,
+};
 use yadkv_proto::api::{PdRequest, PdResponse};
-use yadkv_proto::id::PeerId;
+use yadkv_proto::id::{Index, PeerId};
 use yadkv_proto::yadkvpb::Envelope;
 
 /// Inputs that wait for the driver. Too small: refusals in bursts; too large: old calls are served late.
@@ -115,6 +118,12 @@ impl Handle {
         let _ = self.send(Input::Unreachable(member));
     }
 
+    /// The state engine is durable up to a position.
+    pub fn durable(&self, index: Index) {
+        // Lost with a full inbox; the member asks again.
+        let _ = self.send(Input::Durable(index));
+    }
+
     /// What the member is now, and a way to wait for changes.
     pub fn state(&self) -> watch::Receiver<State> {
         self.state.clone()
@@ -137,8 +146,11 @@ pub struct Driver {
     inbox: Receiver<Input>,
     state: watch::Sender<State>,
     outgoing: Outgoing,
+    flusher: Flusher,
     streams: Streams,
     metrics: Metrics,
+    /// Those that the metrics have.
+    transfers: Transfers,
     stop: CancellationToken,
 }
 
@@ -163,7 +175,7 @@ impl Driver {
         member: Member,
         log: LogStore,
         (inbox, state): (Receiver<Input>, watch::Sender<State>),
-        outgoing: Outgoing,
+        (outgoing, flusher): (Outgoing, Flusher),
         streams: Streams,
         metrics: Metrics,
         stop: CancellationToken,
@@ -174,8 +186,10 @@ impl Driver {
             inbox,
             state,
             outgoing,
+            flusher,
             streams,
             metrics,
+            transfers: Transfers::default(),
             stop,
         }
     }
@@ -226,6 +240,9 @@ impl Driver {
             self.outgoing
                 .send(self.member.persisted(round, clock::now())?);
         }
+        if let Some(index) = self.member.flush(clock::now()) {
+            self.flusher.flush(index);
+        }
         for (store, operator) in self.member.pushes() {
             self.streams.push(store, operator);
         }
@@ -253,6 +270,10 @@ impl Driver {
         self.metrics
             .stores
             .set(i64::try_from(cluster.stores().len()).unwrap_or(i64::MAX));
+        self.metrics
+            .log_entries
+            .set(i64::try_from(self.member.log_entries()).unwrap_or(i64::MAX));
+        self.count_transfers();
         self.state.send_if_modified(|published| {
             let changed = *published != state;
             if changed {
@@ -266,5 +287,21 @@ impl Driver {
             }
             changed
         });
+    }
+
+    fn count_transfers(&mut self) {
+        let now = self.member.transfers();
+        let before = std::mem::replace(&mut self.transfers, now);
+        if now == before {
+            return;
+        }
+        for (outcome, count) in [
+            ("sent", now.sent - before.sent),
+            ("failed", now.failed - before.failed),
+            ("installed", now.installed - before.installed),
+        ] {
+            let counter = self.metrics.state_transfers.with_label_values(&[outcome]);
+            counter.inc_by(count);
+        }
     }
 }

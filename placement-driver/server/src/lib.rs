@@ -25,6 +25,7 @@ pub mod clock;
 pub mod config;
 pub mod data;
 pub mod driver;
+pub mod flush;
 pub mod forward;
 pub mod http;
 pub mod metrics;

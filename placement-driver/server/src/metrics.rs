@@ -36,6 +36,11 @@ pub struct Metrics {
     pub regions: IntGauge,
     /// Stores ever registered.
     pub stores: IntGauge,
+    /// Applied entries in the Raft log. Does it grow beyond `log.keep_entries`?
+    pub log_entries: IntGauge,
+    /// Whole states sent to members that lag, or not, and installed here, by outcome. Does a member fall behind again and
+    /// again, or can it not be helped?
+    pub state_transfers: IntCounterVec,
 }
 
 impl Metrics {
@@ -51,7 +56,15 @@ impl Metrics {
         let log_write = histogram("log_write_seconds", "Log write with its fsync");
         let refused = opts("refused_total", "Calls that were not served, by call");
         let forwarded = opts("forwarded_total", "Calls passed on to the leader, by call");
+        let transfers = opts(
+            "state_transfers_total",
+            "Whole states for members that lag, by outcome",
+        );
         let dropped = opts("dropped_messages_total", "Raft messages dropped, by reason");
+        let transfers = IntCounterVec::new(transfers, &["outcome"])?;
+        for outcome in ["sent", "failed", "installed"] {
+            transfers.with_label_values(&[outcome]);
+        }
         Ok(Self {
             request_seconds: registered(registry, HistogramVec::new(request, &["call"])?)?,
             refused: registered(registry, IntCounterVec::new(refused, &["call"])?)?,
@@ -75,6 +88,11 @@ impl Metrics {
                 registry,
                 IntGauge::with_opts(opts("stores", "Stores registered"))?,
             )?,
+            log_entries: registered(
+                registry,
+                IntGauge::with_opts(opts("log_entries", "Applied entries in the log"))?,
+            )?,
+            state_transfers: registered(registry, transfers)?,
         })
     }
 }

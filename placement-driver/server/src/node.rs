@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::data::{Data, Identity, OpenError};
 use crate::driver::{self, Driver, Handle};
+use crate::flush::Flusher;
 use crate::forward::Forwarder;
 use crate::http::{self, Http};
 use crate::metrics::Metrics;
@@ -98,17 +99,20 @@ pub async fn run(
         .collect();
     let outgoing = Outgoing::start(&others, &handle, &metrics, &tasks, &stop);
     let Data {
+        kv,
         log,
         identity,
         lock,
         ..
     } = data;
+    let flusher = Flusher::start(kv, handle.clone(), stop.clone())
+        .map_err(|error| NodeError::Serve(error.to_string()))?;
     tasks.spawn(note_cluster(identity, handle.clone(), stop.clone()));
     let driver = Driver::new(
         member,
         log,
         (inputs, state),
-        outgoing,
+        (outgoing, flusher),
         streams.clone(),
         metrics.clone(),
         stop.clone(),

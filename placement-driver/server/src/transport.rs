@@ -1,4 +1,4 @@
-//! Raft messages between members: one bounded stream for each ordered pair.
+//! Raft messages between members, and chunks of the state for one that lags: one bounded stream for each ordered pair.
 //!
 //! *Place*: the driver hands envelopes to [`Outgoing`]; [`Incoming`] gives received ones to the driver.
 //!
@@ -202,7 +202,8 @@ impl Transport for Incoming {
         &self,
         _: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<SnapshotEnd>, Status> {
-        let reason = "a placement driver has no regions: send it to a store";
+        let reason =
+            "a placement driver has no regions: send it to a store (its own state comes in frames)";
         Err(Status::unimplemented(reason))
     }
 

@@ -406,3 +406,39 @@ async fn operators_are_pushed_into_the_heartbeat_stream() {
     );
     assert_eq!(operator.target_peer.unwrap().store_id, stores[0]);
 }
+
+/// A member that was away while its next entries left the logs gets the state, and what it has then is on its disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_lags_behind_the_log_is_sent_the_state() {
+    let short = |config: &mut yadkv_placement_driver::Config| {
+        config.log.keep_entries = 8;
+        config.log.chunk_bytes = bytesize::ByteSize::kib(1);
+    };
+    let mut cluster = Cluster::start(3, short).await;
+    let (id, leader) = cluster.leader().await;
+    let mut pd = cluster.servers[leader].pd().await;
+    cluster.join(&mut pd, id, 3).await;
+    let away = (leader + 1) % 3;
+    cluster.servers[away].stop().await.unwrap();
+    for safe_point in 1..=40 {
+        let request = UpdateGcSafePointRequest {
+            header: header(id),
+            safe_point,
+        };
+        pd.update_gc_safe_point(request).await.unwrap();
+    }
+    cluster.servers[away].restart().await;
+    let address = cluster.servers[away].address;
+    let counted = |line: &'static str| async move {
+        let (_, page) = http(address, "/metrics").await;
+        page.lines().any(|found| found == line).then_some(())
+    };
+    let installed = "yadkv_pd_state_transfers_total{outcome=\"installed\"} 1";
+    until("an installed state", || counted(installed)).await;
+    // It is there after a restart: nothing is sent again.
+    cluster.servers[away].stop().await.unwrap();
+    cluster.servers[away].restart().await;
+    until("all stores", || counted("yadkv_pd_stores 3")).await;
+    let installed = "yadkv_pd_state_transfers_total{outcome=\"installed\"} 0";
+    until("no other state", || counted(installed)).await;
+}

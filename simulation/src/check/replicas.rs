@@ -1,5 +1,5 @@
 //! After the quiet phase all replicas of a region hold the same, and so do all placement drivers, whose map is what
-//! the leaders say.
+//! the leaders say, and whose logs are short.
 //!
 //! *Place*: [`crate::run`] waits for [`differences`] to vanish, and fails the seed if they do not. [`super::laws`]
 //! compares placement drivers at every position that they apply.
@@ -7,7 +7,7 @@
 //! *Next stop*: [`crate::run`].
 
 use crate::chronicle::range;
-use crate::pd::PdHost;
+use crate::pd::{KEEP_ENTRIES, PdHost};
 use crate::sky::Sky;
 use crate::store::StoreHost;
 use crate::world::World;
@@ -198,10 +198,15 @@ fn placement_differences(world: &World) -> Vec<String> {
     };
     let held = placement_state(first);
     let other = |host: &&PdHost| placement_state(host) != held;
-    rest.iter()
-        .filter(other)
-        .map(|host| format!("pd{} and pd{} differ", first.number, host.number))
-        .collect()
+    let differ = rest.iter().filter(other);
+    let differ = differ.map(|host| format!("pd{} and pd{} differ", first.number, host.number));
+    let running = world.pds.iter().filter_map(|host| {
+        let process = host.process.as_ref()?;
+        let entries = process.member.log_entries();
+        (entries > 2 * KEEP_ENTRIES)
+            .then(|| format!("the log of pd{} has {entries} entries", host.number))
+    });
+    differ.chain(running).collect()
 }
 
 /// Everything that a placement driver replicates: all of its engine.

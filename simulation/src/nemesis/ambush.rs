@@ -196,4 +196,26 @@ impl World {
             self.later(at, action);
         }
     }
+
+    /// A placement driver is away until the others have shortened their logs without it; when it is back and is sent the
+    /// state, something happens to it, or to another one.
+    pub(super) fn ambush_member(&mut self) {
+        let pds = self.pds.len() as u64;
+        let (pd, other) = (self.below(pds) as usize, self.below(pds) as usize);
+        let (machine, away) = (Machine::Pd(pd), self.millis(2000, 4500));
+        let action = match self.below(3) {
+            0 => Action::Crash(machine, away),
+            1 => Action::PowerLoss(machine, away),
+            _ => Action::IsolateFully(machine, away),
+        };
+        self.at_once(action);
+        if self.chance(700) {
+            let power_loss = self.chance(700);
+            self.at_once(Action::TrapInstall(pd, power_loss));
+        }
+        if self.chance(500) {
+            let (at, dark) = (away + self.millis(10, 1000), self.millis(10, 1500));
+            self.later(at, Action::PowerLoss(Machine::Pd(other), dark));
+        }
+    }
 }

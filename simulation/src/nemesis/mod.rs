@@ -26,6 +26,7 @@ mod words;
 
 use crate::chronicle::Happening;
 use crate::client::insider::{self, Deed};
+use crate::pd::InstallTrap;
 use crate::sky::{Event, Machine, SKEW_MAX_MS, StoreEvent};
 use crate::store::{Trap, schedule};
 use crate::world::World;
@@ -38,7 +39,7 @@ use yadkv_proto::kvrpcpb::Context;
 use yadkv_storage_core::view::RegionView;
 
 /// What a strike chooses from.
-const CHOICES: u64 = 164;
+const CHOICES: u64 = 174;
 
 /// A step of the faults.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +102,8 @@ pub enum Action {
     Transfer(u64, usize),
     /// The power goes at the next vote that this store writes.
     Trap(usize),
+    /// The process of this placement driver ends, or its machine loses power, while it next installs a snapshot.
+    TrapInstall(usize, bool),
     /// Members of a region are to change.
     Members(u64, members::Change),
     /// The regions on both sides of a border are to be one: the left (or right) one becomes part of the other.
@@ -192,6 +195,7 @@ impl World {
             Action::LoseDisks(store, down) => self.lose_disks(store, down),
             Action::RemoveStore(store) => self.remove_store(store),
             Action::Trap(store) => self.set_trap(store),
+            Action::TrapInstall(pd, power_loss) => self.trap_install(pd, power_loss),
         }
     }
 
@@ -326,6 +330,11 @@ impl World {
         );
     }
 
+    fn trap_install(&mut self, pd: usize, power_loss: bool) {
+        let dark = self.millis(10, 500);
+        self.pds[pd].trap = Some(InstallTrap { power_loss, dark });
+    }
+
     /// Ends every fault and starts everything.
     pub fn heal(&mut self) {
         {
@@ -339,6 +348,7 @@ impl World {
             sky.paused.clear();
         }
         self.stores.iter_mut().for_each(|store| store.trap = None);
+        self.pds.iter_mut().for_each(|pd| pd.trap = None);
         self.boot_all();
     }
 
@@ -364,6 +374,7 @@ impl World {
             140..=149 => self.ambush_unapplied_merge(),
             150..=159 => self.strike_damage(),
             160..=163 => self.strike_lost_disk(),
+            164..=173 => self.ambush_member(),
             _ => self.ambush_laggard(),
         }
     }

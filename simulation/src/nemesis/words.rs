@@ -109,6 +109,10 @@ impl Action {
                 formatter,
                 "a trap: the power of store{store} goes when it next writes a vote"
             ),
+            Self::TrapInstall(pd, power) => {
+                let what = if *power { "loses power" } else { "crashes" };
+                write!(formatter, "a trap: pd{pd} {what} when it installs a state")
+            }
             Self::Members(region, change) => {
                 let change = match change {
                     Change::Learn => "is to have a learner on another store",

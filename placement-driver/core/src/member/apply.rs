@@ -3,7 +3,8 @@
 //! *Place*: `round` and `persisted` bring entries in the order of the log.
 //!
 //! *Life of an entry*: decode → each command is judged and changes memory and the batch → one batch for all
-//! entries, with the applied position, unsynced (the log replays) → purposes are resolved with the outcomes.
+//! entries, with the applied position, unsynced (the log replays, and keeps what is not flushed: [`super::truncate`]) →
+//! purposes are resolved with the outcomes.
 //!
 //! *Invariants*: memory never shows more than the engine was given: the batch is written before any outcome
 //! leaves.
@@ -43,6 +44,7 @@ impl Member {
                 return Err(fatal("the members of this group never change".to_owned()));
             }
             let commands = Cluster::decode(&entry.data).map_err(fatal)?;
+            self.truncation.applied(&self.config.log, &entry);
             let outcomes = commands
                 .into_iter()
                 .map(|command| self.cluster.apply(command, &mut batch))

@@ -9,7 +9,7 @@
 use super::order::{Order, OrderReply};
 use crate::answer::overview::Overview;
 use yadkv_proto::api::{PdRequest, PdResponse};
-use yadkv_proto::id::{ClusterId, PeerId};
+use yadkv_proto::id::{ClusterId, Index, PeerId};
 use yadkv_proto::yadkvpb::Envelope;
 
 /// Where the answer to a request goes. Called once.
@@ -33,6 +33,8 @@ pub enum Input {
     Order(Order, OrderReply),
     /// A message to another member was lost.
     Unreachable(PeerId),
+    /// The state engine holds everything up to this position durably, as [`super::Member::flush`] asked for.
+    Durable(Index),
 }
 
 /// Why a call was not served. Nothing was done, except where the text says that it may have been.

@@ -21,6 +21,9 @@
 //!      └────────────────────┴───────── term or role lost ◀───────┘   volatile state is dropped, callers refused
 //! ```
 //!
+//! *Life of the log*: each member takes out what it holds durably and nobody within the limits needs ([`truncate`]); a
+//! member that needs it nevertheless is sent the whole state ([`sending`], [`receiving`], [`install`]).
+//!
 //! *Invariants*: nothing is answered from state before an entry of the own term was applied; every call is
 //! answered exactly once; between `round` and `persisted` no input comes (asserted by `consensus`).
 //!
@@ -34,32 +37,41 @@
 mod apply;
 mod call;
 mod heartbeat;
+mod install;
 mod order;
 mod read;
+mod receiving;
 mod seat;
+mod sending;
 mod serve;
 mod split;
 mod stamp;
 mod store_life;
+mod truncate;
 mod write;
 
 pub use call::{Input, OverviewReply, Refusal, Reply};
 pub use order::{Order, OrderReply, StoreOrder};
 pub use seat::Seat;
+pub use sending::{CHUNK_BYTES_MAX, Transfers};
 
 use crate::cluster::Cluster;
 use crate::config::{Config, ConfigError, HOLD_MAX, MemberAddress};
 use crate::record::LoadError;
 use call::Call;
 use read::Reading;
+use receiving::{Arrival, Receiving, TransferId};
+use sending::Sendings;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use yadkv_consensus::{FIRST_INDEX, FIRST_TERM, LogStore, Members, Node, Ready, Role, Start};
+use truncate::Truncation;
+use yadkv_consensus::{FIRST_INDEX, FIRST_TERM, LogStore, Node, Ready, Role, Start};
 use yadkv_engine::{Durability, Engine, WriteBatch};
 use yadkv_proto::id::{ClusterId, Index, PeerId, RegionId, Term};
 use yadkv_proto::metapb::Peer;
 use yadkv_proto::time::{Moment, Now};
-use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
+use yadkv_proto::yadkvpb::state_message::What;
+use yadkv_proto::yadkvpb::{Envelope, RaftMessage, StateMessage};
 
 /// Group id of the placement driver's own Raft group.
 pub const GROUP: RegionId = RegionId(0);
@@ -122,13 +134,30 @@ pub struct Round {
     pub must_sync: bool,
     /// Leave before the batch is written.
     pub send_now: Vec<Envelope>,
-    ready: Ready,
+    work: Work,
+}
+
+impl Round {
+    /// Whether a snapshot was put in the place of the state, and the batch resets the log for it.
+    pub fn installs(&self) -> bool {
+        matches!(self.work, Work::Install(_))
+    }
+}
+
+/// What [`Member::persisted`] goes on with.
+#[derive(Debug)]
+enum Work {
+    Raft(Box<Ready>),
+    /// The log was shortened, or messages leave.
+    Nothing,
+    Install(Box<Arrival>),
 }
 
 /// One replica of the placement driver.
 pub struct Member {
     config: Config,
     kv: Arc<dyn Engine>,
+    log: LogStore,
     node: Node,
     cluster: Cluster,
     seat: Seat,
@@ -137,6 +166,16 @@ pub struct Member {
     /// Whether something changed for the parked calls.
     retry: bool,
     reading: Reading,
+    truncation: Truncation,
+    sendings: Sendings,
+    receiving: Option<Receiving>,
+    /// A state that the next round installs: nothing of Raft is heard until then.
+    arrival: Option<Box<Arrival>>,
+    /// The last state that was installed, for a leader that asks again.
+    taken: Option<TransferId>,
+    transfers: Transfers,
+    /// Parts of transfers that leave with the next round. One a member and input, at most.
+    outbox: Vec<Envelope>,
     /// Envelopes dropped because they were not for this group or member.
     dropped: u64,
 }
@@ -158,28 +197,33 @@ impl Member {
             log.engine().write(batch, Durability::Synced)?;
         }
         let start = if created { start } else { Start::Restart };
+        install::resume(&config, &*kv, &log)?;
         let cluster = Cluster::load(&*kv, FIRST_INDEX, FIRST_TERM)?;
-        let mut listed: Vec<_> = config.members.iter().map(|member| member.id.0).collect();
-        listed.sort_unstable();
+        let listed = config.listed();
         if cluster.id().is_some() && cluster.member_ids() != listed {
             let formed = cluster.member_ids().to_vec();
             return Err(OpenError::OtherMembers { formed, listed });
         }
-        let members = Members {
-            voters: listed.into_iter().map(PeerId).collect(),
-            ..Members::default()
-        };
-        let raft = yadkv_consensus::Config::new(GROUP, config.member, config.boot_id, config.seed);
-        let node = Node::open(raft, log, members, cluster.applied().0, start, now.moment)?;
+        let applied = cluster.applied().0;
+        let node = install::open_node(&config, &log, applied, start, now.moment)?;
+        let truncation = Truncation::count(&config.log, &log, applied)?;
         Ok(Self {
             config,
             kv,
+            log,
             node,
             cluster,
             seat: Seat::Follower,
             parked: VecDeque::new(),
             retry: false,
             reading: Reading::default(),
+            truncation,
+            sendings: Sendings::default(),
+            receiving: None,
+            arrival: None,
+            taken: None,
+            transfers: Transfers::default(),
+            outbox: Vec::new(),
             dropped: 0,
         })
     }
@@ -193,54 +237,85 @@ impl Member {
             Input::Overview(reply) => self.serve(Call::Overview(reply), now),
             Input::Order(order, reply) => self.serve(Call::Order(order, reply), now),
             Input::Unreachable(member) => self.node.report_unreachable(member),
+            Input::Durable(index) => self.truncation.durable(index),
         }
         self.settle(now);
     }
 
-    /// Releases what the lease at `now` allows, proposes what is queued, and collects what Raft wants written
-    /// and sent. `now` is read after the last input was handled: a lease judged by an older reading could
+    /// Releases what the lease at `now` allows, proposes what is queued, and collects what is to be written and sent. `now` is read after the last input was handled: a lease judged by an older reading could
     /// cover an answer made after it ended.
     pub fn round(&mut self, now: Now) -> Result<Option<Round>, Fatal> {
         self.release(now);
+        if let Some(arrival) = self.arrival.take() {
+            return self.install(arrival).map(Some);
+        }
         self.propose(now);
         if let Some(damage) = self.node.damage() {
             return Err(Fatal::Log(damage));
         }
         let mut batch = WriteBatch::new();
+        self.truncate(&mut batch);
         let Some(mut ready) = self.node.ready(&mut batch, now.moment) else {
-            return Ok(None);
+            let nothing = batch.is_empty() && self.outbox.is_empty();
+            return Ok((!nothing).then(|| Round {
+                batch,
+                must_sync: false,
+                send_now: std::mem::take(&mut self.outbox),
+                work: Work::Nothing,
+            }));
         };
         let committed = std::mem::take(&mut ready.committed);
         self.apply(committed, now)?;
         let reads = std::mem::take(&mut ready.reads);
         let lost = std::mem::take(&mut ready.lost_reads);
         self.answer_reads(reads, &lost, now);
-        let send_now = self.envelopes(std::mem::take(&mut ready.send_now));
+        self.send_state(std::mem::take(&mut ready.snapshots), now);
+        let mut send_now = self.envelopes(std::mem::take(&mut ready.send_now));
+        send_now.append(&mut self.outbox);
         Ok(Some(Round {
             batch,
             must_sync: ready.must_sync,
             send_now,
-            ready,
+            work: Work::Raft(Box::new(ready)),
         }))
     }
 
     /// The round's batch was written, and synced if it had to be; what it returns is to be sent.
     pub fn persisted(&mut self, round: Round, now: Now) -> Result<Vec<Envelope>, Fatal> {
-        let persisted = self.node.persisted(round.ready, now.moment);
-        self.apply(persisted.committed, now)?;
-        self.node.applied(self.cluster.applied().0);
+        let mut send = Vec::new();
+        match round.work {
+            Work::Raft(ready) => {
+                let persisted = self.node.persisted(*ready, now.moment);
+                self.apply(persisted.committed, now)?;
+                self.node.applied(self.cluster.applied().0);
+                self.send_state(persisted.snapshots, now);
+                send = self.envelopes(persisted.send);
+            }
+            Work::Nothing => {}
+            Work::Install(arrival) => self.installed(*arrival, now)?,
+        }
         self.settle(now);
-        Ok(self.envelopes(persisted.send))
+        send.append(&mut self.outbox);
+        Ok(send)
     }
 
     /// Whether [`Member::round`] has something to do.
     pub fn pending(&self) -> bool {
         let queued = matches!(&self.seat, Seat::Leader(office) if office.writing.has_queued());
-        self.node.has_ready() || queued || self.reading.has_held()
+        let states = self.arrival.is_some() || !self.outbox.is_empty();
+        self.node.has_ready()
+            || queued
+            || self.reading.has_held()
+            || states
+            || self.prefix().is_some()
     }
 
     fn tick(&mut self, now: Now) {
-        self.node.tick(now.moment);
+        if self.arrival.is_none() {
+            self.node.tick(now.moment);
+        }
+        self.tick_sending(now.moment);
+        self.expire_receiving(now.moment);
         self.follow_role(now);
         self.expire(now);
         self.retry = true;
@@ -250,18 +325,35 @@ impl Member {
     }
 
     fn step(&mut self, envelope: Envelope, now: Now) {
-        let Some(message) = self.admit(envelope) else {
-            self.dropped += 1;
-            return;
+        match self.admit(envelope) {
+            // The log that it speaks of is about to be replaced.
+            Some(Admitted::Raft(_)) if self.arrival.is_some() => {}
+            Some(Admitted::Raft(message)) => {
+                if let Err(error) = self.node.step(message, now.moment) {
+                    tracing::trace!(reason = error.reason(), "raft message dropped");
+                }
+            }
+            Some(Admitted::State(from, message)) => self.state_message(from, *message, now),
+            None => self.dropped += 1,
+        }
+    }
+
+    fn state_message(&mut self, from: PeerId, message: StateMessage, now: Now) {
+        let id = TransferId {
+            from,
+            term: message.term,
+            number: message.transfer,
         };
-        if let Err(error) = self.node.step(message, now.moment) {
-            tracing::trace!(reason = error.reason(), "raft message dropped");
+        match message.what {
+            Some(What::Chunk(chunk)) => self.state_chunk(id, chunk, now),
+            _ => self.state_answered(from, message, now),
         }
     }
 
     /// What follows any input: the seat follows the role, waiting calls are looked at again.
     fn settle(&mut self, now: Now) {
         self.follow_role(now);
+        self.keep_sending();
         if std::mem::take(&mut self.retry) {
             for _ in 0..self.parked.len() {
                 let Some((call, deadline)) = self.parked.pop_front() else {
@@ -275,30 +367,36 @@ impl Member {
     }
 
     /// The message inside, if it is from a member to this one.
-    fn admit(&self, envelope: Envelope) -> Option<RaftMessage> {
+    fn admit(&self, envelope: Envelope) -> Option<Admitted> {
         let (from, to) = (envelope.from?.id, envelope.to?.id);
-        let message = envelope.message?;
         let known = self.config.members.iter().any(|member| member.id.0 == from);
-        let fits = message.from == from && message.to == to && to == self.config.member.0;
-        (envelope.region_id == GROUP.0 && known && fits && from != to).then_some(message)
+        let fits = to == self.config.member.0 && from != to;
+        if envelope.region_id != GROUP.0 || !known || !fits {
+            return None;
+        }
+        match (envelope.message, envelope.state) {
+            (Some(message), None) if message.from == from && message.to == to => {
+                Some(Admitted::Raft(message))
+            }
+            (None, Some(state)) => Some(Admitted::State(PeerId(from), state)),
+            _ => None,
+        }
     }
 
     fn envelopes(&self, messages: Vec<RaftMessage>) -> Vec<Envelope> {
-        let peer = |id| {
-            Some(Peer {
-                id,
-                store_id: id,
-                ..Peer::default()
-            })
-        };
-        let wrap = |message: RaftMessage| Envelope {
-            region_id: GROUP.0,
-            from: peer(message.from),
-            to: peer(message.to),
-            message: Some(message),
-            ..Envelope::default()
+        let wrap = |message: RaftMessage| {
+            let mut envelope = address(message.from, message.to);
+            envelope.message = Some(message);
+            envelope
         };
         messages.into_iter().map(wrap).collect()
+    }
+
+    /// Part of a transfer leaves with the next round.
+    fn post(&mut self, to: PeerId, message: StateMessage) {
+        let mut envelope = address(self.config.member.0, to.0);
+        envelope.state = Some(Box::new(message));
+        self.outbox.push(envelope);
     }
 
     /// Keeps a call for later, or refuses it if too many wait.
@@ -387,5 +485,27 @@ impl Member {
     /// Envelopes dropped because they were not for this group or member.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+}
+
+/// What an envelope brings.
+enum Admitted {
+    Raft(RaftMessage),
+    State(PeerId, Box<StateMessage>),
+}
+
+fn address(from: u64, to: u64) -> Envelope {
+    let peer = |id| {
+        Some(Peer {
+            id,
+            store_id: id,
+            ..Peer::default()
+        })
+    };
+    Envelope {
+        region_id: GROUP.0,
+        from: peer(from),
+        to: peer(to),
+        ..Envelope::default()
     }
 }

@@ -187,7 +187,7 @@ impl Member {
         if self.cluster.id().is_none() {
             let form = FormCluster {
                 cluster_id: cluster_id(self.config.seed, now.wall_ms, term),
-                member_ids: self.node_ids(),
+                member_ids: self.config.listed(),
             };
             office
                 .writing
@@ -197,16 +197,6 @@ impl Member {
         self.seat = Seat::Leader(Box::new(office));
         self.raise_tso(now);
         self.retry = true;
-    }
-
-    fn node_ids(&self) -> Vec<u64> {
-        let ids: BTreeSet<u64> = self
-            .config
-            .members
-            .iter()
-            .map(|member| member.id.0)
-            .collect();
-        ids.into_iter().collect()
     }
 
     /// The leader's regular work.

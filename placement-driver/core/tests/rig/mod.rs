@@ -30,10 +30,24 @@ pub struct Host {
     pub raft: Memory,
     /// How far this machine's wall clock is off, ms.
     pub skew_ms: i64,
+    /// When it loses power in its next installation of a snapshot.
+    pub dies: Option<Dies>,
     /// A pause between handling inputs and the clock reading of `round`, ms, for the next turn only.
     pub pause_ms: u64,
     boots: u64,
 }
+
+/// A moment of an installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dies {
+    /// The state is exchanged, the log is as before.
+    BeforeLog,
+    /// The log was reset, the state engine does not know it yet.
+    AfterLog,
+}
+
+/// Says how often a message arrives, and may change it.
+pub type Tamper = Box<dyn FnMut(&mut Envelope) -> usize>;
 
 pub struct Rig {
     pub hosts: BTreeMap<u64, Host>,
@@ -41,6 +55,7 @@ pub struct Rig {
     pub config: Config,
     /// Members that nothing reaches or leaves.
     pub cut: BTreeSet<u64>,
+    pub tamper: Option<Tamper>,
     network: VecDeque<(u64, Envelope)>,
 }
 
@@ -61,6 +76,7 @@ impl Rig {
             now_ms: 0,
             config,
             cut: BTreeSet::new(),
+            tamper: None,
             network: VecDeque::new(),
         };
         for id in 1..=members {
@@ -69,6 +85,7 @@ impl Rig {
                 kv: Memory::new(FAMILIES.len()),
                 raft: Memory::new(yadkv_consensus::FAMILIES.len()),
                 skew_ms: 0,
+                dies: None,
                 pause_ms: 0,
                 boots: 0,
             };
@@ -160,15 +177,19 @@ impl Rig {
             .front()
             .is_some_and(|(due, _)| *due <= self.now_ms)
         {
-            let Some((_, envelope)) = self.network.pop_front() else {
+            let Some((_, mut envelope)) = self.network.pop_front() else {
                 break;
             };
+            let tamper = self.tamper.as_mut();
+            let copies = tamper.map_or(1, |tamper| tamper(&mut envelope));
             let ends = [
                 envelope.from.map_or(0, |peer| peer.id),
                 envelope.to.map_or(0, |peer| peer.id),
             ];
             if !ends.iter().any(|end| self.cut.contains(end)) && self.hosts.contains_key(&ends[1]) {
-                self.input(ends[1], Input::Raft(envelope));
+                for _ in 0..copies {
+                    self.input(ends[1], Input::Raft(envelope.clone()));
+                }
             }
         }
         for id in self.ids() {
@@ -202,6 +223,10 @@ impl Rig {
             else {
                 continue;
             };
+            let dies = host.dies.take_if(|_| round.installs());
+            if dies == Some(Dies::BeforeLog) {
+                return self.kill(id, true);
+            }
             let mut send = std::mem::take(&mut round.send_now);
             let durability = if round.must_sync {
                 Durability::Synced
@@ -212,6 +237,9 @@ impl Rig {
             host.raft
                 .write(batch, durability)
                 .expect("memory engines do not fail here");
+            if dies == Some(Dies::AfterLog) {
+                return self.kill(id, true);
+            }
             send.extend(
                 member
                     .persisted(round, now)
@@ -219,6 +247,10 @@ impl Rig {
             );
             self.network
                 .extend(send.into_iter().map(|envelope| (due, envelope)));
+        }
+        if let Some(index) = member.flush(now) {
+            host.kv.sync().expect("memory engines do not fail here");
+            member.handle(Input::Durable(index), now);
         }
     }
 

@@ -32,8 +32,5 @@ pub mod send;
 /// Wire format of a snapshot.
 pub const FORMAT: u32 = 1;
 
-/// Of the pairs of a chunk.
-const CRC: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
-
 #[cfg(test)]
 mod tests;

@@ -12,10 +12,10 @@
 //!
 //! *Next stop*: [`super::install`].
 
-use super::{CRC, FORMAT};
+use super::FORMAT;
 use crate::layout;
 use crate::view::Directory;
-use prost::Message;
+use yadkv_consensus::{ChunkError, Opener};
 use yadkv_engine::{Family, Intake, Stage};
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::key::KeyRange;
@@ -35,6 +35,12 @@ pub enum ReceiveError {
     /// The set cannot be written.
     #[error(transparent)]
     Engine(#[from] yadkv_engine::Error),
+}
+
+impl From<ChunkError> for ReceiveError {
+    fn from(error: ChunkError) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
 
 fn malformed(reason: impl Into<String>) -> ReceiveError {
@@ -123,8 +129,7 @@ impl Head {
 pub struct Receiving<'a> {
     range: KeyRange,
     stage: Box<dyn Stage + 'a>,
-    next: u64,
-    over: bool,
+    opener: Opener,
 }
 
 impl<'a> Receiving<'a> {
@@ -133,28 +138,15 @@ impl<'a> Receiving<'a> {
         Ok(Self {
             range: KeyRange::of(&head.region),
             stage: intake.stage(&head.set())?,
-            next: 1,
-            over: false,
+            opener: Opener::default(),
         })
     }
 
     /// Takes the next chunk; true after the last.
     pub fn take(&mut self, chunk: SnapshotChunk) -> Result<bool, ReceiveError> {
-        if chunk.number != self.next || chunk.head.is_some() || self.over {
-            let reason = format!("chunk {} instead of {}", chunk.number, self.next);
-            return Err(malformed(reason));
-        }
-        self.next += 1;
-        if chunk.last {
-            self.over = true;
+        let Some(pairs) = self.opener.open(chunk)? else {
             return Ok(true);
-        }
-        if CRC.checksum(&chunk.pairs) != chunk.checksum {
-            let reason = format!("chunk {} has a wrong checksum", chunk.number);
-            return Err(malformed(reason));
-        }
-        let pairs = SnapshotPairs::decode(chunk.pairs)
-            .map_err(|error| malformed(format!("chunk {}: {error}", chunk.number)))?;
+        };
         let family = layout::DATA
             .into_iter()
             .find(|family| u32::from(family.0) == pairs.family);
@@ -175,7 +167,7 @@ impl<'a> Receiving<'a> {
 
     /// Makes the set durable, after the last chunk.
     pub fn finish(self) -> Result<(), ReceiveError> {
-        if !self.over {
+        if !self.opener.is_over() {
             return Err(malformed("the last chunk is missing"));
         }
         Ok(self.stage.finish()?)

@@ -8,18 +8,17 @@
 //!
 //! *Next stop*: [`super::receive`].
 
-use super::{CRC, FORMAT};
+use super::FORMAT;
 use crate::layout::{self, LoadError};
 use crate::planted::{self, Planted};
 use crate::store::message::SendTask;
 use bytes::Bytes;
-use prost::Message;
-use std::ops::ControlFlow;
-use yadkv_engine::{Direction, Snapshot};
+use yadkv_consensus::{Cutter, chunk};
+use yadkv_engine::Snapshot;
 use yadkv_proto::id::ClusterId;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::storagepb::{AppliedRecord, PeerState, RegionRecord};
-use yadkv_proto::yadkvpb::{SnapshotChunk, SnapshotHead, SnapshotPair, SnapshotPairs};
+use yadkv_proto::yadkvpb::{SnapshotChunk, SnapshotHead};
 
 /// Bytes of pairs after which a chunk is sent. Smaller: more messages. Larger: memory on both sides.
 pub const CHUNK_BYTES: usize = 1 << 20;
@@ -45,11 +44,9 @@ impl From<yadkv_engine::Error> for SendError {
 pub struct Sending<'a> {
     view: &'a dyn Snapshot,
     head: SnapshotHead,
-    number: u64,
-    /// The family that comes next, and where in it; none is left if it is beyond the last.
-    family: usize,
-    start: Vec<u8>,
-    done: bool,
+    /// The head was given.
+    begun: bool,
+    cutter: Cutter,
 }
 
 impl<'a> Sending<'a> {
@@ -98,15 +95,12 @@ impl<'a> Sending<'a> {
             applied: Some(applied),
             merged: record.merged,
         };
+        let range = KeyRange::of(head.region.as_ref().unwrap_or(&Default::default()));
         Ok(Self {
             view,
-            start: KeyRange::of(head.region.as_ref().unwrap_or(&Default::default()))
-                .start
-                .to_vec(),
             head,
-            number: 0,
-            family: 0,
-            done: false,
+            begun: false,
+            cutter: Cutter::new(&layout::DATA, range, CHUNK_BYTES),
         })
     }
 
@@ -117,61 +111,9 @@ impl<'a> Sending<'a> {
 
     /// The next chunk; `None` after the last.
     pub fn next_chunk(&mut self) -> Result<Option<SnapshotChunk>, SendError> {
-        if self.done {
-            return Ok(None);
+        if !std::mem::replace(&mut self.begun, true) {
+            return Ok(Some(chunk::first(self.head.clone())));
         }
-        let mut chunk = SnapshotChunk {
-            number: self.number,
-            ..SnapshotChunk::default()
-        };
-        self.number += 1;
-        if chunk.number == 0 {
-            chunk.head = Some(self.head.clone());
-            return Ok(Some(chunk));
-        }
-        while let Some(family) = layout::DATA.get(self.family).copied() {
-            let pairs = self.read(family)?;
-            if !pairs.is_empty() {
-                let pairs = SnapshotPairs {
-                    family: u32::from(family.0),
-                    pairs,
-                };
-                chunk.pairs = pairs.encode_to_vec().into();
-                chunk.checksum = CRC.checksum(&chunk.pairs);
-                return Ok(Some(chunk));
-            }
-        }
-        self.done = true;
-        chunk.last = true;
-        Ok(Some(chunk))
-    }
-
-    /// Some pairs of a family, and where the next ones are.
-    fn read(&mut self, family: yadkv_engine::Family) -> Result<Vec<SnapshotPair>, SendError> {
-        let range = KeyRange::of(self.head.region.as_ref().unwrap_or(&Default::default()));
-        let (mut pairs, mut bytes) = (Vec::new(), 0);
-        let visit = &mut |key: &[u8], value: &[u8]| {
-            bytes += key.len() + value.len();
-            pairs.push(SnapshotPair {
-                key: Bytes::copy_from_slice(key),
-                value: Bytes::copy_from_slice(value),
-            });
-            match bytes >= CHUNK_BYTES {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        };
-        let forward = Direction::Forward;
-        self.view
-            .scan(family, &self.start, &range.end, forward, visit)?;
-        match pairs.last() {
-            // The least key after it.
-            Some(last) if bytes >= CHUNK_BYTES => self.start = [&last.key[..], &[0]].concat(),
-            _ => {
-                self.family += 1;
-                self.start = range.start.to_vec();
-            }
-        }
-        Ok(pairs)
+        Ok(self.cutter.next(self.view)?)
     }
 }

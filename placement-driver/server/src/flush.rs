@@ -1,0 +1,76 @@
+//! The thread that makes the state durable, so that the log may be shortened.
+//!
+//! *Place*: the driver has it begin when `Member::flush` asks; it answers through the driver's inbox.
+//!
+//! *Why a thread*: the state engine has no log of its own, so being durable is a flush of its tables, a few fsyncs and
+//! more where the disk is slow. The driver's thread would give no timestamp meanwhile, and lose its lease.
+//!
+//! *Invariants*: what was applied when the flush was asked for is durable when the answer comes; writes go on meanwhile.
+//!
+//! *Limits and failure*: one wish waits ([`WISHES`]); the member asks again for a lost one. A failed flush ends all writes
+//! of the engine: the thread stops the node.
+//!
+//! *Next stop*: `yadkv_placement_core::member::truncate`.
+
+use crate::driver::Handle;
+use crossbeam::channel::{Receiver, Sender};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use yadkv_engine::Engine;
+use yadkv_proto::id::Index;
+
+/// Flushes that wait. The member asks for one at a time.
+const WISHES: usize = 1;
+
+/// The way to the thread. Dropped, it waits for its end.
+pub struct Flusher {
+    wishes: Option<Sender<Index>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flusher {
+    /// Starts the thread.
+    pub fn start(
+        kv: Arc<dyn Engine>,
+        handle: Handle,
+        stop: CancellationToken,
+    ) -> std::io::Result<Self> {
+        let (wishes, wished) = crossbeam::channel::bounded(WISHES);
+        let thread = std::thread::Builder::new()
+            .name("pd-flush".to_owned())
+            .spawn(move || run(&*kv, &wished, &handle, &stop))?;
+        Ok(Self {
+            wishes: Some(wishes),
+            thread: Some(thread),
+        })
+    }
+
+    /// Everything up to `index`, which is applied, is to be made durable.
+    pub fn flush(&self, index: Index) {
+        if let Some(wishes) = &self.wishes {
+            // A lost one is asked for again.
+            let _ = wishes.try_send(index);
+        }
+    }
+}
+
+fn run(kv: &dyn Engine, wished: &Receiver<Index>, handle: &Handle, stop: &CancellationToken) {
+    while let Ok(index) = wished.recv() {
+        if let Err(error) = kv.sync() {
+            tracing::error!(%error, "the placement driver's state cannot be flushed");
+            return stop.cancel();
+        }
+        handle.durable(index);
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        drop(self.wishes.take());
+        if let Some(thread) = self.thread.take() {
+            // It has said what there is to say.
+            let _ = thread.join();
+        }
+    }
+}
