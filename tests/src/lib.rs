@@ -422,6 +422,27 @@ impl Cluster {
             .expect("the binary starts")
     }
 
+    /// Whether `yadkv` with these arguments succeeds within a time; it is ended if it takes longer.
+    pub fn succeeds_within(&self, args: &[&str], limit: Duration) -> bool {
+        let mut command = Command::new(binary());
+        command.args(args).env("YADKV_LOG", "error");
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let deadline = Instant::now() + limit;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait().expect("our own process") {
+                return status.success();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().expect("our own process");
+        child.wait().expect("our own process");
+        false
+    }
+
     /// Standard output of a command that must succeed.
     pub fn run(&self, args: &[&str]) -> String {
         let output = self.yadkv(args);

@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long a cluster may take to become whole.
 pub const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a check of all regions may take.
+const CHECK_MAX: Duration = Duration::from_secs(5);
 /// What a store says that needs a new life.
 const GIVES_UP: &str = "cannot be taken away: remove this store";
 
@@ -89,6 +91,7 @@ pub fn is_whole(cluster: &Cluster) -> bool {
         voters.count() == crate::NODES
     };
     let pd = cluster.pd();
-    let equal = || cluster.yadkv(&["ctl", "--pd", &pd, "region", "check"]);
-    !regions.is_empty() && regions.iter().all(whole) && equal().status.success()
+    // A check waits for minutes for a store that has just gone.
+    let equal = || cluster.succeeds_within(&["ctl", "--pd", &pd, "region", "check"], CHECK_MAX);
+    !regions.is_empty() && regions.iter().all(whole) && equal()
 }

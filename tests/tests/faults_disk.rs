@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The longest that a client may wait.
 const GAP_MAX: Duration = Duration::from_secs(4);
 /// Bytes that are flipped, one after another.
-const FLIPS: usize = 6;
+const FLIPS: usize = 2;
 /// The store with a disk of its own.
 const STORE: usize = 1;
 
