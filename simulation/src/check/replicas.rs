@@ -83,26 +83,7 @@ pub fn differences(world: &World) -> Vec<String> {
         }
     }
     for (region, replicas) in found {
-        if replicas.len() != REPLICAS {
-            let shown: Vec<_> = replicas
-                .iter()
-                .map(|one| shown(world, region, one.0))
-                .collect();
-            complaints.push(format!(
-                "region {region} has {} replicas: {}",
-                replicas.len(),
-                shown.join(", ")
-            ));
-        }
-        let peers = descriptors.get(&region).map(|known| &known.peers);
-        let votes = |peer: &Peer| peer.role() == PeerRole::Voter;
-        if let Some(peers) = peers.filter(|peers| !peers.iter().all(votes)) {
-            let show = |peer: &Peer| format!("{}@{} {:?}", peer.id, peer.store_id, peer.role());
-            let peers: Vec<_> = peers.iter().map(show).collect();
-            complaints.push(format!(
-                "region {region} has members that do not vote: {peers:?}"
-            ));
-        }
+        complaints.extend(members_complaints(world, region, &replicas, &descriptors));
         if leaders.get(&region) != Some(&1) {
             complaints.push(format!("region {region} has no single leader"));
         }
@@ -123,6 +104,37 @@ pub fn differences(world: &World) -> Vec<String> {
         complaints.extend(running_operators(world));
     }
     complaints.extend(placement_differences(world));
+    complaints
+}
+
+/// What is wrong with who belongs to a region.
+fn members_complaints(
+    world: &World,
+    region: u64,
+    replicas: &[(usize, Content)],
+    descriptors: &BTreeMap<u64, Region>,
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    if replicas.len() != REPLICAS {
+        let shown: Vec<_> = replicas
+            .iter()
+            .map(|one| shown(world, region, one.0))
+            .collect();
+        complaints.push(format!(
+            "region {region} has {} replicas: {}",
+            replicas.len(),
+            shown.join(", ")
+        ));
+    }
+    let peers = descriptors.get(&region).map(|known| &known.peers);
+    let votes = |peer: &Peer| peer.role() == PeerRole::Voter;
+    if let Some(peers) = peers.filter(|peers| !peers.iter().all(votes)) {
+        let show = |peer: &Peer| format!("{}@{} {:?}", peer.id, peer.store_id, peer.role());
+        let peers: Vec<_> = peers.iter().map(show).collect();
+        complaints.push(format!(
+            "region {region} has members that do not vote: {peers:?}"
+        ));
+    }
     complaints
 }
 

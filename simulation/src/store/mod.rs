@@ -289,13 +289,8 @@ impl StoreHost {
             // One disk for all time: what hangs here is a pause of the whole machine.
             writes: Writes::new(1),
         };
-        let companion = companion::accompany(
-            sky.clone(),
-            machine,
-            (self.kv.clone(), directory.clone()),
-            record,
-            received,
-        );
+        let seen = (self.kv.clone(), directory.clone());
+        let companion = companion::accompany(sky.clone(), machine, seen, record, received);
         process.running = Some(Running {
             store,
             workers,
