@@ -132,9 +132,15 @@ impl Reports {
     pub fn unfit(&self, region: &Region) -> Vec<PeerId> {
         let id = RegionId(region.id);
         let unheard = self.lead(id).into_iter().flat_map(Lead::unfit);
+        unheard.chain(self.damaged(region)).collect()
+    }
+
+    /// Peers of a region whose data is damaged.
+    pub fn damaged(&self, region: &Region) -> Vec<PeerId> {
+        let id = RegionId(region.id);
         let is_damaged = |peer: &&Peer| self.is_damaged(StoreId(peer.store_id), id);
         let damaged = region.peers.iter().filter(is_damaged);
-        unheard.chain(damaged.map(|peer| PeerId(peer.id))).collect()
+        damaged.map(|peer| PeerId(peer.id)).collect()
     }
 
     /// How long a store has been silent, as far as this leader knows.

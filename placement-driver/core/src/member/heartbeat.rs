@@ -195,10 +195,12 @@ impl Member {
         }
         let leader = heartbeat.leader.unwrap_or_default();
         let unfit = office.reports.unfit(region);
+        let damaged = office.reports.damaged(region);
         let reported = Reported {
             region,
             leader,
             unfit: &unfit,
+            damaged: &damaged,
             map: self.cluster.regions(),
         };
         let asked = office.operators.observe(&reported, now.moment);
@@ -239,10 +241,12 @@ impl Office {
             return;
         };
         let unfit = self.reports.unfit(region);
+        let damaged = self.reports.damaged(region);
         let reported = Reported {
             region,
             leader: lead.peer,
             unfit: &unfit,
+            damaged: &damaged,
             map: cluster.regions(),
         };
         let leader = lead.peer;

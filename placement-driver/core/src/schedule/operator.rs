@@ -360,6 +360,7 @@ mod tests {
             region,
             leader: peer(leader),
             unfit: &unfit,
+            damaged: &[],
             map: &RegionMap::default(),
         };
         operators.observe(&reported, Moment(0))

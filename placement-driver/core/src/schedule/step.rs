@@ -85,6 +85,8 @@ pub struct Reported<'a> {
     pub leader: Peer,
     /// Peers that lag, that the leader does not hear, or whose data is damaged: nobody hands over to them, or lets them vote.
     pub unfit: &'a [PeerId],
+    /// Those of them whose data is damaged: they will never be fit.
+    pub damaged: &'a [PeerId],
     /// Everything else.
     pub map: &'a RegionMap,
 }
@@ -96,6 +98,10 @@ impl Reported<'_> {
 
     fn is_unfit(&self, id: u64) -> bool {
         self.unfit.contains(&PeerId(id))
+    }
+
+    fn is_damaged(&self, id: u64) -> bool {
+        self.damaged.contains(&PeerId(id))
     }
 
     /// A voter that can take over.
@@ -143,6 +149,7 @@ impl Step {
                 None | Some(PeerRole::DemotingVoter) => Progress::Impossible,
                 Some(PeerRole::Voter) => Progress::Done,
                 Some(PeerRole::IncomingVoter) => Progress::Wait,
+                Some(PeerRole::Learner) if reported.is_damaged(peer.id) => Progress::Impossible,
                 Some(PeerRole::Learner) if reported.is_unfit(peer.id) => Progress::Wait,
                 Some(PeerRole::Learner) => change(ConfChangeType::AddNode, *peer),
             },
@@ -226,6 +233,7 @@ fn exchange(reported: &Reported<'_>, add: Peer, remove: Peer) -> Progress {
             Progress::Impossible
         }
         (Some(PeerRole::Voter | PeerRole::IncomingVoter), _) => Progress::Done,
+        (Some(PeerRole::Learner), _) if reported.is_damaged(add.id) => Progress::Impossible,
         (Some(PeerRole::Learner), Some(PeerRole::Voter)) if reported.is_unfit(add.id) => {
             Progress::Wait
         }
@@ -291,15 +299,27 @@ mod tests {
     }
 
     fn judge(step: Step, peers: &[Peer], leader: u64, unfit: &[u64]) -> Progress {
+        judge_damaged(step, peers, leader, (unfit, &[]))
+    }
+
+    fn judge_damaged(
+        step: Step,
+        peers: &[Peer],
+        leader: u64,
+        (unfit, damaged): (&[u64], &[u64]),
+    ) -> Progress {
         let region = Region {
             peers: peers.to_vec(),
             ..Region::default()
         };
-        let unfit: Vec<_> = unfit.iter().map(|store| PeerId(store * 10)).collect();
+        let ids =
+            |stores: &[u64]| -> Vec<_> { stores.iter().map(|store| PeerId(store * 10)).collect() };
+        let (unfit, damaged) = (ids(unfit), ids(damaged));
         step.judge(&Reported {
             region: &region,
             leader: peer(leader, PeerRole::Voter),
             unfit: &unfit,
+            damaged: &damaged,
             map: &RegionMap::default(),
         })
     }
@@ -343,6 +363,25 @@ mod tests {
             judge(remove, &[one, two, peer(4, Voter)], 1, &[]),
             Progress::Done
         );
+    }
+
+    #[test]
+    fn a_learner_whose_data_rots_never_votes() {
+        use PeerRole::{Learner, Voter};
+        let (one, two, new) = (peer(1, Voter), peer(2, Voter), peer(4, Learner));
+        let steps = [
+            Step::Promote(new),
+            Step::Exchange {
+                add: new,
+                remove: two,
+            },
+        ];
+        for step in steps {
+            let peers = [one, two, new];
+            assert_eq!(judge(step.clone(), &peers, 1, &[4]), Progress::Wait);
+            let rotten = judge_damaged(step, &peers, 1, (&[4], &[4]));
+            assert_eq!(rotten, Progress::Impossible);
+        }
     }
 
     #[test]
