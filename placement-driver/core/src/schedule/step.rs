@@ -378,7 +378,7 @@ mod tests {
         ];
         for step in steps {
             let peers = [one, two, new];
-            assert_eq!(judge(step.clone(), &peers, 1, &[4]), Progress::Wait);
+            assert_eq!(judge(step, &peers, 1, &[4]), Progress::Wait);
             let rotten = judge_damaged(step, &peers, 1, (&[4], &[4]));
             assert_eq!(rotten, Progress::Impossible);
         }

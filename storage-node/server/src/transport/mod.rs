@@ -59,8 +59,11 @@ struct Shared {
     stop: CancellationToken,
     budget: Budget,
     metrics: Metrics,
-    queues: Mutex<BTreeMap<StoreId, (mpsc::Sender<Vec<Envelope>>, Share)>>,
+    queues: Mutex<BTreeMap<StoreId, Queue>>,
 }
+
+/// What waits for a store, and the bytes of it.
+type Queue = (mpsc::Sender<Vec<Envelope>>, Share);
 
 /// Bytes that an envelope is counted with: those of its entries.
 pub(crate) fn size(envelope: &Envelope) -> usize {
