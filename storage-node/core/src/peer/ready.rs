@@ -140,15 +140,13 @@ impl Peer {
 
     /// Publishes or withdraws the right to read under the lease.
     pub(super) fn publish_lease(&mut self) {
-        if self.has_unapplied_split() {
-            return;
-        }
-        if self.has_merge_committed() {
-            return self.view.withdraw();
-        }
         let applied_own_term = self.applied.term == self.node.term();
         match self.node.lease() {
-            Some(until) if applied_own_term => self.view.publish(self.node.term(), until),
+            Some(until) if applied_own_term && !self.has_merge_committed() => {
+                if !self.has_unapplied_split() {
+                    self.view.publish(self.node.term(), until);
+                }
+            }
             _ => self.view.withdraw(),
         }
     }
