@@ -35,6 +35,8 @@ pub(crate) enum Effect {
     Repeatable,
     /// Something else: compare-and-swap.
     Once,
+    /// Something else, but the caller looks whether it is done before it sends again.
+    Checked,
 }
 
 /// When to try again.

@@ -187,6 +187,11 @@ impl Router {
         Trouble::not_done(Wait::Grow, text).into()
     }
 
+    /// The next look at this route's range asks the placement driver.
+    pub(crate) fn forget(&self, route: &Route) {
+        self.regions.lock().forget(route);
+    }
+
     /// The route of a place, from the cache or else from the placement driver.
     pub(crate) async fn route(&self, budget: &mut Budget, place: &Place) -> Result<Arc<Route>> {
         match self.cached(place) {

@@ -32,6 +32,8 @@ const LATENCY: Duration = Duration::from_millis(1);
 pub(crate) enum Fault {
     /// The command is executed, the answer lost.
     LoseAnswer,
+    /// The command is lost, and the caller cannot know.
+    LoseCommand,
     /// The command never arrives, and the caller knows.
     NotSent,
     Busy,
@@ -295,6 +297,9 @@ impl Runtime for Fake {
             match cluster.faults.pop() {
                 Some(Fault::LoseAnswer) => {
                     let _executed = cluster.answer_store(store, request);
+                    (Err(CallError::Lost("connection reset".into())), LATENCY)
+                }
+                Some(Fault::LoseCommand) => {
                     (Err(CallError::Lost("connection reset".into())), LATENCY)
                 }
                 Some(Fault::NotSent) => (

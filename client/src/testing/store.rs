@@ -30,7 +30,8 @@ fn refuse(request: &StoreRequest, error: errorpb::Error) -> StoreResponse {
         RawBatchGet: RawBatchGetResponse, RawBatchPut: RawBatchPutResponse,
         RawBatchDelete: RawBatchDeleteResponse, RawScan: RawScanResponse,
         RawDeleteRange: RawDeleteRangeResponse, RawCompareAndSwap: RawCasResponse,
-        RawChecksum: RawChecksumResponse, RawGetKeyTtl: RawGetKeyTtlResponse
+        RawChecksum: RawChecksumResponse, RawGetKeyTtl: RawGetKeyTtlResponse,
+        SplitRegion: SplitRegionResponse
     )
 }
 
@@ -53,7 +54,8 @@ into_response!(
     RawBatchGet: RawBatchGetResponse, RawBatchPut: RawBatchPutResponse,
     RawBatchDelete: RawBatchDeleteResponse, RawScan: RawScanResponse,
     RawDeleteRange: RawDeleteRangeResponse, RawCompareAndSwap: RawCasResponse,
-    RawChecksum: RawChecksumResponse, RawGetKeyTtl: RawGetKeyTtlResponse
+    RawChecksum: RawChecksumResponse, RawGetKeyTtl: RawGetKeyTtlResponse,
+    SplitRegion: SplitRegionResponse
 );
 
 pub(super) fn busy(request: StoreRequest) -> StoreResponse {
@@ -88,7 +90,8 @@ fn context(request: &StoreRequest) -> Context {
         RawDeleteRange,
         RawCompareAndSwap,
         RawChecksum,
-        RawGetKeyTtl
+        RawGetKeyTtl,
+        SplitRegion
     )
     .expect("every command has a context")
 }
@@ -259,12 +262,36 @@ impl Cluster {
                 }
                 StoreResponse::RawDeleteRange(kvrpcpb::RawDeleteRangeResponse::default())
             }
+            StoreRequest::SplitRegion(request) => self.cut(region, &request.split_keys),
             StoreRequest::RawScan(request) => self.scan(context, region, &request),
             StoreRequest::RawChecksum(request) => {
                 self.checksum(context, region, &request.ranges[0])
             }
             other => panic!("the test store does not know {}", other.name()),
         }
+    }
+
+    /// Borders that are there already are refused, as real stores do.
+    fn cut(&mut self, region: &KeyRange, keys: &[Bytes]) -> StoreResponse {
+        if keys.contains(&region.start) {
+            let error = kvrpcpb::KeyError {
+                abort: "is the region's border already".into(),
+                ..Default::default()
+            };
+            return StoreResponse::SplitRegion(kvrpcpb::SplitRegionResponse {
+                errors: vec![error],
+                ..Default::default()
+            });
+        }
+        keys.iter().for_each(|key| self.split(key));
+        let parts = self.regions.iter().map(|part| &part.region);
+        let inside = |part: &&yadkv_proto::metapb::Region| KeyRange::of(part).overlaps(region);
+        let mut regions: Vec<_> = parts.filter(inside).cloned().collect();
+        regions.sort_by(|one, other| one.start_key.cmp(&other.start_key));
+        StoreResponse::SplitRegion(kvrpcpb::SplitRegionResponse {
+            regions,
+            ..Default::default()
+        })
     }
 
     fn checksum(

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use yadkv_proto::codec;
+use yadkv_proto::{codec, metapb};
 
 fn v1() -> Options {
     Options {
@@ -226,6 +226,82 @@ fn a_split_is_learnt_from_the_store_even_if_the_placement_driver_lags() {
     assert_eq!(asked, 0);
     let all = ok(fake.run(raw.scan_all("", "", ScanOptions::default())));
     assert_eq!(all.len(), 2);
+}
+
+/// Borders of the regions that a split gives back.
+fn cut(
+    fake: &Arc<Fake>,
+    keys: &[&'static str],
+    region: Option<u64>,
+) -> crate::Result<Vec<(Bytes, Bytes)>> {
+    let admin = fake.client(v1()).admin();
+    let keys = keys.iter().map(|key| Bytes::from_static(key.as_bytes()));
+    let regions = fake.run(admin.split_regions(keys, region))?;
+    let borders = |region: metapb::Region| (region.start_key, region.end_key);
+    Ok(regions.into_iter().map(borders).collect())
+}
+
+fn borders(borders: &[&'static str]) -> Vec<(Bytes, Bytes)> {
+    let key = |key: &&'static str| Bytes::from_static(key.as_bytes());
+    let pairs = borders.windows(2);
+    pairs.map(|pair| (key(&pair[0]), key(&pair[1]))).collect()
+}
+
+#[test]
+fn a_split_whose_answer_is_lost_is_looked_for() {
+    let lost = [Fault::LoseAnswer, Fault::LoseCommand, Fault::Busy];
+    for (faults, seed) in lost
+        .iter()
+        .flat_map(|one| lost.map(|other| [*one, other]))
+        .zip(1..)
+    {
+        // Whether the placement driver knows of it or not.
+        for lags in [false, true] {
+            let fake = Fake::new(&[b"h"], seed);
+            fake.with(|cluster| {
+                cluster.stale = lags.then(|| cluster.regions.clone());
+                cluster.faults = faults.to_vec();
+            });
+            let parts = ok(cut(&fake, &["c", "e", "p"], None));
+            let expected = borders(&["", "c", "e", "h", "p", ""]);
+            assert_eq!(parts, expected, "{faults:?} {lags}");
+            let truth = fake.with(|cluster| cluster.regions.len());
+            assert_eq!(truth, 5);
+        }
+    }
+}
+
+#[test]
+fn a_border_that_was_there_is_refused_however_the_answer_comes() {
+    let fake = Fake::new(&[b"h"], 1);
+    let refused = |result| matches!(result, Err(Error::Refused { .. }));
+    assert!(refused(cut(&fake, &["h"], None)));
+    for fault in [Fault::Busy, Fault::LoseAnswer, Fault::LoseCommand] {
+        fake.with(|cluster| cluster.faults = vec![fault]);
+        assert!(refused(cut(&fake, &["h"], None)), "{fault:?}");
+    }
+    let right = fake.with(|cluster| cluster.region_at(b"z").region.id);
+    assert!(refused(cut(&fake, &["c"], Some(right))));
+    fake.with(|cluster| cluster.faults = vec![Fault::LoseAnswer]);
+    let parts = ok(cut(&fake, &["p"], Some(right)));
+    assert_eq!(parts, borders(&["h", "p", ""]));
+}
+
+#[test]
+fn a_split_that_nobody_answers_is_unknown() {
+    let fake = Fake::new(&[], 1);
+    fake.with(|cluster| {
+        cluster.faults = vec![Fault::LoseCommand];
+        cluster.hanging_stores = vec![2, 3];
+    });
+    fake.later(Duration::from_millis(4), |cluster| {
+        cluster.hanging_stores.push(1);
+    });
+    let result = cut(&fake, &["c"], None);
+    assert!(
+        matches!(result, Err(Error::OutcomeUnknown { .. })),
+        "{result:?}"
+    );
 }
 
 #[test]

@@ -6,6 +6,8 @@
 //!
 //! *Next stop*: [`crate::routing::pd`].
 
+mod split;
+
 use crate::error::Result;
 use crate::keyspace::{Keyspace, unmistakable};
 use crate::options::Options;
@@ -17,9 +19,8 @@ use crate::runtime::Runtime;
 use bytes::Bytes;
 use std::sync::Arc;
 use yadkv_proto::api::{GetRegionById, PdRequest, StoreResponse};
-use yadkv_proto::key::KeyRange;
 use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
-use yadkv_proto::{kvrpcpb, metapb, pdpb};
+use yadkv_proto::{metapb, pdpb};
 
 /// Look-ups about the cluster, and what an operator does to it. Cheap to clone.
 #[derive(Clone)]
@@ -150,61 +151,6 @@ impl AdminClient {
             })
             .await?;
         Ok(response.regions)
-    }
-
-    /// Cuts regions at keys of region space, in any order; gives back all that took the place of those that were cut,
-    /// in key order. With `region_id` all keys have to lie inside that region.
-    ///
-    /// Nothing is cut in a region where one of its keys is already a border or cannot be one: that is
-    /// [`crate::Error::Refused`], and regions of smaller keys stay cut.
-    pub async fn split_regions(
-        &self,
-        keys: impl IntoIterator<Item = Bytes>,
-        region_id: Option<u64>,
-    ) -> Result<Vec<metapb::Region>> {
-        const CALL: &str = "split regions";
-        let mut keys: Vec<Bytes> = keys.into_iter().collect();
-        keys.sort();
-        let mut regions = Vec::new();
-        let mut rest = &keys[..];
-        while let Some(first) = rest.first() {
-            let mut budget = self.router.budget(CALL, Effect::Once);
-            let place = Place::At(first.clone());
-            let inside = |route: &Route| {
-                let range = KeyRange::of(&route.region);
-                rest.iter().take_while(|key| range.contains(key)).count()
-            };
-            let route = self.router.route(&mut budget, &place).await?;
-            if let Some(other) = region_id.filter(|id| *id != route.region.id) {
-                let (key, holder) = (first.escape_ascii(), route.region.id);
-                let reason = format!("key {key} is in region {holder}, not in region {other}");
-                return Err(crate::Error::Refused { call: CALL, reason });
-            }
-            let request = |context, route: &Route| {
-                let split_keys = rest[..inside(route)].to_vec();
-                kvrpcpb::SplitRegionRequest {
-                    context: Some(context),
-                    split_keys,
-                    is_raw_kv: true,
-                    ..Default::default()
-                }
-                .into()
-            };
-            let (route, response) = self.router.send(&mut budget, &place, request).await?;
-            let StoreResponse::SplitRegion(response) = response else {
-                let reason = "the store answers another call".to_owned();
-                return Err(crate::Error::Refused { call: CALL, reason });
-            };
-            if let Some(error) = response.errors.into_iter().next() {
-                return Err(crate::Error::Refused {
-                    call: CALL,
-                    reason: error.abort,
-                });
-            }
-            rest = &rest[inside(&route)..];
-            regions.extend(response.regions);
-        }
-        Ok(regions)
     }
 
     /// Compares the replicas of the region that holds a key of region space, at one position of its log. The store reads
