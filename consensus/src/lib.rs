@@ -19,7 +19,7 @@
 //!
 //! *What is where*: [`node`] the replica · [`election`] who may vote when · [`lease`] and [`reads`] reads
 //! without and with a round of messages · [`members`] who belongs to the group · [`sanitise`] what the network may say · [`message`] conversion ·
-//! [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log · [`chunk`] what a snapshot travels in.
+//! [`unborn`] what a replica says before it exists · [`log_store`], [`storage`], [`layout`], [`entry_cache`], [`terms`] the log · [`chunk`] what a snapshot travels in.
 //!
 //! *Not here*: the state machine, whose state is what a snapshot carries; regions, epochs and transport.
 //!
@@ -45,6 +45,7 @@ pub mod ready;
 pub mod sanitise;
 pub mod storage;
 pub mod terms;
+pub mod unborn;
 
 pub use chunk::{ChunkError, Cutter, Opener};
 pub use config::{Config, ConfigError};
@@ -53,10 +54,11 @@ pub use error::{OpenError, ProposeError, ReadError, StepError, TransferError};
 pub use layout::FAMILIES;
 pub use log_store::{FIRST_INDEX, FIRST_TERM, LogStore};
 pub use members::{MemberChange, Members, MembersChange};
-pub use message::{acts_as_leader, is_vote_request, says_nothing_is_here};
+pub use message::{acts_as_leader, is_vote_request};
 pub use node::{Follower, MEMBERS_ENTRY, Node, Proposal, Replication};
 pub use reads::{ReadReady, ReadToken};
 pub use ready::{Persisted, Ready, Role, RoleChange};
+pub use unborn::says_nothing_is_here;
 
 /// A node moves between threads with the worker that owns it.
 const fn assert_send<T: Send>() {}

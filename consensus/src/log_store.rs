@@ -98,31 +98,39 @@ impl LogStore {
     }
 
     /// Adds the first state of a bootstrapped or split group to `batch`. False, and nothing added, if the group
-    /// has state already: that is older than this call and must stay.
+    /// has state already: that is older than this call and must stay. So does the vote that the replica gave before it
+    /// existed ([`crate::unborn`]).
     pub fn bootstrap(
         &self,
         group: RegionId,
         peer: PeerId,
         batch: &mut WriteBatch,
     ) -> Result<bool, OpenError> {
-        let key = layout::hard_state_key(group);
-        let known = self.engine.get(layout::STATE, &key)?.is_some();
         // Group 0 is the placement driver's, which bootstraps at every start.
         let reset = planted::is(Planted::GroupStateReset) && group != RegionId(0);
-        if known && !reset {
+        if self.truncated(group)?.is_some() && !reset {
             return Ok(false);
         }
-        let state = HardState {
+        let early = self.hard_state(group)?;
+        let early = early.filter(|state| state.peer == peer && state.term > FIRST_TERM && !reset);
+        let first = HardState {
             peer,
             term: FIRST_TERM,
-            vote: PeerId::NONE,
+            ..HardState::default()
+        };
+        let state = HardState {
             commit: FIRST_INDEX,
+            ..early.unwrap_or(first)
         };
         let truncated = Truncated {
             index: FIRST_INDEX,
             term: FIRST_TERM,
         };
-        batch.put(layout::STATE, key, layout::encode_hard_state(&state));
+        batch.put(
+            layout::STATE,
+            layout::hard_state_key(group),
+            layout::encode_hard_state(&state),
+        );
         batch.put(
             layout::STATE,
             layout::truncated_key(group),
@@ -175,9 +183,12 @@ impl LogStore {
         batch.delete(layout::STATE, layout::truncated_key(group));
     }
 
-    /// The replica that the state of a group belongs to; `None` if there is none.
+    /// The replica that the log of a group belongs to; `None` if there is none, also where one that does not exist yet
+    /// has voted ([`crate::unborn`]).
     pub fn owner(&self, group: RegionId) -> Result<Option<PeerId>, OpenError> {
-        Ok(self.hard_state(group)?.map(|state| state.peer))
+        let begun = self.truncated(group)?.is_some();
+        let state = self.hard_state(group)?.filter(|_| begun);
+        Ok(state.map(|state| state.peer))
     }
 
     /// Entries `first..=last` as they are on the disk, at most [`READ_MAX`] of them and no more once they have
@@ -238,7 +249,7 @@ impl LogStore {
         );
     }
 
-    fn hard_state(&self, group: RegionId) -> Result<Option<HardState>, OpenError> {
+    pub(crate) fn hard_state(&self, group: RegionId) -> Result<Option<HardState>, OpenError> {
         let found = self
             .engine
             .get(layout::STATE, &layout::hard_state_key(group))?;

@@ -33,32 +33,6 @@ pub fn acts_as_leader(message: &RaftMessage) -> bool {
     )
 }
 
-/// The answer to a leader by a peer that does not exist here yet: it holds nothing, so it needs a snapshot. It promises
-/// nothing, and counts for nothing: new peers are learners.
-pub fn says_nothing_is_here(message: &RaftMessage) -> Option<RaftMessage> {
-    let kind = i32::try_from(message.kind).ok();
-    let answer = RaftMessage {
-        to: message.from,
-        from: message.to,
-        term: message.term,
-        ..RaftMessage::default()
-    };
-    match kind.and_then(MessageType::from_i32)? {
-        MessageType::MsgAppend => Some(RaftMessage {
-            kind: MessageType::MsgAppendResponse as u32,
-            index: message.index,
-            reject: true,
-            ..answer
-        }),
-        // Without the context of a read, so it confirms none.
-        MessageType::MsgHeartbeat => Some(RaftMessage {
-            kind: MessageType::MsgHeartbeatResponse as u32,
-            ..answer
-        }),
-        _ => None,
-    }
-}
-
 /// The entry as raft-rs takes it; fails on an unknown kind.
 pub(crate) fn entry_in(entry: LogEntry) -> Result<Entry, StepError> {
     let kind = i32::try_from(entry.kind)

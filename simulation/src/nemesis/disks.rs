@@ -13,10 +13,6 @@
 //! *Limits*: three replicas bear the loss of one. So one store at a time has damage or is being replaced, and a disk is
 //! lost only while each of its replicas has a majority of whole ones elsewhere, all stores run, and no members change.
 //!
-//! *A gap*: nothing is cut while data is damaged. A replica that the damage has halted acknowledges a split and is gone
-//! before it makes its part of it; if the third one missed the split and is sent the region as it is after it, the other
-//! part has one replica of three, and nobody to elect it: seeds 645 and 707 without this limit.
-//!
 //! *Next stop*: [`crate::run`].
 
 use super::Action;

@@ -247,9 +247,6 @@ impl World {
     }
 
     fn split(&mut self, border: &[u8]) {
-        if self.rots_beside(None) {
-            return;
-        }
         let Some((store, view)) = self.leading(border) else {
             return;
         };

@@ -43,7 +43,7 @@ use crate::store::message::Effects;
 use crate::view::RegionView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use yadkv_consensus::{Node, Role, acts_as_leader};
+use yadkv_consensus::{FIRST_INDEX, Node, Role, acts_as_leader, is_vote_request};
 use yadkv_proto::errorpb;
 use yadkv_proto::id::{PeerId, RegionId, Term};
 use yadkv_proto::kvrpcpb::Context;
@@ -254,7 +254,9 @@ impl Peer {
             let Some(to) = self.address(message.to) else {
                 continue;
             };
-            let unheard = self.node.knows_nothing_of(PeerId(to.id));
+            // Whoever has no replica yet needs to know of which region it would be.
+            let elects = is_vote_request(&message) && self.node.commit() <= FIRST_INDEX;
+            let unheard = elects || self.node.knows_nothing_of(PeerId(to.id));
             out.push(Envelope {
                 region_id: region.id,
                 from: Some(*self.view.peer()),

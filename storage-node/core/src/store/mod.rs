@@ -29,6 +29,7 @@ pub mod message;
 mod moves;
 pub mod recover;
 mod strangers;
+mod unborn;
 
 use crate::apply::{Change, Progress};
 use crate::config::Config;

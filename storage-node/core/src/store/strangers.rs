@@ -8,10 +8,11 @@
 //! | a replica, and the sender has a newer membership | of a leader or candidate | to its node: it may catch up by it |
 //! | a replica, and the sender has an older membership | any | the sender is told that it is gone |
 //! | an older replica than the one addressed | of a leader | it was removed: destroyed |
-//! | none, or only a destroyed older one | of a leader that has not heard of the receiver | "nothing is here": it sends a snapshot |
+//! | none, or only a destroyed older one | of a leader that has not heard of the receiver | "nothing is here" ([`super::unborn`]) |
+//! | none, and nobody has keys of it | a vote | [`super::unborn`] may answer it |
 //! | none | a vote | kept a moment: a split may make the replica |
 //!
-//! *Invariants*: a replica is destroyed only by a newer membership without it. One that does not exist promises nothing.
+//! *Invariants*: a replica is destroyed only by a newer membership without it. One that does not exist promises nothing but a vote.
 //!
 //! *Limits and failure*: what fits nowhere is dropped with a reason that is counted.
 //!
@@ -20,21 +21,15 @@
 //! *Next stop*: [`crate::peer`].
 
 use super::{StoreError, Worker};
-use crate::layout;
 use crate::room::Room;
-use crate::view::RegionView;
-use std::sync::Arc;
-use yadkv_consensus::{acts_as_leader, is_vote_request, says_nothing_is_here};
-use yadkv_proto::epoch;
+use yadkv_consensus::{acts_as_leader, is_vote_request};
 use yadkv_proto::id::{PeerId, RegionId};
-use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, RegionEpoch};
-use yadkv_proto::storagepb::{PeerState, RegionRecord};
 use yadkv_proto::time::Now;
 use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
 
 /// Why a message was dropped; names a counter.
-type Reason = &'static str;
+pub(super) type Reason = &'static str;
 
 impl Worker {
     pub(super) fn receive(&mut self, envelope: Envelope, now: Now) -> Result<(), StoreError> {
@@ -44,9 +39,12 @@ impl Worker {
         } else if self.peers.contains_key(&region) {
             self.give(envelope, now)
         } else {
-            match self.early.keep(envelope, now.moment) {
-                Some(envelope) => self.answer_unborn(envelope)?,
-                None => Ok(()),
+            match self.answer_unborn(&envelope)? {
+                Ok(()) => Ok(()),
+                Err(reason) => match self.early.keep(envelope, now.moment) {
+                    Some(_) => Err(reason),
+                    None => Ok(()),
+                },
             }
         };
         if let Err(reason) = dropped {
@@ -126,69 +124,6 @@ impl Worker {
             tracing::debug!(region = region.0, %error, "message dropped");
             error.reason()
         })
-    }
-
-    /// A leader sends to a replica that does not exist here yet: it hears that it needs to send everything.
-    fn answer_unborn(&mut self, envelope: Envelope) -> Result<Result<(), Reason>, StoreError> {
-        let (Some(from), Some(to), Some(region), Some(message)) = (
-            envelope.from,
-            envelope.to,
-            envelope.region,
-            envelope.message,
-        ) else {
-            return Ok(Err("unknown region"));
-        };
-        let id = RegionId(envelope.region_id);
-        let member = region.id == id.0 && region.peers.contains(&to);
-        if region.region_epoch == Some(epoch::FIRST) {
-            return Ok(Err(
-                "the placement driver has assigned it, it is not created yet",
-            ));
-        }
-        if !member || to.store_id != self.shared.store.0 || message.to != to.id {
-            return Ok(Err("unknown region"));
-        }
-        if !self.shared.kv.damaged()?.is_empty() && !self.replaces(&envelope.merged)? {
-            return Ok(Err("data files are damaged here"));
-        }
-        let record: Option<RegionRecord> = layout::load(&*self.shared.kv, &layout::region_key(id))?;
-        let newer = |record: &RegionRecord| {
-            record.state() != PeerState::Tombstone || record.peer.unwrap_or_default().id >= to.id
-        };
-        let owner = self.owner(id)?;
-        if record.as_ref().is_some_and(newer) || owner.is_some_and(|owner| owner >= PeerId(to.id)) {
-            return Ok(Err("the replica was destroyed"));
-        }
-        let range = KeyRange::of(&region);
-        let views = self.shared.directory.all();
-        let lives = |view: &&Arc<RegionView>| !envelope.merged.contains(&view.region().id);
-        let mut lives = views.iter().filter(lives);
-        if lives.any(|view| view.range().overlaps(&range)) {
-            return Ok(Err("another region has part of the range"));
-        }
-        let Some(answer) = says_nothing_is_here(&message) else {
-            return Ok(Err("unknown region"));
-        };
-        self.effects.send.push(Envelope {
-            region_id: id.0,
-            from: Some(to),
-            to: Some(from),
-            epoch: envelope.epoch,
-            message: Some(answer),
-            ..Envelope::default()
-        });
-        Ok(Ok(()))
-    }
-
-    /// Whether a region that has taken these in takes the place of one that is still here. It comes although data is
-    /// damaged: what it replaces may be all that needs the damaged file, and nothing else ends it.
-    fn replaces(&self, merged: &[u64]) -> Result<bool, StoreError> {
-        for region in merged {
-            if self.living(RegionId(*region))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 
