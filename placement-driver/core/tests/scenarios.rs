@@ -226,7 +226,10 @@ impl Script {
                 let stats = pdpb::StoreStats {
                     store_id: number(args)?,
                     capacity: 100,
-                    available: 90,
+                    available: match args.take_key("available") {
+                        Some(available) => available.parse()?,
+                        None => 90,
+                    },
                     ..Default::default()
                 };
                 pdpb::StoreHeartbeatRequest {

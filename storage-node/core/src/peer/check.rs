@@ -54,10 +54,7 @@ impl Peer {
         self.checks
             .held
             .take_if(|(since, _)| now.moment.since(*since) >= HOLD_MAX);
-        if let Some(leads) = &mut self.checks.leads {
-            let next = leads.advance(now.moment);
-            self.go_on_checking(next, effects);
-        }
+        self.advance_check(now.moment, effects);
         // The first one comes at another moment for each region.
         let first = now.moment.after(share(config.check_interval, self.id().0));
         let due = self.checks.due.get_or_insert(first);
@@ -66,6 +63,29 @@ impl Peer {
             if self.is_leader() && self.checks.leads.is_none() {
                 self.propose_check(None, now);
             }
+        }
+    }
+
+    /// Time has passed; nobody waits for a replica that is down.
+    fn advance_check(&mut self, now: Moment, effects: &mut Effects) {
+        let down = match self.checks.leads {
+            Some(_) => self.down(),
+            None => return,
+        };
+        for stats in down {
+            let peer = PeerId(stats.peer.unwrap_or_default().id);
+            let reason = format!("nothing is heard of it for {} s", stats.down_seconds);
+            let leads = self.checks.leads.as_mut();
+            let Some(leads) = leads.filter(|leads| leads.has_started()) else {
+                return;
+            };
+            let is_pairs = leads.lists_pairs();
+            let next = leads.answer(peer, is_pairs, Err(reason), now);
+            self.go_on_checking(next, effects);
+        }
+        if let Some(leads) = &mut self.checks.leads {
+            let next = leads.advance(now);
+            self.go_on_checking(next, effects);
         }
     }
 

@@ -81,7 +81,7 @@ impl Peer {
     }
 
     /// Peers that this leader has not heard of for long. One that is sent a snapshot may be busy with it.
-    fn down(&self) -> Vec<PeerStats> {
+    pub(super) fn down(&self) -> Vec<PeerStats> {
         let own = self.view.peer().id;
         let peers = self.view.region().peers.iter();
         let silent = peers.filter_map(|peer| {
