@@ -36,13 +36,14 @@ impl Handovers {
 
     /// Adds committed entries, and orders behind them.
     pub fn add(&self, tasks: Vec<ApplyTask>, orders: impl IntoIterator<Item = Order>) {
+        let mut orders = orders.into_iter().peekable();
+        if tasks.is_empty() && orders.peek().is_none() {
+            return;
+        }
         {
             let mut queue = self.queue.lock();
             queue.add(tasks);
-            orders.into_iter().for_each(|order| queue.order(order));
-            if queue.is_empty() {
-                return;
-            }
+            orders.for_each(|order| queue.order(order));
         }
         // It is awake already if there is no room, or the node is stopping.
         let _ = self.wake.try_send(());
