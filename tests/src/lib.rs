@@ -17,6 +17,7 @@ pub mod demo;
 pub mod disk;
 pub mod load;
 pub mod network;
+pub mod process;
 pub mod recorder;
 pub mod repair;
 pub mod storm;

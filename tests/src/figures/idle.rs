@@ -3,10 +3,10 @@
 //! *Next stop*: [`super::store_kill`].
 
 use crate::Figure;
-use crate::process::{processor_seconds, resident_mib};
 use std::time::{Duration, Instant};
 use yadkv_tests::Cluster;
 use yadkv_tests::borders;
+use yadkv_tests::process::{processor_seconds, resident_mib};
 
 const REGIONS: u32 = 100;
 const RESIDENT_MIB_MAX: f64 = 150.0;
@@ -35,7 +35,7 @@ pub(crate) fn measure() -> Vec<Figure> {
         .fold(0.0, f64::max);
     let resident = stores
         .iter()
-        .map(|id| resident_mib(*id))
+        .map(|id| resident_mib(*id).expect("the process runs"))
         .fold(0.0, f64::max);
     let of = format!("idle store with {REGIONS} regions");
     vec![

@@ -8,15 +8,18 @@
 //! *Limits and failure*: a figure that is not reached is printed as such and makes the exit code 1; whatever must
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
-//! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+//! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`restart`], [`clients`],
+//! [`disks`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
+mod clients;
+mod disks;
 mod idle;
 mod pd_kill;
-mod process;
 mod ready;
 mod regions;
 mod replicas;
+mod restart;
 mod simulation;
 mod store_kill;
 mod throughput;
@@ -54,11 +57,14 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 8] = [
+const MEASURES: [(&str, Measure); 11] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
     ("replicas", replicas::measure),
+    ("restart", restart::measure),
+    ("clients", clients::measure),
+    ("disks", disks::measure),
     ("store-kill", store_kill::measure),
     ("pd-kill", pd_kill::measure),
     ("throughput", throughput::measure),

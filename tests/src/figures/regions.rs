@@ -6,11 +6,11 @@
 //! *Next stop*: [`super::replicas`].
 
 use crate::Figure;
-use crate::process::{processor_seconds, resident_mib};
 use std::time::{Duration, Instant};
 use yadkv_client::raw::ScanOptions;
 use yadkv_client::{Api, Client, Options};
 use yadkv_tests::Cluster;
+use yadkv_tests::process::{processor_seconds, resident_mib};
 
 const RECORDS: u64 = 200_000;
 const BATCH: u64 = 512;
@@ -135,6 +135,8 @@ async fn cost(cluster: &Cluster) -> (f64, f64) {
     let (after, seconds) = (used(), begun.elapsed().as_secs_f64());
     let percent = before.iter().zip(&after);
     let percent = percent.map(|(before, after)| (after - before) / seconds * 100.0);
-    let resident = stores.iter().map(|id| resident_mib(*id));
+    let resident = stores
+        .iter()
+        .map(|id| resident_mib(*id).expect("the process runs"));
     (resident.fold(0.0, f64::max), percent.fold(0.0, f64::max))
 }

@@ -3,7 +3,7 @@
 //! *Life*: three stores hold all regions, a fourth none → clients are measured at rest → a store is ordered to leave:
 //! all its replicas become the fourth's, by snapshots → another store is killed, and a fifth takes its place.
 //!
-//! *Next stop*: [`super::store_kill`].
+//! *Next stop*: [`super::restart`].
 
 use crate::Figure;
 use std::sync::Arc;

@@ -13,12 +13,12 @@
 //! *Next stop*: `yadkv_tests::storm`.
 #![allow(clippy::print_stdout)]
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use yadkv_tests::clocks::Clocks;
 use yadkv_tests::disk::Disk;
+use yadkv_tests::process::resident_mib;
 use yadkv_tests::recorder::Recorder;
 use yadkv_tests::storm::{Fault, Storm};
 use yadkv_tests::{Cluster, MakesDisks, Setup, borders, seed};
@@ -31,7 +31,7 @@ const FAULTS_OF_A_ROUND: usize = 20;
 const DISK_MIB: u64 = 1500;
 /// Resident memory that a store may have, MiB: half as much again as `store.memory` of the test cluster, for what an
 /// allocator keeps, and what the process itself has.
-const RESIDENT_MIB_MAX: u64 = 128 * 3 / 2 + 64;
+const RESIDENT_MIB_MAX: f64 = 128.0 * 1.5 + 64.0;
 
 fn main() -> ExitCode {
     let minutes = std::env::args()
@@ -90,7 +90,7 @@ async fn soak(time: Duration) {
         disks,
     });
     let (began, mut storm) = (Instant::now(), Storm::new(seed()));
-    let (mut answered, mut gap, mut most) = (0, Duration::ZERO, 0);
+    let (mut answered, mut gap, mut most) = (0, Duration::ZERO, 0.0_f64);
     while began.elapsed() < time {
         let round = seed() + answered;
         let recorder = Recorder::start(&cluster.endpoints, CLIENTS, round).await;
@@ -105,7 +105,7 @@ async fn soak(time: Duration) {
         gap = gap.max(recorded.gap);
         most = most.max(look_at_memory(&cluster));
         println!(
-            "{:.1} min: {answered} answers, longest wait {gap:.2?}, largest store {most} MiB, {:?}",
+            "{:.1} min: {answered} answers, longest wait {gap:.2?}, largest store {most:.0} MiB, {:?}",
             began.elapsed().as_secs_f64() / 60.0,
             storm.done
         );
@@ -113,22 +113,13 @@ async fn soak(time: Duration) {
 }
 
 /// The resident memory of the largest store, MiB.
-fn look_at_memory(cluster: &Cluster) -> u64 {
-    let mut most = 0;
+fn look_at_memory(cluster: &Cluster) -> f64 {
+    let mut most = 0.0_f64;
     for store in &cluster.stores {
-        let status = store
-            .id()
-            .and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
-        let kib = status.as_deref().and_then(|status| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().trim_end_matches(" kB").parse::<u64>().ok()
-        });
-        let mib = kib.unwrap_or(0) / 1024;
+        let mib = store.id().and_then(resident_mib).unwrap_or(0.0);
         assert!(
             mib <= RESIDENT_MIB_MAX,
-            "{} has {mib} MiB, at most {RESIDENT_MIB_MAX} are right",
+            "{} has {mib:.0} MiB, at most {RESIDENT_MIB_MAX} are right",
             store.name()
         );
         most = most.max(mib);

@@ -1,25 +1,23 @@
 //! What the kernel says of a process: resident memory and processor time.
 //!
-//! *Next stop*: [`super::idle`].
+//! *Next stop*: [`crate::load`].
 
 use std::fs;
 
 /// Kernel ticks a second in `/proc/PID/stat`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Resident memory, MiB.
-pub(crate) fn resident_mib(id: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).expect("the process runs");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("the kernel tells");
-    let kib = line.trim().trim_end_matches(" kB").parse::<f64>();
-    kib.expect("a number") / 1024.0
+/// Resident memory, MiB; `None` of a process that is gone.
+pub fn resident_mib(id: u32) -> Option<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib / 1024.0)
 }
 
 /// Processor time used since its start, seconds.
-pub(crate) fn processor_seconds(id: u32) -> f64 {
+pub fn processor_seconds(id: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).expect("the process runs");
     // The name, in parentheses, may hold spaces: count fields from its end (14 and 15 from the start).
     let fields = stat.rsplit(')').next().expect("a name in parentheses");
