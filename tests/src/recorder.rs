@@ -6,7 +6,7 @@
 //! not done is left out; a write whose outcome nobody knows stays open. Writes are never sent twice.
 //!
 //! *Keys*: [`KEYS`] at a time, each replaced after [`CALLS_MAX`] calls, so that the search for an order stays small. Each
-//! key is judged by itself.
+//! key is judged by itself, from nothing: the seed is in its name, so another recorder's are not seen.
 //!
 //! *Limits*: keys that the judge gives up count as undecided, and fail the test if there are more than one of a thousand.
 //!
@@ -89,6 +89,7 @@ impl Recorder {
             let connected = Client::connect(endpoints.iter().cloned(), options).await;
             let worker = Worker {
                 shared: shared.clone(),
+                seed,
                 raw: connected.expect("the cluster serves").raw(),
                 client,
                 random: Random::derived(seed, [client as u64, 0, 0]),
@@ -150,6 +151,7 @@ fn writes(kind: &Kind) -> bool {
 
 struct Worker {
     shared: Arc<Shared>,
+    seed: u64,
     raw: RawClient,
     client: usize,
     random: Random,
@@ -214,7 +216,7 @@ impl Worker {
         calls[place] += 1;
         let (first, age) = ((place * 256 / KEYS) as u8, calls[place] / CALLS_MAX);
         let mut key = vec![first];
-        key.extend(format!("recorded-{age}").into_bytes());
+        key.extend(format!("recorded-{}-{age}", self.seed).into_bytes());
         (true, key.into())
     }
 
