@@ -164,6 +164,12 @@ impl Cluster {
         &self.stores
     }
 
+    /// Stores that are to be without replicas, or are gone for good.
+    pub fn leaving_stores(&self) -> Vec<StoreId> {
+        let leaving = (self.stores.iter()).filter(|(_, store)| store.state() != StoreState::Up);
+        leaving.map(|(id, _)| *id).collect()
+    }
+
     /// The map of regions.
     pub fn regions(&self) -> &RegionMap {
         &self.regions

@@ -196,11 +196,13 @@ impl Member {
         let leader = heartbeat.leader.unwrap_or_default();
         let unfit = office.reports.unfit(region);
         let damaged = office.reports.damaged(region);
+        let leaving = self.cluster.leaving_stores();
         let reported = Reported {
             region,
             leader,
             unfit: &unfit,
             damaged: &damaged,
+            leaving: &leaving,
             map: self.cluster.regions(),
         };
         let asked = office.operators.observe(&reported, now.moment);
@@ -242,11 +244,13 @@ impl Office {
         };
         let unfit = self.reports.unfit(region);
         let damaged = self.reports.damaged(region);
+        let leaving = cluster.leaving_stores();
         let reported = Reported {
             region,
             leader: lead.peer,
             unfit: &unfit,
             damaged: &damaged,
+            leaving: &leaving,
             map: cluster.regions(),
         };
         let leader = lead.peer;

@@ -361,6 +361,7 @@ mod tests {
             leader: peer(leader),
             unfit: &unfit,
             damaged: &[],
+            leaving: &[],
             map: &RegionMap::default(),
         };
         operators.observe(&reported, Moment(0))

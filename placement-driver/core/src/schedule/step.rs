@@ -87,6 +87,8 @@ pub struct Reported<'a> {
     pub unfit: &'a [PeerId],
     /// Those of them whose data is damaged: they will never be fit.
     pub damaged: &'a [PeerId],
+    /// Stores that are to be without replicas, or are gone for good: none is made there.
+    pub leaving: &'a [StoreId],
     /// Everything else.
     pub map: &'a RegionMap,
 }
@@ -100,8 +102,9 @@ impl Reported<'_> {
         self.unfit.contains(&PeerId(id))
     }
 
-    fn is_damaged(&self, id: u64) -> bool {
-        self.damaged.contains(&PeerId(id))
+    /// Whether a replica will never vote.
+    fn is_hopeless(&self, peer: &Peer) -> bool {
+        self.damaged.contains(&PeerId(peer.id)) || self.leaving.contains(&StoreId(peer.store_id))
     }
 
     /// A voter that can take over.
@@ -142,6 +145,7 @@ impl Step {
                 match peers.iter().find(|known| known.store_id == peer.store_id) {
                     Some(known) if known.id == peer.id => Progress::Done,
                     Some(_) => Progress::Impossible,
+                    None if reported.is_hopeless(peer) => Progress::Impossible,
                     None => change(ConfChangeType::AddLearnerNode, *peer),
                 }
             }
@@ -149,7 +153,7 @@ impl Step {
                 None | Some(PeerRole::DemotingVoter) => Progress::Impossible,
                 Some(PeerRole::Voter) => Progress::Done,
                 Some(PeerRole::IncomingVoter) => Progress::Wait,
-                Some(PeerRole::Learner) if reported.is_damaged(peer.id) => Progress::Impossible,
+                Some(PeerRole::Learner) if reported.is_hopeless(peer) => Progress::Impossible,
                 Some(PeerRole::Learner) if reported.is_unfit(peer.id) => Progress::Wait,
                 Some(PeerRole::Learner) => change(ConfChangeType::AddNode, *peer),
             },
@@ -233,7 +237,7 @@ fn exchange(reported: &Reported<'_>, add: Peer, remove: Peer) -> Progress {
             Progress::Impossible
         }
         (Some(PeerRole::Voter | PeerRole::IncomingVoter), _) => Progress::Done,
-        (Some(PeerRole::Learner), _) if reported.is_damaged(add.id) => Progress::Impossible,
+        (Some(PeerRole::Learner), _) if reported.is_hopeless(&add) => Progress::Impossible,
         (Some(PeerRole::Learner), Some(PeerRole::Voter)) if reported.is_unfit(add.id) => {
             Progress::Wait
         }
@@ -299,14 +303,15 @@ mod tests {
     }
 
     fn judge(step: Step, peers: &[Peer], leader: u64, unfit: &[u64]) -> Progress {
-        judge_damaged(step, peers, leader, (unfit, &[]))
+        judge_hopeless(step, peers, leader, (unfit, &[], &[]))
     }
 
-    fn judge_damaged(
+    /// Which are unfit, which of them damaged, and which stores leave.
+    fn judge_hopeless(
         step: Step,
         peers: &[Peer],
         leader: u64,
-        (unfit, damaged): (&[u64], &[u64]),
+        (unfit, damaged, leaving): (&[u64], &[u64], &[u64]),
     ) -> Progress {
         let region = Region {
             peers: peers.to_vec(),
@@ -315,11 +320,13 @@ mod tests {
         let ids =
             |stores: &[u64]| -> Vec<_> { stores.iter().map(|store| PeerId(store * 10)).collect() };
         let (unfit, damaged) = (ids(unfit), ids(damaged));
+        let leaving: Vec<_> = leaving.iter().copied().map(StoreId).collect();
         step.judge(&Reported {
             region: &region,
             leader: peer(leader, PeerRole::Voter),
             unfit: &unfit,
             damaged: &damaged,
+            leaving: &leaving,
             map: &RegionMap::default(),
         })
     }
@@ -379,8 +386,13 @@ mod tests {
         for step in steps {
             let peers = [one, two, new];
             assert_eq!(judge(step, &peers, 1, &[4]), Progress::Wait);
-            let rotten = judge_damaged(step, &peers, 1, (&[4], &[4]));
-            assert_eq!(rotten, Progress::Impossible);
+            let add = Step::AddLearner(peer(4, Learner));
+            let leaves = judge_hopeless(add, &[one, two], 1, (&[], &[], &[4]));
+            assert_eq!(leaves, Progress::Impossible);
+            for (damaged, leaving) in [(&[4][..], &[][..]), (&[], &[4])] {
+                let hopeless = judge_hopeless(step, &peers, 1, (&[4], damaged, leaving));
+                assert_eq!(hopeless, Progress::Impossible);
+            }
         }
     }
 
