@@ -199,7 +199,7 @@ pub enum StoreEvent {
     /// Those that nobody needs are taken away.
     Sweep,
     /// The placement driver knows where a region is.
-    Located(Box<Region>),
+    Located(Box<Region>, Moment),
     /// The placement driver knows no such region; this one has its first key.
     Vanished(RegionId, Box<Region>),
     /// A region is to become part of its neighbour.

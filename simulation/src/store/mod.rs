@@ -229,8 +229,8 @@ impl StoreHost {
             StoreEvent::MoveStep => self.take_step(sky),
             StoreEvent::LookForDamage => self.look_for_damage(sky),
             StoreEvent::Sweep => self.sweep_again(sky),
-            StoreEvent::Located(region) => {
-                self.input(sky, RegionId(region.id), Input::Located(*region));
+            StoreEvent::Located(region, asked) => {
+                self.input(sky, RegionId(region.id), Input::Located(*region, asked));
             }
             StoreEvent::Vanished(region, owner) => {
                 self.input(sky, region, Input::Vanished(region, *owner));

@@ -14,7 +14,6 @@
 use super::StoreHost;
 use super::companion::Pd;
 use crate::sky::{Machine, Message, Shared, StoreEvent, Transfer, Transit};
-use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -26,7 +25,7 @@ use yadkv_proto::pdpb::{GetRegionByIdRequest, GetRegionRequest, GetRegionRespons
 use yadkv_storage_core::snapshot::install::{Move, Moving, Places, advance};
 use yadkv_storage_core::snapshot::receive::{End, Head, ReceiveError, Received, Receiving};
 use yadkv_storage_core::snapshot::send::Sending;
-use yadkv_storage_core::store::message::{Input, SendTask};
+use yadkv_storage_core::store::message::{Input, Lookup, SendTask};
 use yadkv_storage_core::store::recover;
 
 const SEND_MAX: Duration = Duration::from_secs(6);
@@ -229,7 +228,8 @@ impl StoreHost {
         }
     }
 
-    pub(super) fn locate(&mut self, sky: &Shared, region: RegionId, start: Bytes) {
+    pub(super) fn locate(&mut self, sky: &Shared, lookup: Lookup) {
+        let (region, asked) = (lookup.region, lookup.asked);
         let machine = self.machine();
         let pd = Pd::new(sky.clone(), machine);
         let header = RequestHeader {
@@ -238,7 +238,7 @@ impl StoreHost {
         };
         let by_key = GetRegionRequest {
             header: Some(header.clone()),
-            region_key: start,
+            region_key: lookup.start,
             ..GetRegionRequest::default()
         };
         let by_id = GetRegionByIdRequest {
@@ -254,7 +254,7 @@ impl StoreHost {
             };
             let refused = known.0.header.is_none_or(|header| header.error.is_some());
             match (known.0.region, owner.region) {
-                (Some(known), _) => pd.tell(StoreEvent::Located(Box::new(known))),
+                (Some(known), _) => pd.tell(StoreEvent::Located(Box::new(known), asked)),
                 (None, Some(owner)) if !refused => {
                     pd.tell(StoreEvent::Vanished(region, Box::new(owner)));
                 }

@@ -247,14 +247,14 @@ impl StoreHost {
         for call in effects.merges {
             self.input(sky, call.target, Input::CommitMerge(call));
         }
-        for region in effects.yields {
-            self.input(sky, region, Input::Yield(region));
+        for (region, heir) in effects.yields {
+            self.input(sky, region, Input::Yield { region, heir });
         }
         for task in effects.snapshots {
             self.send_later(sky, task);
         }
-        for (region, start) in effects.lookups {
-            self.locate(sky, region, start);
+        for lookup in effects.lookups {
+            self.locate(sky, lookup);
         }
         for read in effects.reads {
             self.serve_later(sky, read);

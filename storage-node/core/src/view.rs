@@ -256,12 +256,14 @@ impl RegionView {
         self.vitals.halted.load(Ordering::SeqCst)
     }
 
-    /// The placement driver knows the region under the version that it has here.
-    pub fn confirm(&self, now: Moment) {
-        self.vitals.confirmed_at.store(now.0, Ordering::SeqCst);
+    /// The placement driver, asked at this moment, knew the region under the version that it has here.
+    pub fn confirm(&self, asked: Moment) {
+        self.vitals
+            .confirmed_at
+            .fetch_max(asked.0, Ordering::SeqCst);
     }
 
-    /// When that was said last.
+    /// When it was asked last.
     pub fn confirmed_at(&self) -> Moment {
         Moment(self.vitals.confirmed_at.load(Ordering::SeqCst))
     }

@@ -11,7 +11,7 @@
 //! *Next stop*: [`crate::store::strangers`].
 
 use super::Peer;
-use crate::store::message::Effects;
+use crate::store::message::{Effects, Lookup};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use yadkv_proto::id::PeerId;
@@ -124,8 +124,7 @@ impl Peer {
         self.heard.expected.clear();
         if now.since(self.heard.leader) >= ALONE_MAX {
             self.heard.leader = now;
-            let start = self.view.range().start.clone();
-            effects.lookups.push((self.id(), start));
+            effects.lookups.push(Lookup::of(&self.view, now));
         }
     }
 

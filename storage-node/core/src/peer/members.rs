@@ -7,7 +7,7 @@
 //! ```
 //!
 //! *Invariants*: a leader never removes or demotes itself; nobody votes from now on who does not keep up; a change
-//! that would leave too few voters that are heard of is not begun.
+//! that would leave too few voters that are heard of, and exist, is not begun.
 //!
 //! *Limits and failure*: one change at a time. What is refused is logged, and nothing is half done: the placement driver
 //! sees the descriptor in the next report and decides again.
@@ -98,9 +98,13 @@ impl Peer {
             }
         }
         let voters = members::of(next).voters;
-        let heard = voters.iter().filter(|peer| self.hears(**peer, now));
-        if heard.count() * 2 <= voters.len() && *change != MembersChange::Leave {
-            return Err(Unfit("too few of the voters would be heard of".into()));
+        // One that does not exist yet answers heartbeats, and can confirm nothing.
+        let serves = |peer: &&PeerId| {
+            self.hears(**peer, now) && (**peer == own || !self.node.knows_nothing_of(**peer))
+        };
+        let serving = voters.iter().filter(serves).count();
+        if serving * 2 <= voters.len() && *change != MembersChange::Leave {
+            return Err(Unfit("too few of the voters would be there".into()));
         }
         Ok(())
     }

@@ -17,18 +17,15 @@
 //! *Next stop*: [`crate::apply`], its merge.
 
 use super::Worker;
-use super::message::MergeCall;
+use super::message::{Lookup, MergeCall};
+use crate::peer::Peer;
 use crate::planted::{self, Planted};
 use crate::view::RegionView;
 use std::sync::Arc;
-use std::time::Duration;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Region, RegionEpoch};
-use yadkv_proto::time::Now;
-
-/// What the placement driver was asked so long ago is answered by now, or will not be.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
+use yadkv_proto::time::{Moment, Now};
 
 /// How the target stands to the one that was named.
 enum Target {
@@ -99,9 +96,20 @@ impl Worker {
         }
     }
 
-    /// A snapshot is coming of a region that has taken this one in: nobody answers for the replica here any more. Its
-    /// data stays until then.
-    pub(super) fn give_way(&mut self, region: RegionId) {
+    /// A snapshot is coming of a region that has taken this one in, or was cut off one that has: nobody answers for the
+    /// replica here any more, and its data stays until then. But a replica beside it that has yet to take it in needs it:
+    /// unless it is clear that there is none, the placement driver is asked, and its word ends this one.
+    pub(super) fn give_way(&mut self, region: RegionId, heir: RegionId, now: Now) {
+        let Some(peer) = self.peers.get(&region) else {
+            return;
+        };
+        let beside = self.may_need(peer, Moment(u64::MAX));
+        if beside.iter().any(|view| view.id() != heir) {
+            return self
+                .effects
+                .lookups
+                .push(Lookup::of(peer.view(), now.moment));
+        }
         let Some(peer) = self.peers.remove(&region) else {
             return;
         };
@@ -129,10 +137,25 @@ impl Worker {
         let Some(peer) = self.peers.get_mut(&region) else {
             return;
         };
-        let asked = peer.vanished_since(now.moment).after(ANSWER_MAX);
+        let since = peer.vanished_since(now.moment);
         let own = peer.view().region();
         let later = owner.region_epoch.unwrap_or_default().version > peer.view().version();
         let has = KeyRange::of(owner).contains(&own.start_key) && owner.id != own.id;
+        if !later || !has {
+            return;
+        }
+        let all = self.may_need(&self.peers[&region], since);
+        if all.is_empty() {
+            return self.destroy(region, now);
+        }
+        let lookups = all.iter().map(|view| Lookup::of(view, now.moment));
+        self.effects.lookups.extend(lookups);
+    }
+
+    /// Replicas beside one whose region is part of another one that may have yet to take it in: not those that have, that
+    /// will never follow, or that were as the placement driver knew them at `since` or later.
+    fn may_need(&self, peer: &Peer, since: Moment) -> Vec<Arc<RegionView>> {
+        let own = peer.view().region();
         let target = peer.waits_for().and_then(|waits| waits.target.as_ref());
         let on_the_left = target.is_none_or(|target| target.end_key == own.start_key);
         let on_the_right = target.is_none_or(|target| target.start_key == own.end_key);
@@ -143,19 +166,12 @@ impl Worker {
                 || (on_the_right && borders(&own.end_key, &other.start_key))
         };
         // One that is halted will never follow.
-        let may_follow = |view: &Arc<RegionView>| !view.is_halted() && view.confirmed_at() < asked;
-        if !later || !has {
-            return;
-        }
+        let may_follow = |view: &Arc<RegionView>| {
+            !view.is_halted() && !view.has_merged(peer.id()) && view.confirmed_at() < since
+        };
         let mut all = self.shared.directory.all();
         all.retain(|view| beside(view) && may_follow(view));
-        if all.is_empty() {
-            return self.destroy(region, now);
-        }
-        let lookups = all
-            .iter()
-            .map(|view| (view.id(), view.range().start.clone()));
-        self.effects.lookups.extend(lookups);
+        all
     }
 }
 

@@ -20,6 +20,7 @@ use crate::room::Room;
 use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
 use crate::split::check::{Checked, Limits};
+use crate::view::RegionView;
 use bytes::Bytes;
 use std::collections::BTreeSet;
 use yadkv_engine::WriteBatch;
@@ -267,8 +268,13 @@ pub enum Input {
     Merge(RegionId, MergeTask),
     /// Take a neighbour in.
     CommitMerge(MergeCall),
-    /// Let go of a replica whose region has become part of another one, of which a snapshot is coming.
-    Yield(RegionId),
+    /// Let go of a replica whose region has become part of another one.
+    Yield {
+        /// The region.
+        region: RegionId,
+        /// The one of which a snapshot is coming.
+        heir: RegionId,
+    },
     /// What became of a snapshot that was sent to a peer.
     SnapshotSent {
         /// The region.
@@ -282,8 +288,8 @@ pub enum Input {
     Snapshot(Box<Received>),
     /// Replicas have been installed or destroyed.
     Moved(Vec<Moved>),
-    /// Where a region is, as the placement driver knows it.
-    Located(Region),
+    /// Where a region is, as the placement driver knew it at this moment or later.
+    Located(Region, Moment),
     /// The placement driver knows no such region; this one has its first key.
     Vanished(RegionId, Region),
     /// Regions whose data here may be damaged, all of them.
@@ -345,6 +351,28 @@ pub struct Round {
     pub effects: Effects,
 }
 
+/// A question to the placement driver: where a region is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lookup {
+    /// The region.
+    pub region: RegionId,
+    /// Its first key.
+    pub start: Bytes,
+    /// When it is asked.
+    pub asked: Moment,
+}
+
+impl Lookup {
+    /// Asks for the region of a replica.
+    pub fn of(view: &RegionView, asked: Moment) -> Self {
+        Self {
+            region: view.id(),
+            start: view.range().start.clone(),
+            asked,
+        }
+    }
+}
+
 /// What a worker wants done.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -376,15 +404,15 @@ pub struct Effects {
     pub moves: Vec<Move>,
     /// Replicas beside those that wait for them; may get lost.
     pub merges: Vec<MergeCall>,
-    /// Regions whose replica here lets go ([`Input::Yield`]); may get lost.
-    pub yields: Vec<RegionId>,
+    /// Regions whose replica here lets go, and for whom ([`Input::Yield`]); may get lost.
+    pub yields: Vec<(RegionId, RegionId)>,
     /// Replicas that nobody answers for from now on, behind what was handed over to apply before.
     pub forget: Vec<RegionId>,
     /// Moves of which the worker has heard that they are over: told to apply.
     pub settled: Vec<RegionId>,
-    /// Regions, with their first keys, of which the placement driver is asked where they are; [`Input::Located`] or
-    /// [`Input::Vanished`] follows, if it answers.
-    pub lookups: Vec<(RegionId, Bytes)>,
+    /// Regions of which the placement driver is asked where they are; [`Input::Located`] or [`Input::Vanished`] follows,
+    /// if it answers.
+    pub lookups: Vec<Lookup>,
     /// Heartbeats to the placement driver.
     pub reports: Vec<RegionHeartbeatRequest>,
 }

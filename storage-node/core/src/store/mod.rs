@@ -208,10 +208,10 @@ impl Worker {
             | Input::TransferLeader { .. } => {
                 self.order(input, now);
             }
-            Input::Yield(region) => self.give_way(region),
+            Input::Yield { region, heir } => self.give_way(region, heir, now),
             Input::Snapshot(received) => self.consider(received)?,
             Input::Moved(moved) => self.moved(moved, now)?,
-            Input::Located(region) => self.located(&region, now),
+            Input::Located(region, asked) => self.located(&region, asked, now),
             Input::Vanished(region, owner) => self.vanished(region, &owner, now),
             Input::ReportAll => self
                 .peers

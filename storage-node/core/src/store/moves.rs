@@ -19,7 +19,7 @@ use crate::snapshot::receive::Received;
 use yadkv_consensus::Role;
 use yadkv_proto::id::{Index, RegionId, Term};
 use yadkv_proto::metapb::Region;
-use yadkv_proto::time::Now;
+use yadkv_proto::time::{Moment, Now};
 
 /// What becomes of a snapshot.
 enum Verdict {
@@ -63,7 +63,8 @@ impl Worker {
         }
         let in_the_way = self.in_the_way(&head.merged);
         if !in_the_way.is_empty() {
-            self.effects.yields.extend(in_the_way);
+            let yields = in_the_way.into_iter().map(|source| (source, region));
+            self.effects.yields.extend(yields);
             return refuse("regions that are part of it let go first");
         }
         let Some(peer) = self.peers.get(&region) else {
@@ -121,8 +122,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Somebody knows where the region is now.
-    pub(super) fn located(&mut self, region: &Region, now: Now) {
+    /// Somebody knew where the region is when it was asked.
+    pub(super) fn located(&mut self, region: &Region, asked: Moment, now: Now) {
         let id = RegionId(region.id);
         let Some(peer) = self.peers.get(&id) else {
             return;
@@ -132,7 +133,7 @@ impl Worker {
         }
         let version = region.region_epoch.unwrap_or_default().version;
         if version == peer.view().version() {
-            peer.view().confirm(now.moment);
+            peer.view().confirm(asked);
         }
     }
 }

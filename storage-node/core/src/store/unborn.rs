@@ -50,11 +50,7 @@ impl Worker {
         let answer = match self.may_come(region, to, &envelope.merged)? {
             Err(reason) => return Ok(Err(reason)),
             Ok(()) if is_vote_request(message) => self.vote(region, message)?,
-            Ok(())
-                if self.shared.kv.damaged()?.is_empty() || self.replaces(&envelope.merged)? =>
-            {
-                says_nothing_is_here(message)
-            }
+            Ok(()) if self.shared.kv.damaged()?.is_empty() => says_nothing_is_here(message),
             Ok(()) => return Ok(Err("data files are damaged here")),
         };
         let Some(answer) = answer else {
@@ -128,16 +124,5 @@ impl Worker {
             );
         }
         Ok(answer)
-    }
-
-    /// Whether a region that has taken these in takes the place of one that is still here. It comes although data is
-    /// damaged: what it replaces may be all that needs the damaged file, and nothing else ends it.
-    fn replaces(&self, merged: &[u64]) -> Result<bool, StoreError> {
-        for region in merged {
-            if self.living(RegionId(*region))?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

@@ -26,7 +26,7 @@ use yadkv_storage_core::snapshot::install::{self, Move, Places, advance};
 use yadkv_storage_core::snapshot::receive::{End, Head, Received, Receiving};
 use yadkv_storage_core::snapshot::send::Sending;
 use yadkv_storage_core::split::check::check;
-use yadkv_storage_core::store::message::{Effects, IdRequest, Input, SendTask};
+use yadkv_storage_core::store::message::{Effects, IdRequest, Input, Lookup, SendTask};
 use yadkv_storage_core::store::{Shard, Shared, Worker};
 use yadkv_storage_core::stuck::Writes;
 use yadkv_storage_core::view::Directory;
@@ -324,15 +324,15 @@ impl Cluster {
         for task in effects.snapshots {
             self.send_snapshot(id, &task);
         }
-        for (region, start) in effects.lookups {
-            self.locate(id, region, &start);
+        for lookup in effects.lookups {
+            self.locate(id, &lookup);
         }
         let calls = effects.merges.into_iter().filter(|_| self.merges);
         for call in calls.collect::<Vec<_>>() {
             self.input(id, Input::CommitMerge(call));
         }
-        for region in effects.yields {
-            self.input(id, Input::Yield(region));
+        for (region, heir) in effects.yields {
+            self.input(id, Input::Yield { region, heir });
         }
         if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
             running.moves.extend(effects.moves);
@@ -490,7 +490,8 @@ impl Cluster {
     }
 
     /// What the placement driver knows of a region: what its leader has applied.
-    fn locate(&mut self, id: u64, region: RegionId, start: &[u8]) {
+    fn locate(&mut self, id: u64, lookup: &Lookup) {
+        let (region, start) = (lookup.region, &lookup.start);
         let known = self.regions.iter().any(|known| known.id == region.0);
         let leader = self.leader(region.0).filter(|_| known);
         let known = leader.and_then(|leader| {
@@ -500,7 +501,7 @@ impl Cluster {
         let has = |known: &&Region| KeyRange::of(known).contains(start);
         let owner = self.regions.iter().find(has).cloned();
         match (known, owner) {
-            (Some(known), _) => self.input(id, Input::Located(known)),
+            (Some(known), _) => self.input(id, Input::Located(known, lookup.asked)),
             (None, Some(owner)) => self.input(id, Input::Vanished(region, owner)),
             (None, None) => {}
         }

@@ -15,7 +15,6 @@
 
 use super::{Pd, checked, header};
 use crate::router::Router;
-use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +44,8 @@ pub enum Job {
     Ids(IdRequest),
     /// A region was cut into these.
     Report(RegionId, Vec<Region>),
-    /// Where a region with this first key is.
-    Locate(RegionId, Bytes),
+    /// Where a region is.
+    Locate(Lookup),
 }
 
 impl Job {
@@ -86,7 +85,7 @@ impl Splits {
                         this.report(regions).await;
                         this.router.send(region, Input::SplitReported(region));
                     }
-                    Job::Locate(region, start) => this.locate(region, start).await,
+                    Job::Locate(lookup) => this.locate(lookup).await,
                 }
             })
             .await;
@@ -94,7 +93,12 @@ impl Splits {
 
     /// An answer that gets lost is asked for again. Who has the key comes first: a region that is not known after that,
     /// although its keys are in a later one, is part of another one, and not a new one that nobody has reported.
-    async fn locate(&self, region: RegionId, start: Bytes) {
+    async fn locate(&self, lookup: Lookup) {
+        let Lookup {
+            region,
+            start,
+            asked: since,
+        } = lookup;
         let request = GetRegionRequest {
             header: header(self.cluster, self.store),
             region_key: start,
@@ -117,7 +121,7 @@ impl Splits {
         let Ok(known) = asked.await else { return };
         let refused = known.header.is_none_or(|header| header.error.is_some());
         match (known.region, owner.region) {
-            (Some(known), _) => self.router.send(region, Input::Located(known)),
+            (Some(known), _) => self.router.send(region, Input::Located(known, since)),
             (None, Some(owner)) if !refused => {
                 self.router.send(region, Input::Vanished(region, owner))
             }

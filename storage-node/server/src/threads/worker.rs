@@ -192,8 +192,8 @@ impl WorkerThread {
         for call in effects.merges {
             self.router.offer_to(call.target, Input::CommitMerge(call));
         }
-        for region in effects.yields {
-            self.router.offer_to(region, Input::Yield(region));
+        for (region, heir) in effects.yields {
+            self.router.offer_to(region, Input::Yield { region, heir });
         }
         for task in effects.snapshots {
             self.snapshots.send(task);
@@ -229,7 +229,7 @@ impl WorkerThread {
         let reports = effects.split_reports.into_iter();
         let reports = reports.map(|(region, regions)| Job::Report(region, regions));
         let lookups = effects.lookups.into_iter();
-        let lookups = lookups.map(|(region, start)| Job::Locate(region, start));
+        let lookups = lookups.map(Job::Locate);
         for job in ids.chain(reports).chain(lookups) {
             if let Err(mpsc::error::TrySendError::Full(job)) = self.splits.try_send(job) {
                 job.refuse();
