@@ -128,6 +128,11 @@ impl Peer {
         }
     }
 
+    /// Since when the placement driver says that the region is over.
+    pub fn vanished(&self) -> Option<Moment> {
+        self.heard.vanished
+    }
+
     /// The placement driver says that the region is over: since when it has.
     pub fn vanished_since(&mut self, now: Moment) -> Moment {
         *self.heard.vanished.get_or_insert(now)

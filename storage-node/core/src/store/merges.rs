@@ -97,13 +97,14 @@ impl Worker {
     }
 
     /// A snapshot is coming of a region that has taken this one in, or was cut off one that has: nobody answers for the
-    /// replica here any more, and its data stays until then. But a replica beside it that has yet to take it in needs it:
-    /// unless it is clear that there is none, the placement driver is asked, and its word ends this one.
+    /// replica here any more, and its data stays until then. But a replica beside it, other than the one that the snapshot
+    /// replaces, may have yet to take it in: unless that is clear already, the placement driver is asked.
     pub(super) fn give_way(&mut self, region: RegionId, heir: RegionId, now: Now) {
         let Some(peer) = self.peers.get(&region) else {
             return;
         };
-        let beside = self.may_need(peer, Moment(u64::MAX));
+        let since = peer.vanished().unwrap_or(Moment(u64::MAX));
+        let beside = self.may_need(peer, since);
         if beside.iter().any(|view| view.id() != heir) {
             return self
                 .effects
