@@ -4,7 +4,7 @@
 //!
 //! | asked by | answer |
 //! |---|---|
-//! | a leader | "nothing is here": it sends a snapshot. That promises nothing and counts for nothing |
+//! | a leader | "nothing is here": it sends a snapshot. That promises nothing: it acknowledges no entry and no read |
 //! | a candidate that has only what the group began with | a vote, kept durably for the replica that comes |
 //! | a candidate that had this replica's vote before | the same, in its next term |
 //! | anybody else | nothing |
@@ -34,8 +34,8 @@ use yadkv_engine::WriteBatch;
 use yadkv_proto::id::{PeerId, RegionId, Term};
 use yadkv_proto::yadkvpb::RaftMessage;
 
-/// The answer to a leader by a peer that does not exist here yet: it holds nothing, so it needs a snapshot. It promises
-/// nothing, and counts for nothing: new peers are learners.
+/// The answer to a leader by a peer that does not exist here yet: it holds nothing, so it needs a snapshot. It acknowledges
+/// no entry and no read; that somebody is there to answer is all that a leader may take from it.
 pub fn says_nothing_is_here(message: &RaftMessage) -> Option<RaftMessage> {
     let kind = i32::try_from(message.kind).ok();
     let answer = RaftMessage {

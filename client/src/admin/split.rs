@@ -5,7 +5,8 @@
 //!
 //! *Invariants*: a command says which epoch it is meant for, so one that was lost and comes late cuts nothing twice.
 //!
-//! *Limits and failure*: each region has the whole of [`crate::Options::timeout`].
+//! *Limits and failure*: each region has the whole of [`crate::Options::timeout`]. Once one is cut, a later one that is out
+//! of reach makes the outcome unknown.
 //!
 //! *Next stop*: [`crate::routing`].
 
@@ -50,6 +51,7 @@ impl AdminClient {
                 let below = self.router.route(&mut budget, &before).await?;
                 add(&mut regions, [below.region.clone(), route.region.clone()]);
                 (rest, lost) = (&rest[1..], lost - 1);
+                budget.renew(&self.options);
                 continue;
             }
             check(&route, first, region_id)?;
@@ -66,7 +68,7 @@ impl AdminClient {
                 Ok(response) => {
                     add(&mut regions, parts(response)?);
                     (rest, lost) = (&rest[inside..], lost.saturating_sub(inside));
-                    budget = self.router.budget(CALL, Effect::Checked);
+                    budget.renew(&self.options);
                 }
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Again(trouble)) => {

@@ -1,6 +1,6 @@
 //! Whether the disk hangs: which workers wait for it, and since when.
 //!
-//! *Place*: each worker notes when a write of its log begins and ends; [`crate::front::Front`] looks before it hands a
+//! *Place*: each worker notes when the write of a round begins and ends, not the few of new replicas and early votes; [`crate::front::Front`] looks before it hands a
 //! request over, the other workers look at every tick.
 //!
 //! *Why*: a disk that hangs holds a worker for minutes. Other stores elect leaders within seconds, but a client that asks

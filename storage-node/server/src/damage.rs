@@ -59,10 +59,8 @@ impl DamageWatch {
         if found.files.is_empty() && !last.files.is_empty() {
             tracing::info!("no data file is damaged any more");
         }
-        if !found.files.is_empty() || found != *last {
-            let regions = found.regions.clone();
-            self.router.offer(|| Input::Damaged(regions.clone()));
-        }
+        // Every time: an offer to a worker that is behind may be lost.
+        self.router.offer(|| Input::Damaged(found.regions.clone()));
         let files = i64::try_from(found.files.len()).unwrap_or(i64::MAX);
         self.metrics.damaged_files.set(files);
         *last = found;

@@ -43,8 +43,6 @@ pub struct DiskWatch {
     pub data_dir: PathBuf,
     /// Told when writes are refused, or taken again.
     pub changed: Arc<Notify>,
-    /// What workers know.
-    room: Room,
     reclaiming: Option<JoinHandle<()>>,
     /// Truncations when space was reclaimed last.
     reclaimed: u64,
@@ -59,7 +57,6 @@ impl DiskWatch {
             log,
             data_dir,
             changed: Arc::default(),
-            room: Room::default(),
             reclaiming: None,
             reclaimed: 0,
         }
@@ -112,10 +109,8 @@ impl DiskWatch {
             LAST_BYTES.. => Room::Scarce,
             _ => Room::None,
         };
-        if room != Room::Plenty || room != self.room {
-            self.router.offer(|| Input::Room(room));
-        }
-        self.room = room;
+        // Every time: an offer to a worker that is behind may be lost.
+        self.router.offer(|| Input::Room(room));
         let full = log_bytes > self.front.config.log_bytes_max || room != Room::Plenty;
         let was = self.front.log_full.swap(full, Ordering::Relaxed);
         if full != was {

@@ -67,6 +67,8 @@ pub struct Metrics {
     pub applied_keys: IntCounter,
     /// Regions with entries that wait for apply. Does it keep up?
     pub apply_queue: IntGauge,
+    /// Regions with entries that wait for apply in the log only.
+    pub apply_queue_left: IntGauge,
     /// Bytes of those entries in memory; the others are in the log.
     pub apply_queue_bytes: IntGauge,
 }
@@ -157,6 +159,10 @@ impl Metrics {
             applied_bytes: total("applied_bytes_total", "Bytes of keys and values applied")?,
             applied_keys: total("applied_keys_total", "Pairs applied")?,
             apply_queue: gauge("apply_queue", "Regions with entries that wait for apply")?,
+            apply_queue_left: gauge(
+                "apply_queue_left",
+                "Regions with entries that wait for apply in the log only",
+            )?,
             apply_queue_bytes: gauge("apply_queue_bytes", "Entries that wait for apply in memory")?,
         };
         for collector in metrics.collectors() {
@@ -189,6 +195,7 @@ impl Metrics {
             Box::new(self.applied_bytes.clone()),
             Box::new(self.applied_keys.clone()),
             Box::new(self.apply_queue.clone()),
+            Box::new(self.apply_queue_left.clone()),
             Box::new(self.apply_queue_bytes.clone()),
         ]
     }

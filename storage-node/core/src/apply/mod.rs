@@ -141,7 +141,10 @@ struct Work {
     entries: u64,
     /// Of all entries.
     bytes: usize,
+    /// What does not fit any more.
     rest: Vec<ApplyTask>,
+    /// What fits in parts only: its next turn comes behind those.
+    begun: Option<ApplyTask>,
 }
 
 /// Whether an entry was applied.
@@ -151,6 +154,8 @@ enum Step {
     Pauses,
     /// Not before this region, which it merges, is no longer on the move.
     WaitsFor(RegionId),
+    /// Not in this write: there is more to apply before it than fits.
+    Later,
     /// Neither it nor any other: it has to read what is damaged.
     Halts,
 }
@@ -214,12 +219,14 @@ impl Applier {
             entries: 0,
             bytes: 0,
             rest: Vec::new(),
+            begun: None,
         };
         for task in self.parked.resumed().into_iter().chain(tasks) {
             if let Some(task) = self.parked.join(task) {
                 self.carry_out(task, &mut work)?;
             }
         }
+        work.rest.extend(work.begun.take());
         let mut progress = Vec::with_capacity(work.touched.len());
         let mut checks = Vec::new();
         for region in work.touched {
@@ -265,6 +272,10 @@ impl Applier {
         if self.directory.get(region).is_none() {
             return Err(ApplyError::Unknown(region));
         }
+        if work.bytes >= self.bytes_max {
+            work.rest.push(task);
+            return Ok(());
+        }
         let mut replica = self.take(region)?;
         work.touched.insert(region);
         let done = self.entries(&mut replica, task, work);
@@ -288,7 +299,7 @@ impl Applier {
             }
             if work.bytes >= self.bytes_max {
                 task.entries.extend(entries);
-                work.rest.push(task);
+                work.begun = Some(task);
                 return Ok(());
             }
             let Some(entry) = entries.next() else {
@@ -315,6 +326,10 @@ impl Applier {
                 Step::WaitsFor(source) => {
                     task.entries.push(entry);
                     break Until::Settled(source);
+                }
+                Step::Later => {
+                    task.entries.push(entry);
+                    break Until::Written;
                 }
             }
         };
@@ -398,8 +413,9 @@ impl Applier {
             },
         ] = &packed.commands[..]
         {
-            if let Step::WaitsFor(source) = self.merge(replica, *version, merge, work)? {
-                return Ok(Step::WaitsFor(source));
+            match self.merge(replica, *version, merge, work)? {
+                Step::Done => {}
+                step => return Ok(step),
             }
         } else {
             replica.applied.clock_ms = clock_ms;
@@ -459,7 +475,7 @@ impl Applier {
         Ok(step)
     }
 
-    /// Applies the log of a region up to its PrepareMerge.
+    /// Applies the log of a region up to its PrepareMerge, over as many writes as that takes.
     fn bring(
         &mut self,
         source: RegionId,
@@ -477,7 +493,7 @@ impl Applier {
         let before = replica.clone();
         // A region that ends is not compared.
         replica.check = None;
-        let mut waits = None;
+        let mut stops = Step::Done;
         'brought: while replica.applied.index.0 < prepared.index {
             let next = replica.applied.index.next();
             let entries = match next.0 == prepared.index {
@@ -488,11 +504,15 @@ impl Applier {
                     .map_err(|error| ApplyError::Log(error.to_string()))?,
             };
             for entry in entries {
+                if work.bytes >= self.bytes_max {
+                    stops = Step::Later;
+                    break 'brought;
+                }
                 let step = self.step(&mut replica, &entry, Vec::new(), work);
                 replica.check = None;
                 match step {
-                    Ok(Step::WaitsFor(other)) => {
-                        waits = Some(other);
+                    Ok(step @ (Step::WaitsFor(_) | Step::Later)) => {
+                        stops = step;
                         break 'brought;
                     }
                     Ok(_) => {}
@@ -506,7 +526,7 @@ impl Applier {
         // Its own worker has handed these over as well, or will.
         self.brought.insert(source, replica.applied.index);
         self.replicas.insert(source, replica);
-        Ok(waits.map_or(Step::Done, Step::WaitsFor))
+        Ok(stops)
     }
 }
 

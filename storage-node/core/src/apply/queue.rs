@@ -5,8 +5,9 @@
 //! *Types to know*: [`Queue`], [`ApplyTask`], [`Order`].
 //!
 //! *Life of a task*: committed entries of a region → joined with what waits of the same region → taken by apply, a batch
-//! at a time; what does not fit is given back, behind those of other regions. What comes while [`Queue::bytes_max`] is used up leaves its entries behind: only the position of its last
-//! one is kept, and apply reads the log, where committed entries stay until they are applied.
+//! at a time; what does not fit is given back, what fits in parts behind all others. What comes while
+//! [`Queue::bytes_max`] is used up leaves its entries behind: only the position of its last one is kept, and apply reads
+//! the log, where committed entries stay until they are applied.
 //!
 //! ```text
 //! task of a region    entries 7 8 9 | in the log: 10 … 31    callers of 8, 12, 31
@@ -142,6 +143,12 @@ impl Queue {
         self.segments.iter().map(|one| one.tasks.len()).sum()
     }
 
+    /// Those of them that have entries in the log only.
+    pub fn left(&self) -> usize {
+        let tasks = self.segments.iter().flat_map(|one| one.tasks.values());
+        tasks.filter(|task| !task.is_whole()).count()
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
@@ -169,7 +176,7 @@ impl Queue {
         }
     }
 
-    /// Takes back what was not applied, before anything else is taken. Other regions have their turn first.
+    /// Takes back what was not applied, before anything else is taken; in this order, and behind regions that wait.
     pub fn give_back(&mut self, tasks: Vec<ApplyTask>) {
         if !tasks.is_empty() && self.segments.is_empty() {
             self.segments.push_front(Segment::default());
@@ -274,7 +281,7 @@ mod tests {
         let mut queue = Queue::new(300);
         queue.add([task(1, 6..8), task(2, 6..7), task(1, 8..10)]);
         queue.add([task(1, 10..11)]);
-        assert_eq!((queue.bytes(), queue.len()), (300, 2));
+        assert_eq!((queue.bytes(), queue.len(), queue.left()), (300, 2, 1));
         assert_eq!(shown(queue.next(1000)), "1: [6, 7] to 10, 2: [6] to 6");
         assert_eq!(queue.bytes(), 0);
         queue.add([task(1, 11..13)]);

@@ -155,9 +155,11 @@ impl Heartbeat {
             ..Default::default()
         }
     }
-    /// Whether more than half of the bytes are used that may wait for apply.
+
+    /// Whether more than half of the bytes are used that may wait for apply, or entries wait in the log already.
     fn apply_is_behind(&self) -> bool {
         let waiting = u64::try_from(self.metrics.apply_queue_bytes.get()).unwrap_or(0);
-        waiting > self.front.config.apply_queue_bytes as u64 / 2
+        let left = self.metrics.apply_queue_left.get() > 0;
+        left || waiting > self.front.config.apply_queue_bytes as u64 / 2
     }
 }

@@ -49,10 +49,10 @@ impl Handovers {
         let _ = self.wake.try_send(());
     }
 
-    /// Tasks that wait, and bytes of their entries in memory.
-    pub fn waiting(&self) -> (usize, usize) {
+    /// Regions that wait, those of them with entries in the log only, and bytes of entries in memory.
+    pub fn waiting(&self) -> (usize, usize, usize) {
         let queue = self.queue.lock();
-        (queue.len(), queue.bytes())
+        (queue.len(), queue.left(), queue.bytes())
     }
 }
 

@@ -3,8 +3,9 @@
 //!
 //! *Place*: [`crate::node`] starts and joins them; [`crate::router`] feeds the workers.
 //!
-//! *Invariants*: channels downward (worker → apply, worker → reads) block when full; results upward go through
-//! the mailbox, which cannot fill up: no cycle of full channels.
+//! *Invariants*: no worker waits for another thread: what it hands to apply is left in the log when that is behind, reads
+//! are refused, everything else may get lost. Apply alone waits, for the thread of the moves; results upward go through the
+//! mailbox, which cannot fill up: no cycle of full channels.
 //!
 //! *Limits and failure*: a thread that meets an engine error reports it to [`Failure`] and the node stops.
 //!

@@ -241,8 +241,9 @@ impl WorkerThread {
     }
 
     fn count(&self, counted: &mut BTreeMap<&'static str, u64>) {
-        let (tasks, bytes) = self.apply.waiting();
+        let (tasks, left, bytes) = self.apply.waiting();
         self.metrics.apply_queue.set(length(tasks));
+        self.metrics.apply_queue_left.set(length(left));
         self.metrics.apply_queue_bytes.set(length(bytes));
         let unread = self.mailbox.dropped();
         if unread > 0 {

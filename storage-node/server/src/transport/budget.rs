@@ -4,8 +4,8 @@
 //! packs them into a frame.
 //!
 //! *Who may have them*: a store may have as many bytes waiting as are left for all. So one store that is slow, or gone, gets
-//! at most half of them, two get a third each, and there is always room for those that keep up. A store of which nothing
-//! waits gets one bundle of any size.
+//! about half of them, two get a third each, and there is always room for those that keep up. A store of which nothing
+//! waits gets one bundle of any size, and messages without entries are free.
 //!
 //! *Source*: Choudhury and Hahne, Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998, with α = 1.
 //!
@@ -51,7 +51,7 @@ impl Share {
         let used = self.used.load(Ordering::Relaxed);
         let all = self.budget.used.load(Ordering::Relaxed);
         let left = self.budget.bytes_max.saturating_sub(all);
-        let fits = used == 0 || used.saturating_add(bytes) <= left;
+        let fits = bytes == 0 || used == 0 || used.saturating_add(bytes) <= left;
         if fits {
             self.used.fetch_add(bytes, Ordering::Relaxed);
             self.budget.used.fetch_add(bytes, Ordering::Relaxed);
@@ -96,6 +96,7 @@ mod tests {
         let share = budget.share();
         assert!(share.take(1000));
         assert!(!share.take(1));
+        assert!(share.take(0));
         share.give_back(1000);
         assert!(share.take(1));
     }

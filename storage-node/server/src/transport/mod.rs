@@ -112,7 +112,7 @@ impl Outgoing {
             bundles.entry(store).or_default().push(envelope);
         }
         let mut queues = self.shared.queues.lock();
-        for (store, bundle) in bundles {
+        for (store, mut bundle) in bundles {
             let (queue, share) = queues.entry(store).or_insert_with(|| {
                 let (sender, receiver) = mpsc::channel(QUEUE);
                 let share = self.shared.budget.share();
@@ -120,10 +120,17 @@ impl Outgoing {
                 self.shared.runtime.spawn(sending);
                 (sender, share)
             });
-            let (count, bytes) = (bundle.len() as u64, bundle.iter().map(size).sum());
+            let mut bytes = bundle.iter().map(size).sum();
             if !share.take(bytes) {
+                // Heartbeats, votes and answers go on.
+                let before = bundle.len();
+                bundle.retain(|envelope| size(envelope) == 0);
+                let count = (before - bundle.len()) as u64;
                 self.dropped("too many bytes wait for the store", count);
-            } else if queue.try_send(bundle).is_err() {
+                bytes = 0;
+            }
+            let count = bundle.len() as u64;
+            if count > 0 && queue.try_send(bundle).is_err() {
                 share.give_back(bytes);
                 self.dropped("too many messages wait for the store", count);
             }

@@ -3,12 +3,14 @@
 //! *Life of a connection*: resolve → connect → stream frames until it breaks → tell the workers that the store
 //! is unreachable → drop what waits → back off → again.
 //!
-//! *Limits*: a frame holds at most [`FRAME_BYTES_MAX`]; back-off 50 ms to 1 s.
+//! *Limits*: a frame holds [`FRAME_BYTES_MAX`] of entries and one message more, and at most [`ENVELOPES_MAX`]; back-off
+//! 50 ms to 1 s.
 //!
 //! *Next stop*: [`super::incoming`].
 
 use super::budget::Share;
 use super::{FORMAT, KEEP_ALIVE, Shared, size};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -18,9 +20,9 @@ use yadkv_proto::id::StoreId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::{Envelope, Frame};
 
-/// Bundles packed into one frame.
-const BUNDLES_MAX: usize = 64;
-/// Bytes after which a frame is sent, about.
+/// Messages packed into one frame.
+const ENVELOPES_MAX: usize = 4096;
+/// Bytes of entries after which a frame is full.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Frames on their way into the connection.
 const FRAMES_IN_FLIGHT: usize = 4;
@@ -34,7 +36,11 @@ pub(super) async fn run(
     queue: mpsc::Receiver<Vec<Envelope>>,
     share: Share,
 ) {
-    let mut waiting = Waiting { queue, share };
+    let mut waiting = Waiting {
+        queue,
+        share,
+        opened: VecDeque::new(),
+    };
     let mut backoff = BACKOFF_MIN;
     loop {
         let ended = tokio::select! {
@@ -64,23 +70,29 @@ pub(super) async fn run(
     }
 }
 
-/// Bundles that wait for one store; those taken out give their bytes back.
+/// Messages that wait for one store; those taken out give their bytes back.
 struct Waiting {
     queue: mpsc::Receiver<Vec<Envelope>>,
     share: Share,
+    /// The rest of the bundle that was taken from the queue last.
+    opened: VecDeque<Envelope>,
 }
 
 impl Waiting {
-    async fn next(&mut self) -> Option<Vec<Envelope>> {
-        let bundle = self.queue.recv().await?;
-        self.share.give_back(bytes(&bundle));
-        Some(bundle)
+    async fn next(&mut self) -> Option<Envelope> {
+        while self.opened.is_empty() {
+            self.opened = self.queue.recv().await?.into();
+        }
+        self.try_next()
     }
 
-    fn try_next(&mut self) -> Option<Vec<Envelope>> {
-        let bundle = self.queue.try_recv().ok()?;
-        self.share.give_back(bytes(&bundle));
-        Some(bundle)
+    fn try_next(&mut self) -> Option<Envelope> {
+        while self.opened.is_empty() {
+            self.opened = self.queue.try_recv().ok()?.into();
+        }
+        let envelope = self.opened.pop_front()?;
+        self.share.give_back(size(&envelope));
+        Some(envelope)
     }
 }
 
@@ -119,9 +131,9 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
                 let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
                 return failed(true, reason);
             }
-            bundle = waiting.next() => {
-                let Some(bundle) = bundle else { return Ended::QueueClosed };
-                let frame = pack(shared, bundle, waiting);
+            envelope = waiting.next() => {
+                let Some(envelope) = envelope else { return Ended::QueueClosed };
+                let frame = pack(shared, envelope, waiting);
                 tokio::select! {
                     end = &mut call => {
                         let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
@@ -136,26 +148,19 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     }
 }
 
-fn pack(shared: &Shared, first: Vec<Envelope>, waiting: &mut Waiting) -> Frame {
-    let mut envelopes = first;
-    let mut packed = bytes(&envelopes);
-    for _ in 1..BUNDLES_MAX {
-        if packed >= FRAME_BYTES_MAX {
-            break;
-        }
-        let Some(mut bundle) = waiting.try_next() else {
+fn pack(shared: &Shared, first: Envelope, waiting: &mut Waiting) -> Frame {
+    let mut packed = size(&first);
+    let mut envelopes = vec![first];
+    while packed < FRAME_BYTES_MAX && envelopes.len() < ENVELOPES_MAX {
+        let Some(envelope) = waiting.try_next() else {
             break;
         };
-        packed += bytes(&bundle);
-        envelopes.append(&mut bundle);
+        packed += size(&envelope);
+        envelopes.push(envelope);
     }
     Frame {
         format: FORMAT,
         cluster_id: shared.cluster.0,
         envelopes,
     }
-}
-
-fn bytes(bundle: &[Envelope]) -> usize {
-    bundle.iter().map(size).sum()
 }
