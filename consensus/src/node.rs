@@ -47,6 +47,7 @@ use crate::storage::GroupLog;
 use bytes::Bytes;
 use raft::RawNode;
 use raft::eraftpb::{Entry, Message, MessageType};
+use std::collections::BTreeMap;
 use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::RaftMessage;
@@ -85,6 +86,8 @@ pub struct Node {
     ticks_since_retry: u32,
     /// Ticks since the log last grew.
     quiet_ticks: u32,
+    /// Peers whose snapshot has arrived and that have not answered from its position yet.
+    arrived: BTreeMap<PeerId, catch_up::Arrived>,
 }
 
 impl Node {
@@ -128,6 +131,7 @@ impl Node {
             writing: false,
             ticks_since_retry: 0,
             quiet_ticks: 0,
+            arrived: BTreeMap::new(),
             config,
             raw,
         };

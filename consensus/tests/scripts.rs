@@ -140,6 +140,10 @@ impl Script {
                 let disk = &cluster.machines[&id].disk;
                 disk.write(batch, Durability::Synced)?;
             }
+            "needed" => {
+                let needed = cluster.node(id).replicated_index_within(0);
+                let _ = writeln!(cluster.log, "{id} needs what comes after {needed:?}");
+            }
             "read" => {
                 let token = cluster.node(id).read_index(now)?;
                 let _ = writeln!(cluster.log, "{id} read {} begins", token.0);

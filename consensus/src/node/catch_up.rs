@@ -11,7 +11,7 @@
 //! answers the next append from its new position.
 //!
 //! *Invariants*: an entry leaves the log only when it is applied here; what a snapshot under way will need after it
-//! stays, if the caller asks [`Node::replicated_index`] what may leave.
+//! stays, until the peer has answered from its position, if the caller asks [`Node::replicated_index`] what may leave.
 //!
 //! *Source*: Raft paper section 7; Raft thesis section 5.1.
 //!
@@ -27,6 +27,16 @@ use yadkv_proto::id::{Index, PeerId};
 
 /// Entries that a peer may lack and still count as keeping up: a few rounds of a busy region.
 pub const FOLLOWS_ENTRIES_MAX: u64 = 256;
+
+/// Ticks that a peer has from the arrival of its snapshot to its answer: it opens, and a heartbeat finds it.
+const ARRIVED_TICKS: u32 = 50;
+
+/// A snapshot that has arrived.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    position: u64,
+    ticks_left: u32,
+}
 
 /// How a leader sends entries to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,14 +134,24 @@ impl Node {
         if self.role() != Role::Leader {
             return None;
         }
-        let positions = self.raw.raft.prs().iter().filter_map(|(_, progress)| {
+        let positions = self.raw.raft.prs().iter().filter_map(|(peer, progress)| {
+            let arrived = self.arrived.get(&PeerId(*peer)).map(|one| one.position);
             match progress.state {
                 // Needed from there on, whatever it lacks until then.
                 ProgressState::Snapshot => Some(progress.pending_snapshot),
+                _ if arrived > Some(progress.matched) => arrived,
                 _ => counts(progress.matched).then_some(progress.matched),
             }
         });
         positions.min().map(Index)
+    }
+
+    /// What an arrived snapshot needs after it may leave the log if the peer does not come for it.
+    pub(super) fn forget_arrived(&mut self) {
+        self.arrived.retain(|_, one| {
+            one.ticks_left -= 1;
+            one.ticks_left > 0
+        });
     }
 
     /// A snapshot to `peer` arrived, or it will not. To be called once for each that [`crate::Ready::snapshots`] asked
@@ -140,6 +160,16 @@ impl Node {
         self.assert_accepts_input();
         if self.is_damaged() {
             return;
+        }
+        let progress = self.raw.raft.prs().get(peer.0);
+        let pending = progress.filter(|one| arrived && one.state == ProgressState::Snapshot);
+        if let Some(position) = pending.map(|one| one.pending_snapshot) {
+            let ticks_left = ARRIVED_TICKS;
+            let one = Arrived {
+                position,
+                ticks_left,
+            };
+            self.arrived.insert(peer, one);
         }
         let status = match arrived {
             true => SnapshotStatus::Finish,

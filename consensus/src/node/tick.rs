@@ -36,6 +36,7 @@ impl Node {
             self.retry_reads();
         }
         self.release_cache();
+        self.forget_arrived();
         self.adjust(now);
     }
 
