@@ -217,7 +217,9 @@ impl Driver {
             self.turn()?;
             self.publish();
         }
-        Ok(())
+        self.flusher
+            .failure()
+            .map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn turn(&mut self) -> Result<(), Fatal> {

@@ -8,16 +8,17 @@
 //! *Invariants*: what was applied when the flush was asked for is durable when the answer comes; writes go on meanwhile.
 //!
 //! *Limits and failure*: one wish waits ([`WISHES`]); the member asks again for a lost one. A failed flush ends all writes
-//! of the engine: the thread stops the node.
+//! of the engine: the thread stops the node, which ends with that error.
 //!
 //! *Next stop*: `yadkv_placement_core::member::truncate`.
 
 use crate::driver::Handle;
 use crossbeam::channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use yadkv_engine::Engine;
+use yadkv_engine::{Engine, Error};
 use yadkv_proto::id::Index;
 
 /// Flushes that wait. The member asks for one at a time.
@@ -25,6 +26,7 @@ const WISHES: usize = 1;
 
 /// The way to the thread. Dropped, it waits for its end.
 pub struct Flusher {
+    failure: Arc<Mutex<Option<Error>>>,
     wishes: Option<Sender<Index>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -37,13 +39,27 @@ impl Flusher {
         stop: CancellationToken,
     ) -> std::io::Result<Self> {
         let (wishes, wished) = crossbeam::channel::bounded(WISHES);
+        let failure = Arc::<Mutex<Option<Error>>>::default();
+        let failed = failure.clone();
         let thread = std::thread::Builder::new()
             .name("pd-flush".to_owned())
-            .spawn(move || run(&*kv, &wished, &handle, &stop))?;
+            .spawn(move || {
+                if let Err(error) = run(&*kv, &wished, &handle) {
+                    tracing::error!(%error, "the placement driver's state cannot be flushed");
+                    *failed.lock() = Some(error);
+                    stop.cancel();
+                }
+            })?;
         Ok(Self {
+            failure,
             wishes: Some(wishes),
             thread: Some(thread),
         })
+    }
+
+    /// Why the thread has stopped the node, if it has.
+    pub fn failure(&self) -> Option<Error> {
+        self.failure.lock().take()
     }
 
     /// Everything up to `index`, which is applied, is to be made durable.
@@ -55,14 +71,12 @@ impl Flusher {
     }
 }
 
-fn run(kv: &dyn Engine, wished: &Receiver<Index>, handle: &Handle, stop: &CancellationToken) {
+fn run(kv: &dyn Engine, wished: &Receiver<Index>, handle: &Handle) -> Result<(), Error> {
     while let Ok(index) = wished.recv() {
-        if let Err(error) = kv.sync() {
-            tracing::error!(%error, "the placement driver's state cannot be flushed");
-            return stop.cancel();
-        }
+        kv.sync()?;
         handle.durable(index);
     }
+    Ok(())
 }
 
 impl Drop for Flusher {

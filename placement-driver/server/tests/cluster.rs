@@ -435,10 +435,18 @@ async fn a_member_that_lags_behind_the_log_is_sent_the_state() {
     };
     let installed = "yadkv_pd_state_transfers_total{outcome=\"installed\"} 1";
     until("an installed state", || counted(installed)).await;
-    // It is there after a restart: nothing is sent again.
+    // It is there after a restart: what comes then is applied, and nothing is sent again.
     cluster.servers[away].stop().await.unwrap();
     cluster.servers[away].restart().await;
-    until("all stores", || counted("yadkv_pd_stores 3")).await;
+    let request = AllocIdRequest {
+        header: header(id),
+        count: 1,
+    };
+    let fourth = pd.alloc_id(request).await.unwrap().into_inner().id;
+    let put = put_store(&mut pd, id, fourth, "127.0.0.1:20170").await;
+    let refused = put.unwrap().header.and_then(|header| header.error);
+    assert_eq!(refused, None);
+    until("all stores", || counted("yadkv_pd_stores 4")).await;
     let installed = "yadkv_pd_state_transfers_total{outcome=\"installed\"} 0";
-    until("no other state", || counted(installed)).await;
+    assert_eq!(counted(installed).await, Some(()), "no other state");
 }

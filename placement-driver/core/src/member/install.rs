@@ -24,8 +24,8 @@
 //! *Invariants*: between exchange and open this member hears no Raft message and sends none. The old log is not touched
 //! before the new state is durable.
 //!
-//! *Limits*: the driver's thread writes the state, for a second at most where the disk takes half a GiB in one; a member
-//! that lags serves nobody anyway.
+//! *Limits*: the driver's thread writes the state and does nothing else meanwhile, for seconds where the disk is slow; a
+//! member that lags serves nobody anyway, and the leader waits for it.
 //!
 //! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!

@@ -16,7 +16,7 @@ use crate::schedule::replica_checker::takes_replicas;
 use crate::schedule::step::{Step, stores_of};
 use crate::schedule::{ClusterView, RegionView};
 use std::ops::Range;
-use yadkv_proto::id::{RegionId, StoreId};
+use yadkv_proto::id::{PeerId, RegionId, StoreId};
 use yadkv_proto::metapb::{Peer, PeerRole, Region};
 use yadkv_proto::time::{Moment, Now};
 
@@ -164,6 +164,12 @@ impl Member {
                 if to.role() != PeerRole::Voter {
                     return Err(format!("the peer on store {} does not vote", store.0));
                 }
+                if region.unfit.contains(&PeerId(to.id)) {
+                    return Err(format!(
+                        "the peer on store {} lags, is not heard, or its data is damaged",
+                        store.0
+                    ));
+                }
                 let from = region.leader;
                 vec![Step::TransferLeader { from, to }]
             }
@@ -287,7 +293,7 @@ fn check_target(view: &ClusterView, region: &RegionView, store: StoreId) -> Resu
     match takes_replicas(target) {
         true => Ok(()),
         false => Err(format!(
-            "store {} has no room left: choose another",
+            "store {} has no room left, is busy, or its data is damaged: choose another",
             store.0
         )),
     }

@@ -12,7 +12,8 @@
 //! hold entries behind it that this member has acknowledged. (If it has another entry at a committed position, then no
 //! entry from there on was ever committed.)
 //!
-//! *Limits and failure*: one transfer at a time, [`STATE_BYTES_MAX`] in memory, about twice that while it is installed;
+//! *Limits and failure*: one transfer at a time, of at most [`STATE_BYTES_MAX`]: twice that in memory, as records and as a
+//! batch, and about four times that while it is installed, with the engine's own batch and tables. It is
 //! given up after [`SILENCE_MAX`]. What is damaged, out of order, newer than this release or of another cluster ends it,
 //! and the leader is told why. A chunk that comes again is answered again.
 //!
@@ -33,8 +34,9 @@ use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::state_message::What;
 use yadkv_proto::yadkvpb::{SnapshotChunk, SnapshotHead, SnapshotPairs, StateMessage};
 
-/// Bytes of records that a member takes in. About two million regions; a leader with more cannot help a member that lags.
-const STATE_BYTES_MAX: usize = 512 << 20;
+/// Bytes of records that a member takes in. About half a million regions; a leader with more cannot help a member that
+/// lags.
+const STATE_BYTES_MAX: usize = 128 << 20;
 /// How long a leader may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 

@@ -26,7 +26,7 @@
 
 use super::Member;
 use crate::record::{self, FORMAT};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use yadkv_consensus::{Cutter, Role, chunk};
 use yadkv_engine::Snapshot;
@@ -47,6 +47,10 @@ const _: () = assert!(CHUNK_BYTES_MAX + (64 << 10) <= 1 << 20);
 const RESEND: Duration = Duration::from_millis(500);
 /// How long a member may say nothing.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
+/// How long it may say nothing after the last chunk: it installs the state, and its driver does nothing else.
+const INSTALL_MAX: Duration = Duration::from_secs(120);
+/// How long a member that refused twice is left alone: it would do so again. One that started anew refuses what goes on.
+const REFUSED_WAIT: Duration = Duration::from_secs(10);
 
 /// What became of the transfers of this life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,6 +73,8 @@ pub(super) struct Sendings {
     running: BTreeMap<PeerId, Sending>,
     /// Members whose transfer could not begin, or ended between two inputs of Raft.
     lost: Vec<PeerId>,
+    /// Members that refused the last transfer.
+    refused: BTreeSet<PeerId>,
 }
 
 struct Sending {
@@ -81,6 +87,27 @@ struct Sending {
     sent: Moment,
     /// When the member said something last.
     heard: Moment,
+    /// It has said no.
+    refused: bool,
+}
+
+impl Sending {
+    /// How long nothing may be heard of the member.
+    fn silence_max(&self) -> Duration {
+        match (self.refused, self.chunk.last) {
+            (true, _) => REFUSED_WAIT,
+            (_, true) => INSTALL_MAX,
+            _ => SILENCE_MAX,
+        }
+    }
+
+    /// How long the chunk under way waits for its answer.
+    fn resend_after(&self) -> Duration {
+        match self.chunk.last {
+            true => RESEND * 4,
+            false => RESEND,
+        }
+    }
 }
 
 impl Member {
@@ -139,6 +166,7 @@ impl Member {
             chunk: chunk::first(head),
             sent: now.moment,
             heard: now.moment,
+            refused: false,
         })
     }
 
@@ -159,16 +187,22 @@ impl Member {
     pub(super) fn state_answered(&mut self, from: PeerId, message: StateMessage, now: Now) {
         let current = message.term == self.sendings.term.0;
         let running = self.sendings.running.get_mut(&from);
-        let Some(sending) = running.filter(|one| current && one.transfer == message.transfer)
-        else {
+        let this = |one: &&mut Sending| one.transfer == message.transfer && !one.refused;
+        let Some(sending) = running.filter(|one| current && this(one)) else {
             return;
         };
         sending.heard = now.moment;
         match message.what {
-            Some(What::Taken(true)) => self.state_sent(from, true),
+            Some(What::Taken(true)) => {
+                self.sendings.refused.remove(&from);
+                self.state_sent(from, true);
+            }
             Some(What::Refused(reason)) => {
-                tracing::info!(member = from.0, reason, "the state was refused");
-                self.state_sent(from, false);
+                tracing::warn!(member = from.0, reason, "the state was refused");
+                match self.sendings.refused.insert(from) {
+                    true => self.state_sent(from, false),
+                    false => sending.refused = true,
+                }
             }
             Some(What::Wanted(number)) if number == sending.chunk.number + 1 => {
                 match sending.cutter.next(&*sending.view) {
@@ -216,10 +250,11 @@ impl Member {
             let Some(sending) = self.sendings.running.get(&to) else {
                 continue;
             };
-            if now.since(sending.heard) >= SILENCE_MAX {
-                tracing::info!(member = to.0, "no answer, the state is not sent");
+            if now.since(sending.heard) >= sending.silence_max() {
+                let refused = sending.refused;
+                tracing::info!(member = to.0, refused, "the state is not sent");
                 self.state_sent(to, false);
-            } else if now.since(sending.sent) >= RESEND {
+            } else if now.since(sending.sent) >= sending.resend_after() && !sending.refused {
                 self.send_chunk(to, now);
             }
         }
