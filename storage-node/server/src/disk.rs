@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_storage_core::front::Front;
@@ -30,6 +31,8 @@ const RESERVE_BYTES: u64 = 256 << 20;
 const LAST_BYTES: u64 = RESERVE_BYTES / 2;
 /// At 200 MB/s the reserve lasts longer than this.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a store whose disk was full is down at least: what is full may be something that is not looked at.
+const WAIT_MIN: Duration = Duration::from_secs(2);
 
 /// What is looked at, and who is told.
 pub struct DiskWatch {
@@ -137,9 +140,10 @@ pub(crate) fn is_full(error: &dyn std::fmt::Display) -> bool {
     error.to_string().contains("No space left on device")
 }
 
-/// Waits until the disk of a directory has more room than the reserve, or until `shutdown` fires: false then.
+/// Waits until the disk of a directory has more room than the reserve, for [`WAIT_MIN`] at least, or until `shutdown`
+/// fires: false then.
 pub async fn wait_for_room(data_dir: &Path, shutdown: &CancellationToken) -> bool {
-    let mut interval = tokio::time::interval(INTERVAL);
+    let mut interval = tokio::time::interval_at(Instant::now() + WAIT_MIN, INTERVAL);
     loop {
         tokio::select! {
             _ = interval.tick() => {}

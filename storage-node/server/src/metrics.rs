@@ -171,7 +171,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 23] {
+    fn collectors(&self) -> [Box<dyn Collector>; 24] {
         [
             Box::new(self.request_seconds.clone()),
             Box::new(self.region_errors.clone()),

@@ -28,7 +28,7 @@ use yadkv_proto::pdpb::{
     SplitReason,
 };
 use yadkv_storage_core::refusal;
-use yadkv_storage_core::store::message::{IdRequest, Input};
+use yadkv_storage_core::store::message::{IdRequest, Input, Lookup};
 
 /// Jobs that may wait.
 pub const QUEUE: usize = 1024;
