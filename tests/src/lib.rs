@@ -25,7 +25,7 @@ pub mod storm;
 use clocks::Clocks;
 use disk::Disk;
 use network::Network;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -58,7 +58,7 @@ pub type MakesDisks<'a> = Box<dyn FnOnce(&Path) -> Vec<Disk> + 'a>;
 /// What a cluster is made of.
 #[derive(Default)]
 pub struct Setup<'a> {
-    /// Settings: `store` and `region` go to the stores, `bootstrap` and `schedule` to the placement drivers.
+    /// Settings: `store` and `region` go to the stores, `bootstrap`, `schedule` and `log` to the placement drivers.
     pub settings: &'a [&'a str],
     /// Whether the test may cut the network.
     pub network: bool,
@@ -250,7 +250,20 @@ impl Process {
 
     /// Its process id, while it runs.
     pub fn id(&self) -> Option<u32> {
-        self.child.as_ref().map(Child::id)
+        let id = self.child.as_ref().map(Child::id);
+        id.filter(|_| !self.has_crashed())
+    }
+
+    /// Whether it was started and has ended by itself.
+    fn has_crashed(&self) -> bool {
+        let Some(child) = &self.child else {
+            return false;
+        };
+        let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let id = WaitId::Pid(id.expect("invariant: ids are positive"));
+        // It stays for `kill` or `wait` to collect.
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        matches!(waitid(id, options), Ok(Some(_)))
     }
 
     /// Waits until it ends by itself; the exit code is a success or not.
@@ -336,7 +349,12 @@ impl Cluster {
             let address = cluster.reached(&format!("pd-{number}"), listens);
             cluster.endpoints.push(address);
         }
-        let (pd, pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule."]));
+        let (pd, pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule.", "log."]));
+        assert_eq!(
+            cluster.settings.len() + pd_settings.len(),
+            settings.len(),
+            "settings of nobody: {settings:?}"
+        );
         for (number, listens) in addresses[..NODES].iter().enumerate() {
             let place = (cluster.folder.path(), format!("pd-{number}"));
             let at = (listens.as_str(), cluster.endpoints[number].as_str());
@@ -392,6 +410,14 @@ impl Cluster {
     /// All servers: placement drivers first.
     pub fn servers(&mut self) -> Vec<&mut Process> {
         self.pds.iter_mut().chain(&mut self.stores).collect()
+    }
+
+    /// Panics if a server has ended by itself, or said that it panicked.
+    pub fn nobody_crashed(&self) {
+        for server in self.pds.iter().chain(&self.stores) {
+            let fine = !server.has_crashed() && !server.log().contains("panicked at");
+            assert!(fine, "{} has crashed: see its log", server.name);
+        }
     }
 
     /// Their names, in the same order.

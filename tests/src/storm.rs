@@ -84,6 +84,7 @@ impl Storm {
             Fault::Churn => self.churn(cluster),
         }
         sleep(self.random.millis(100, 1200)).await;
+        cluster.nobody_crashed();
     }
 
     /// The place of some server.

@@ -17,7 +17,12 @@ const CLIENTS: usize = 16;
 const STORM: Duration = Duration::from_secs(12);
 
 async fn strikes(fault: Fault, clocks: bool) {
-    let settings = [&*borders(8), "schedule.interval=200ms"];
+    let settings = [
+        &*borders(8),
+        "schedule.interval=200ms",
+        // Placement drivers shorten their logs, and send laggards their state.
+        "log.keep_entries=16",
+    ];
     let mut cluster = Cluster::start_as(Setup {
         settings: &settings,
         clocks,

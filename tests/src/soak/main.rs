@@ -42,8 +42,16 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(soak(Duration::from_secs(60 * minutes)));
-    ExitCode::SUCCESS
+    // Whatever is mounted and runs is let go of, also if somebody has seen enough.
+    runtime.block_on(async {
+        tokio::select! {
+            () = soak(Duration::from_secs(60 * minutes)) => ExitCode::SUCCESS,
+            _ = tokio::signal::ctrl_c() => {
+                println!("ended early");
+                ExitCode::FAILURE
+            }
+        }
+    })
 }
 
 /// The faults that are possible here.
@@ -82,6 +90,7 @@ async fn soak(time: Duration) {
         // Logs are shortened, and laggards get snapshots.
         "region.log_entries=500",
         "region.lag_entries=2000",
+        "log.keep_entries=64",
     ];
     let mut cluster = Cluster::start_as(Setup {
         settings: &settings,
