@@ -306,6 +306,33 @@ fn a_damaged_table_is_never_served() {
     assert!((1..400).contains(&damaged), "{damaged}");
 }
 
+/// RocksDB alone takes a flipped length of a record for the end of the manifest, and opens as if what it names from there
+/// on had never been.
+#[test]
+fn a_damaged_manifest_is_refused_wherever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    {
+        let engine = Rocks::open(directory.path(), &options()).unwrap();
+        for round in 0..3 {
+            fill(&engine, round * 20..round * 20 + 20);
+            engine.reclaim().unwrap();
+        }
+    }
+    let current = std::fs::read_to_string(directory.path().join("CURRENT")).unwrap();
+    let length = directory
+        .path()
+        .join(current.trim())
+        .metadata()
+        .unwrap()
+        .len();
+    for at in 0..length as usize {
+        let copied = copy(directory.path());
+        flip(&copied.path().join(current.trim()), at);
+        let opened = Rocks::open(copied.path(), &options());
+        assert!(opened.is_err(), "byte {at} of {length}");
+    }
+}
+
 #[test]
 fn a_lost_file_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,11 +1,12 @@
-//! Finds damage in RocksDB's write-ahead log that RocksDB would take for its end.
+//! Finds damage in RocksDB's write-ahead log, and in its manifest, that RocksDB would take for their ends.
 //!
 //! *Place*: `rocks::Rocks::open` calls [`verify`] before RocksDB sees the files of a database: nothing but a torn
-//! tail may be lost. It only reads. (One that keeps no log has nothing here, unless an earlier release kept one.)
+//! tail may be lost. It only reads. (One that keeps no log has a manifest only, unless an earlier release kept one.)
 //!
 //! *Why*: with `TolerateCorruptedTailRecords` RocksDB refuses most damage, but three kinds end or thin the log
 //! silently, and with it votes and acknowledged entries: a flipped length in the last block (looks like a record
-//! cut short), a zeroed sector (looks like preallocated space), and a log cut short that is not the last.
+//! cut short), a zeroed sector (looks like preallocated space), and a log cut short that is not the last. A manifest with a
+//! flipped length ends there as well: whatever tables it names later are gone, and their logs may be deleted already.
 //!
 //! *Bytes*: a file is blocks of 32 KiB; a block is records; fewer than 7 bytes at its end are padding.
 //!
@@ -15,7 +16,9 @@
 //!   batch   = sequence number of its first change (8) | count of changes (4) | changes
 //! ```
 //!
-//! *Invariants*: within a file each batch starts at the sequence number where the one before ended; the next
+//! The manifest is made of the same records; what is in them is no batch, and not looked at.
+//!
+//! *Invariants*: within a log file each batch starts at the sequence number where the one before ended; the next
 //! file goes on where a cut one ended.
 //!
 //! *Limits and failure*: one block in memory. Cost: one pass over the log, bounded by `wal_bytes_max`.
@@ -27,7 +30,7 @@
 use crate::{Error, Result};
 use crc::{CRC_32_ISCSI, Crc, Table};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 const BLOCK: usize = 32 * 1024;
@@ -40,14 +43,17 @@ const FIRST: u8 = 2;
 const MIDDLE: u8 = 3;
 const LAST: u8 = 4;
 
-/// Checks all log files of a database, oldest first.
+/// Checks the manifest and all log files of a database, oldest first.
 ///
 /// Errors: [`Error::Corrupt`] with the file and offset of the first damage, [`Error::Read`] if a file cannot be
 /// read.
 pub(crate) fn verify(directory: &Path) -> Result<()> {
+    if let Some(path) = manifest(directory)? {
+        Scan::of(&path, Kind::Manifest)?;
+    }
     let mut cut: Option<(PathBuf, Cut)> = None;
     for path in log_files(directory)? {
-        let scan = Scan::of(&path)?;
+        let scan = Scan::of(&path, Kind::Log)?;
         if let (Some((path, cut)), Some(first)) = (&cut, scan.first)
             && cut.next.is_some_and(|next| next != first)
         {
@@ -62,6 +68,19 @@ pub(crate) fn verify(directory: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The manifest that is in use; `None` in a new database. A name that is none, or of no file, is for RocksDB to refuse.
+fn manifest(directory: &Path) -> Result<Option<PathBuf>> {
+    let current = directory.join("CURRENT");
+    let name = match std::fs::read_to_string(&current) {
+        Ok(name) => name,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => return Ok(None),
+        Err(error) => return Err(read_error(&current, &error)),
+    };
+    let path = directory.join(name.trim_end());
+    Ok(path.is_file().then_some(path))
 }
 
 /// The `NUMBER.log` files in ascending order.
@@ -98,9 +117,20 @@ struct Cut {
     next: Option<u64>,
 }
 
+/// What the records of a file are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    /// Batches.
+    #[default]
+    Log,
+    /// Changes of the set of files.
+    Manifest,
+}
+
 /// What one file holds, as far as it was read.
 #[derive(Debug, Default)]
 struct Scan {
+    kind: Kind,
     /// Sequence number of the first batch.
     first: Option<u64>,
     /// Sequence number after the last whole batch.
@@ -131,9 +161,12 @@ enum Look<'a> {
 }
 
 impl Scan {
-    fn of(path: &Path) -> Result<Self> {
+    fn of(path: &Path, kind: Kind) -> Result<Self> {
         let mut file = File::open(path).map_err(|error| read_error(path, &error))?;
-        let mut scan = Self::default();
+        let mut scan = Self {
+            kind,
+            ..Self::default()
+        };
         let mut block = Vec::with_capacity(BLOCK);
         let mut base = 0;
         // Offset of zeros that must go on to the end of the file.
@@ -228,6 +261,9 @@ impl Scan {
     }
 
     fn batch(&mut self, head: &[u8]) -> std::result::Result<(), &'static str> {
+        if self.kind == Kind::Manifest {
+            return Ok(());
+        }
         let (Some(sequence), Some(count)) = (
             head.first_chunk::<8>()
                 .map(|bytes| u64::from_le_bytes(*bytes)),

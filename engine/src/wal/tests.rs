@@ -89,6 +89,41 @@ fn whole_logs_of_any_shape_pass() {
     assert_eq!(check(&[&first.bytes, &second.bytes]), None);
 }
 
+/// What is found in a manifest of these bytes.
+fn check_manifest(bytes: &[u8]) -> Option<String> {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("CURRENT"), "MANIFEST-000005\n").unwrap();
+    std::fs::write(directory.path().join("MANIFEST-000005"), bytes).unwrap();
+    verify(directory.path())
+        .err()
+        .map(|error| error.to_string())
+}
+
+#[test]
+fn a_manifest_is_checked_as_a_log_is() {
+    // Sequence numbers mean nothing there.
+    let mut writer = Writer::default();
+    for length in [40, 900, 30_000, 10] {
+        writer.batch(7, 1, &vec![3; length]);
+    }
+    assert_eq!(check_manifest(&writer.bytes), None);
+    assert_eq!(check_manifest(b""), None);
+    for cut in writer.ends[2]..writer.bytes.len() {
+        assert_eq!(check_manifest(&writer.bytes[..cut]), None, "cut at {cut}");
+    }
+    for piece in &writer.pieces {
+        // Checksum, length, type, and the first byte of what follows.
+        for at in (0..8).map(|byte| piece + byte) {
+            for bit in 0..8 {
+                let mut bytes = writer.bytes.clone();
+                bytes[at] ^= 1 << bit;
+                let found = check_manifest(&bytes);
+                assert!(found.is_some(), "byte {at} bit {bit}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_log_cut_short_inside_the_last_batch_passes() {
     let (writer, _) = log(1, &[100, 200, 300]);
