@@ -25,9 +25,9 @@ use yadkv_simulation::story;
 /// Simulates whole clusters under faults.
 #[derive(Parser)]
 struct Arguments {
-    /// First seed.
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// First seed; 0 if none is given.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Number of seeds; 1 if a seed is given, else 50.
     #[arg(long)]
     seeds: Option<u64>,
@@ -55,9 +55,13 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn first(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// The part of a seed that is asked for.
     fn plan(&self, only: &str) -> Result<Plan, String> {
-        let mut plan = Plan::of(self.seed);
+        let mut plan = Plan::of(self.first());
         plan.only = Some(parse_list::<Part>(only)?.into_iter().collect());
         if let Some(clients) = &self.clients {
             let wrong = |error| format!("{clients:?} are no clients: {error}");
@@ -92,12 +96,12 @@ fn main() -> ExitCode {
 
 /// Runs seeds; whether all are fine.
 fn many(arguments: &Arguments) -> bool {
-    let seeds = arguments
-        .seeds
-        .unwrap_or(if arguments.seed == 0 { 50 } else { 1 });
+    let first = arguments.first();
+    let alone = arguments.seed.map_or(50, |_| 1);
+    let seeds = arguments.seeds.unwrap_or(alone);
     let begun = Instant::now();
     let mut failed = 0;
-    for seed in arguments.seed..arguments.seed + seeds {
+    for seed in first..first + seeds {
         let report = run(seed);
         if report.failure.is_some() {
             failed += 1;
@@ -132,10 +136,10 @@ fn find_least(arguments: &Arguments) -> bool {
     // Panics of the runs on the way are part of the search; the last run shows its own.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let shrunk = shrink(arguments.seed);
+    let shrunk = shrink(arguments.first());
     std::panic::set_hook(hook);
     let Some(shrunk) = shrunk else {
-        println!("seed {} keeps every law", arguments.seed);
+        println!("seed {} keeps every law", arguments.first());
         return true;
     };
     let (all, left) = shrunk.actions;

@@ -11,7 +11,7 @@
 //!
 //! *Life of a directory*: engines are created → `MEMBER` is written and synced → only then does the member
 //! speak to others. So a directory without `MEMBER` has never promised anything, and one with `MEMBER` but
-//! without `raft/` has lost its promises and is refused.
+//! without `raft/` has lost its promises, or without `kv/` what a shortened log no longer tells: both are refused.
 //!
 //! *Invariants*: a directory belongs to one member of one cluster for ever.
 //!
@@ -25,9 +25,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use yadkv_consensus::{LogStore, Start};
+use yadkv_consensus::{FIRST_INDEX, LogStore, Start};
 use yadkv_engine::Engine;
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
+use yadkv_placement_core::member::GROUP;
 use yadkv_placement_core::{Config, FAMILIES};
 
 /// Why a data directory cannot be used; tell the operator.
@@ -63,6 +64,12 @@ pub enum OpenError {
         "{0} is gone, this member must not vote again: restore it, or give the cluster a new member"
     )]
     LogGone(String),
+    /// The state is gone, which the log alone does not make again.
+    #[error(
+        "{0} is gone, and the log no longer tells what was in it: restore it; the cluster goes on without this member \
+         while the others are a majority"
+    )]
+    StateGone(String),
 }
 
 /// Content of `MEMBER`.
@@ -110,12 +117,14 @@ impl Data {
         if known.is_some() && !raft_path.join("CURRENT").exists() {
             return Err(OpenError::LogGone(raft_path.display().to_string()));
         }
+        let kv_path = root.join("kv");
+        let kv_existed = kv_path.join("CURRENT").exists();
         let wanted = wanted(config);
         if let Some(known) = &known {
             check_identity(&path, known, &wanted)?;
         }
         let cache = BlockCache::new(memory_bytes / 2);
-        let kv = open_engine(&root.join("kv"), FAMILIES, &cache, memory_bytes / 8, false)?;
+        let kv = open_engine(&kv_path, FAMILIES, &cache, memory_bytes / 8, false)?;
         let raft = open_engine(
             &raft_path,
             yadkv_consensus::FAMILIES,
@@ -124,6 +133,10 @@ impl Data {
             true,
         )?;
         let log = LogStore::open(raft, memory_bytes / 8)?;
+        let shortened = log.truncated_index(GROUP)? > Some(FIRST_INDEX);
+        if shortened && !kv_existed {
+            return Err(OpenError::StateGone(kv_path.display().to_string()));
+        }
         let start = if known.is_some() {
             Start::Restart
         } else {

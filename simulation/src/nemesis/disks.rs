@@ -137,14 +137,16 @@ impl World {
         lost.into_iter().any(|id| !self.is_buried(id))
     }
 
-    /// Whether every placement driver that runs has a tombstone of a store.
+    /// Whether every placement driver that runs, and one does, has a tombstone of a store.
     pub fn is_buried(&self, store: u64) -> bool {
         let running = self.pds.iter().filter_map(|host| host.process.as_ref());
-        let mut states = running.map(|process| {
+        let states = running.map(|process| {
             let stores = process.member.cluster().stores();
             stores.get(&StoreId(store)).map(|store| store.state())
         });
-        states.all(|state| state == Some(StoreState::Tombstone))
+        let states: Vec<_> = states.collect();
+        let buried = |state: &Option<StoreState>| *state == Some(StoreState::Tombstone);
+        !states.is_empty() && states.iter().all(buried)
     }
 
     pub(super) fn lose_disks(&mut self, store: usize, down: Duration) {
