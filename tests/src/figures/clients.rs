@@ -5,7 +5,7 @@
 //!
 //! *Invariants*: no call fails.
 //!
-//! *Next stop*: [`super::disks`].
+//! *Next stop*: [`super::slow`].
 
 use crate::Figure;
 use std::sync::Arc;

@@ -9,7 +9,7 @@
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
 //! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`restart`], [`clients`],
-//! [`disks`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod clients;
@@ -21,6 +21,7 @@ mod regions;
 mod replicas;
 mod restart;
 mod simulation;
+mod slow;
 mod store_kill;
 mod throughput;
 
@@ -57,13 +58,14 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 11] = [
+const MEASURES: [(&str, Measure); 12] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
     ("replicas", replicas::measure),
     ("restart", restart::measure),
     ("clients", clients::measure),
+    ("slow", slow::measure),
     ("disks", disks::measure),
     ("store-kill", store_kill::measure),
     ("pd-kill", pd_kill::measure),
