@@ -1,4 +1,8 @@
-//! A replica that should not lead, with damaged data or on a disk without room or that hangs: it leads no longer than it has to.
+//! A replica that should not lead, with damaged data, beside one that stands still, or on a disk without room or that hangs:
+//! it leads no longer than it has to.
+//!
+//! *Why beside*: a region that waits to become part of its neighbour has the neighbour's leader called by its replica on the
+//! same store. One that stands still calls nobody.
 //!
 //! *Limits and failure*: while no other voter keeps up it goes on leading; what it cannot read or write it refuses. One that
 //! is given leadership back (the other store may be no better off) keeps it for [`AGAIN_AFTER`].
@@ -18,6 +22,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub(super) struct Handover {
     damaged: bool,
+    beside_halted: bool,
     cramped: bool,
     /// When it handed over last.
     last: Option<Moment>,
@@ -27,6 +32,11 @@ impl Peer {
     /// Whether some of its data may be damaged.
     pub fn set_damaged(&mut self, damaged: bool) {
         self.handover.damaged = damaged;
+    }
+
+    /// Whether a replica of a neighbour applies nothing any more here.
+    pub fn set_beside_halted(&mut self, beside: bool) {
+        self.handover.beside_halted = beside;
     }
 
     /// Whether there is little room on the disk, or it hangs.
@@ -39,6 +49,10 @@ impl Peer {
         let reason = match &self.handover {
             Handover { damaged: true, .. } => "damaged data",
             _ if self.view.is_halted() => "damaged data of a region that becomes part of this one",
+            Handover {
+                beside_halted: true,
+                ..
+            } => "damaged data of a neighbour, which may wait for this leader",
             Handover { cramped: true, .. } => "a full or hung disk",
             _ => {
                 self.handover.last = None;

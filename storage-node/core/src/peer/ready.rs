@@ -76,8 +76,9 @@ impl Peer {
         if self.is_over() {
             return;
         }
-        // Raft takes the next change of members from here on.
-        self.node.applied(applied.index);
+        // Raft takes the next change of members from here on. A target that takes this region in may have had more applied
+        // than is known to be committed here.
+        self.node.applied(applied.index.min(self.node.commit()));
         self.splits_applied();
         self.merges_applied();
         self.check_applied(progress.check, now, effects);

@@ -40,6 +40,7 @@ use crate::room::Room;
 use crate::snapshot::install::Places;
 use crate::split::check::Checked;
 use crate::view::Directory;
+use bytes::Bytes;
 use message::{Adopted, Effects, Input, Round, SplitTask};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -217,10 +218,7 @@ impl Worker {
                 .peers
                 .values_mut()
                 .for_each(|peer| peer.report(&mut self.effects)),
-            Input::Damaged(regions) => self
-                .peers
-                .iter_mut()
-                .for_each(|(region, peer)| peer.set_damaged(regions.contains(region))),
+            Input::Damaged(regions) => self.damaged(&regions),
             Input::Room(room) => self.room = room,
             Input::Hangs(hangs) => self.hangs = hangs,
             Input::Inspect(inspection) => self.inspect(inspection, now.moment),
@@ -253,6 +251,22 @@ impl Worker {
             Input::Cut(task) => peer.cut(task, self.shared.store, &mut self.effects),
             Input::Check(task) => peer.check_replicas(task, self.shared.store, now),
             _ => {}
+        }
+    }
+
+    fn damaged(&mut self, regions: &BTreeSet<RegionId>) {
+        let views = regions.iter();
+        let views = views.filter_map(|region| self.shared.directory.get(*region));
+        let halted: Vec<_> = views.filter(|view| view.is_halted()).collect();
+        for (region, peer) in &mut self.peers {
+            let own = peer.view().range().clone();
+            let borders = |one: &Bytes, next: &Bytes| one == next && !one.is_empty();
+            let beside = halted.iter().any(|view| {
+                let other = view.range();
+                borders(&own.end, &other.start) || borders(&other.end, &own.start)
+            });
+            peer.set_damaged(regions.contains(region));
+            peer.set_beside_halted(beside);
         }
     }
 
