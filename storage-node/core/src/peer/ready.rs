@@ -120,6 +120,7 @@ impl Peer {
         if change.role == Role::Leader {
             self.view.set_office(change.term);
             self.report(effects);
+            self.tell_split(effects);
         } else {
             self.view.withdraw();
             self.view.set_office(Term(0));

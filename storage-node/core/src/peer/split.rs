@@ -51,6 +51,8 @@ pub(super) struct Splitting {
     asked: Option<Moment>,
     proposed: Option<Proposed>,
     announcing: Option<Announcing>,
+    /// The last one was applied here while this replica did not lead: perhaps nobody has told the placement driver.
+    untold: bool,
 }
 
 /// A split that was proposed and is not applied.
@@ -211,6 +213,7 @@ impl Peer {
         self.size = Size::default();
         let (campaign, index) = (self.is_leader(), done.index);
         effects.adopt.extend(done.created(campaign));
+        self.splitting.untold = !campaign;
         if !campaign {
             return;
         }
@@ -270,6 +273,15 @@ impl Peer {
         let over = |told: &Announcing| now.since(told.since) >= ANNOUNCE_MAX;
         if self.splitting.announcing.as_ref().is_some_and(over) {
             self.split_announced();
+        }
+    }
+
+    /// This replica leads: tells the placement driver of the last split, if it applied that as a follower. Whoever led
+    /// then may have lost its office, or its life, before it did.
+    pub(super) fn tell_split(&mut self, effects: &mut Effects) {
+        if std::mem::take(&mut self.splitting.untold) {
+            let regions = self.view.current_regions();
+            effects.split_reports.push((self.id(), regions));
         }
     }
 

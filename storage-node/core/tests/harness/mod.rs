@@ -301,7 +301,9 @@ impl Cluster {
             self.give_ids(id, request);
         }
         for (region, regions) in effects.split_reports {
-            self.routes(&regions);
+            if !self.is_stale(&regions) {
+                self.routes(&regions);
+            }
             if self.driver {
                 self.input(id, Input::SplitReported(region));
             }
@@ -487,6 +489,16 @@ impl Cluster {
             self.regions.retain(|known| !overlaps(known));
             self.routes(std::slice::from_ref(region));
         }
+    }
+
+    /// Whether the placement driver knows later versions.
+    fn is_stale(&self, told: &[Region]) -> bool {
+        let version = |region: &Region| region.region_epoch.unwrap().version;
+        let later = |told: &Region| {
+            let mut known = self.regions.iter();
+            known.any(|known| known.id == told.id && version(known) > version(told))
+        };
+        told.iter().any(later)
     }
 
     /// What the placement driver knows of a region: what its leader has applied.
