@@ -10,7 +10,8 @@
 //! `ctl store remove` does, again and again until it takes that → the machine starts under a new id, and registers when
 //! the old one no longer holds its address → the regions get new replicas → the old store is a tombstone.
 //!
-//! *Limits*: three replicas bear the loss of one. So one store at a time has damage or is being replaced, and a disk is
+//! *Limits*: three replicas bear the loss of one. So one store at a time has damage or is being replaced, and only if its
+//! regions have a majority without it: one that is short of a replica already is spared. A disk is
 //! lost only while each of its replicas has a majority of whole ones elsewhere, all stores run, and no members change.
 //!
 //! *Next stop*: [`crate::run`].
@@ -109,12 +110,40 @@ impl World {
     }
 
     pub(super) fn damage(&mut self, store: usize, stretch: Stretch) {
-        if self.rots_beside(Some(store)) || self.is_replacing() {
+        if self.rots_beside(Some(store)) || self.is_replacing() || !self.can_spare(store) {
             return;
         }
         let number = self.sky.lock().id();
         let file = stretch.file(format!("{number:06}.sst"));
         self.stores[store].kv.rot(file);
+    }
+
+    /// Whether each region with a replica on a store has a majority of its voters elsewhere, as far as they exist. One that
+    /// damage elsewhere has cost a replica, and that is not whole again, has none.
+    fn can_spare(&self, store: usize) -> bool {
+        let others = || self.stores.iter().filter(|host| host.number != store);
+        let exists = |id: RegionId, peer: &Peer| {
+            others().any(|host| {
+                // What is down comes back with what it has.
+                host.runs().is_none_or(|running| {
+                    let mut workers = running.workers.iter();
+                    let found = workers.find_map(|worker| worker.worker.peer(id));
+                    found.is_some_and(|found| found.view().peer().id == peer.id)
+                })
+            })
+        };
+        let Some(running) = self.stores[store].runs() else {
+            return false;
+        };
+        let mut peers = running.workers.iter().flat_map(|one| one.worker.peers());
+        peers.all(|peer| {
+            let members = peer.view().region().peers.iter();
+            let voters: Vec<_> = members
+                .filter(|member| member.role() != PeerRole::Learner)
+                .collect();
+            let elsewhere = voters.iter().filter(|voter| exists(peer.id(), voter));
+            elsewhere.count() * 2 > voters.len()
+        })
     }
 
     /// Whether data of some store is damaged, other than this one's.
