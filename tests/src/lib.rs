@@ -131,14 +131,18 @@ pub fn seed() -> u64 {
 /// Connections to the loopback network start at 127.0.0.1, so each call has another address of that network for
 /// itself: named after the process and the number of the call.
 pub fn free_addresses(count: usize) -> Vec<String> {
+    let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
+    listeners(count).iter().map(address).collect()
+}
+
+/// Listeners at such addresses.
+pub(crate) fn listeners(count: usize) -> Vec<TcpListener> {
     static CALLS: AtomicU8 = AtomicU8::new(0);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let call = CALLS.fetch_add(1, Ordering::Relaxed) % 254 + 1;
     let host = Ipv4Addr::new(127, high.max(1), low, call);
     let bind = |_| TcpListener::bind((host, 0)).expect("a free port");
-    let listeners: Vec<_> = (0..count).map(bind).collect();
-    let address = |listener: &TcpListener| listener.local_addr().expect("bound").to_string();
-    listeners.iter().map(address).collect()
+    (0..count).map(bind).collect()
 }
 
 /// Waits until `condition` gives something; panics with `what` when it does not come true.

@@ -15,17 +15,24 @@
 //!
 //! *Next stop*: `tests/faults_network.rs`.
 
-use crate::free_addresses;
+use crate::listeners;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Who is no server of the cluster.
 pub const CLIENT: &str = "client";
+/// Looks that find no server before a connection counts as a client's.
+const LOOKS_MIN: usize = 3;
+/// Looks until it is given up whose a connection is.
+const LOOKS_MAX: usize = 30;
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 type Cuts = BTreeSet<(String, String)>;
 
@@ -64,8 +71,8 @@ impl Network {
 
     /// The address of a proxy before the server `name`, whose cluster keeps its data in `folder`.
     pub(crate) fn stand_before(&self, name: &str, listens: &str, folder: &Path) -> String {
-        let address = free_addresses(1).remove(0);
-        let listener = TcpListener::bind(&address).expect("a free port");
+        let listener = listeners(1).remove(0);
+        let address = listener.local_addr().expect("bound").to_string();
         let (network, server) = (self.clone(), (name.to_owned(), listens.to_owned()));
         let folder = folder.to_owned();
         thread::spawn(move || {
@@ -78,8 +85,10 @@ impl Network {
     }
 
     fn connect(&self, near: TcpStream, (name, listens): (String, String), folder: &Path) {
-        let from = near.peer_addr().ok().and_then(|peer| owner(peer, folder));
-        let from = from.unwrap_or_else(|| CLIENT.to_owned());
+        let Some(from) = near.peer_addr().ok().and_then(|peer| source(peer, folder)) else {
+            // Whoever it is connects again.
+            return;
+        };
         let (there, back) = ((from.clone(), name.clone()), (name, from));
         self.pass(&there);
         self.pass(&back);
@@ -112,9 +121,28 @@ impl Network {
     }
 }
 
-/// The server of a cluster that a socket belongs to.
-fn owner(socket: SocketAddr, folder: &Path) -> Option<String> {
-    let file = format!("socket:[{}]", inode(socket)?);
+/// Whose socket it is; `None` if nobody can say. The kernel's table may miss a line while it changes, and names a socket
+/// before its process has it among its files: so a server is looked for more than once before it counts as a client.
+fn source(socket: SocketAddr, folder: &Path) -> Option<String> {
+    let mut strange = 0;
+    for _ in 0..LOOKS_MAX {
+        if let Some(inode) = inode(socket).filter(|inode| *inode != 0) {
+            if let Some(server) = owner(inode, folder) {
+                return Some(server);
+            }
+            strange += 1;
+            if strange == LOOKS_MIN {
+                return Some(CLIENT.to_owned());
+            }
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    None
+}
+
+/// The server of a cluster that has a socket among its files.
+fn owner(inode: u64, folder: &Path) -> Option<String> {
+    let file = format!("socket:[{inode}]");
     let has = |process: &PathBuf| {
         let files = fs::read_dir(process.join("fd")).ok()?;
         let links = files
