@@ -259,7 +259,7 @@ impl Worker {
         let views = views.filter_map(|region| self.shared.directory.get(*region));
         let halted: Vec<_> = views.filter(|view| view.is_halted()).collect();
         for (region, peer) in &mut self.peers {
-            let own = peer.view().range().clone();
+            let own = peer.view().range();
             let borders = |one: &Bytes, next: &Bytes| one == next && !one.is_empty();
             let beside = halted.iter().any(|view| {
                 let other = view.range();
