@@ -4,7 +4,8 @@
 //! [`crate::storage`]. It has no clock, thread, disk or socket of its own.
 //!
 //! *Types to know*: [`Node`]; [`Ready`](crate::Ready) and [`Persisted`](crate::Persisted) are its output.
-//! Inputs and state are here, `tick`, `round` (the output), `members` and `catch_up` in files of their own.
+//! Inputs and state are here, `tick`, `round` (the output), `held`, `members` and `catch_up` in files of
+//! their own.
 //!
 //! *Life of a proposal*:
 //! 1. [`Node::propose`] appends it to the leader's unwritten log and notes the moment for the lease.
@@ -50,9 +51,10 @@ use raft::eraftpb::{Entry, Message, MessageType};
 use std::collections::BTreeMap;
 use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
-use yadkv_proto::yadkvpb::RaftMessage;
+use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
 
 mod catch_up;
+mod held;
 mod members;
 mod round;
 mod tick;
@@ -88,6 +90,8 @@ pub struct Node {
     quiet_ticks: u32,
     /// Peers whose snapshot has arrived and that have not answered from its position yet.
     arrived: BTreeMap<PeerId, catch_up::Arrived>,
+    /// Committed entries from the first one on that waits for the commit position.
+    held: Vec<LogEntry>,
 }
 
 impl Node {
@@ -132,6 +136,7 @@ impl Node {
             ticks_since_retry: 0,
             quiet_ticks: 0,
             arrived: BTreeMap::new(),
+            held: Vec::new(),
             config,
             raw,
         };

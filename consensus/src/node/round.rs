@@ -34,6 +34,7 @@ impl Node {
         !self.writing
             && !self.is_damaged()
             && (self.raw.has_ready()
+                || self.holds_back()
                 || self.reads.can_start()
                 || self.reads.has_lost()
                 || self.role_change().is_some())
@@ -55,6 +56,7 @@ impl Node {
         if self.is_damaged() {
             return None;
         }
+        let committed = self.hold(committed);
         let reads = self.answer_reads(raft.take_read_states());
         let entries = raft.take_entries();
         let hard_state = self.hard_state_to_write(raft.hs().is_some(), &entries);
@@ -81,7 +83,7 @@ impl Node {
             lost_reads: self.reads.take_lost(),
             snapshots,
             role,
-            must_sync: raft.must_sync(),
+            must_sync: raft.must_sync() || self.holds_back(),
             raft,
             entries,
             hard_state,
@@ -107,6 +109,7 @@ impl Node {
         if self.is_damaged() {
             return Persisted::default();
         }
+        let committed = self.hold(committed);
         let mut send = ready.send;
         let messages = light.take_messages();
         let snapshots = snapshots_wanted(&messages);
@@ -145,7 +148,8 @@ impl Node {
         ready
     }
 
-    /// A change of the commit position alone is not worth a write: it is learnt again from the leader.
+    /// A change of the commit position alone is not worth a write, unless a change of members waits for it: it is learnt
+    /// again from the leader.
     fn hard_state_to_write(&self, changed: bool, entries: &[Entry]) -> Option<HardState> {
         let raft = &self.raw.raft;
         let state = HardState {
@@ -157,7 +161,7 @@ impl Node {
         let old = self.raw.store().hard_state();
         let office = (old.term, old.vote) != (state.term, state.vote);
         assert!(changed || !office, "raft-rs reports a new term or vote");
-        (office || (!entries.is_empty() && state != old)).then_some(state)
+        (office || self.holds_back() || (!entries.is_empty() && state != old)).then_some(state)
     }
 
     /// A leader's appends may leave before its own write, unless the term itself is not durable yet (a single

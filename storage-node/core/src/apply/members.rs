@@ -1,10 +1,10 @@
 //! A committed change of members becomes a descriptor.
 //!
-//! *Place*: [`super::command`] calls it. The record goes into the batch of the data before it, and that batch is synced
-//! before anybody hears of the change.
+//! *Place*: [`super::command`] calls it. The record goes into the batch of the data before it. Nobody waits until that is
+//! durable: the log says durably that the change is committed, and a crash applies it again before anything else.
 //!
-//! *Life of a removed replica*: tombstone and the end of its data here, in one batch → the worker lets go of it → its
-//! log is wiped ([`crate::snapshot::install`]).
+//! *Life of a removed replica*: tombstone and the end of its data here, in one batch → the worker lets go of it →
+//! durable → its log is wiped ([`crate::snapshot::install`]).
 //!
 //! *Invariants*: the replica that removes itself has nothing left that another replica of the same range could meet;
 //! the tombstone keeps its id, which never comes back.
@@ -46,7 +46,6 @@ pub(super) fn apply(
     } else {
         bury(staged, replica);
     }
-    staged.must_sync();
     let done = MembersDone { region, change };
     replica.changes.push(Change::Members(done));
     Ok(Ok(()))

@@ -1,0 +1,36 @@
+//! Changes of members wait until it is durable that they are committed.
+//!
+//! *Place*: part of [`Node`]; `round` puts every committed entry through [`Node::hold`].
+//!
+//! *Life of a held entry*: committed, durable itself, but the durable commit position is before it → the next round
+//! writes the position, synced → handed out.
+//!
+//! *Invariants*: entries leave in order. Whoever applied a change of members and lost its data in a crash finds the
+//! change committed in its own log, and raft-rs does not let it campaign before it has applied it again: nobody ever
+//! asks for votes, or counts them, by members it had already left behind. The data itself need not be synced for that.
+//!
+//! *Source*: Raft thesis §4.1 (members are those of the latest change); raft-rs, `Raft::hup`.
+//!
+//! *Scenario*: `consensus/tests/scripts/members`.
+//!
+//! *Next stop*: [`crate::storage`].
+
+use super::{MEMBERS_ENTRY, Node};
+use yadkv_proto::yadkvpb::LogEntry;
+
+impl Node {
+    /// Takes entries that were committed; gives back what may be applied now.
+    pub(super) fn hold(&mut self, committed: Vec<LogEntry>) -> Vec<LogEntry> {
+        self.held.extend(committed);
+        let durable = self.raw.store().hard_state().commit;
+        let waits = |entry: &LogEntry| entry.kind == MEMBERS_ENTRY && entry.index > durable.0;
+        let free = self.held.iter().position(waits);
+        let rest = self.held.split_off(free.unwrap_or(self.held.len()));
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// Whether the commit position has to become durable for somebody.
+    pub(super) fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+}
