@@ -1,6 +1,6 @@
 //! Replicas that move: a store is emptied under load, and one that is lost for good is made good.
 //!
-//! *Life*: three stores hold all regions, a fourth none → clients are measured at rest → a store is ordered to leave:
+//! *Life*: three stores hold all regions, a fourth none → what was loaded is merged → clients are measured at rest → a store is ordered to leave:
 //! all its replicas become the fourth's, by snapshots → another store is killed, and a fifth takes its place.
 //!
 //! *Next stop*: [`super::restart`].
@@ -23,6 +23,8 @@ const MIB: f64 = RECORDS as f64 * VALUE_BYTES as f64 / 1_048_576.0;
 const LOADERS: u32 = 8;
 const CLIENTS: u32 = 16;
 const AT_REST: Duration = Duration::from_secs(10);
+/// Bytes a second of stores that have nothing to do.
+const REST_BYTES_MAX: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_secs(180);
 const MIB_A_SECOND_MIN: f64 = 60.0;
 const P99_TIMES_MAX: f64 = 3.0;
@@ -41,6 +43,7 @@ pub(crate) fn measure() -> Vec<Figure> {
     cluster.add_store();
     let (leaving, lost) = (store_id(&cluster, 0), store_id(&cluster, 1));
     cluster.wait_until_leaders_are_spread();
+    eventually("what was loaded is merged", PATIENCE, || at_rest(&cluster));
 
     let before = Foreground::start(&runtime, &client.raw());
     std::thread::sleep(AT_REST);
@@ -87,6 +90,30 @@ pub(crate) fn measure() -> Vec<Figure> {
             "s",
         ),
     ]
+}
+
+/// Whether the stores write next to nothing for a second.
+fn at_rest(cluster: &Cluster) -> Option<()> {
+    let before = written(cluster);
+    std::thread::sleep(Duration::from_secs(1));
+    (written(cluster) - before < REST_BYTES_MAX).then_some(())
+}
+
+/// Bytes that the stores had the disk write so far.
+fn written(cluster: &Cluster) -> u64 {
+    let stores = cluster.stores.iter();
+    let running = stores.filter_map(|store| store.id());
+    let counts = running.map(|id| {
+        let counts = std::fs::read_to_string(format!("/proc/{id}/io")).expect("a store runs");
+        let field = counts
+            .lines()
+            .find_map(|line| line.strip_prefix("write_bytes: "));
+        let bytes: u64 = field
+            .and_then(|bytes| bytes.parse().ok())
+            .expect("a number");
+        bytes
+    });
+    counts.sum()
 }
 
 /// Keys spread evenly over the regions.
