@@ -92,6 +92,8 @@ pub struct Node {
     arrived: BTreeMap<PeerId, catch_up::Arrived>,
     /// Committed entries from the first one on that waits for the commit position.
     held: Vec<LogEntry>,
+    /// Messages that tell others of it.
+    held_messages: Vec<RaftMessage>,
 }
 
 impl Node {
@@ -137,6 +139,7 @@ impl Node {
             quiet_ticks: 0,
             arrived: BTreeMap::new(),
             held: Vec::new(),
+            held_messages: Vec::new(),
             config,
             raw,
         };

@@ -15,7 +15,8 @@
 //! [`crate::Node::persisted`] (votes, acknowledgements); only a leader's own appends, heartbeats and answers
 //! to reads are in [`Ready::send_now`].
 //!
-//! *Limits*: [`crate::Config::committed_bytes_per_ready_max`] bounds the committed entries of either part.
+//! *Limits*: [`crate::Config::committed_bytes_per_ready_max`] bounds the committed entries of a round, and
+//! those of two earlier ones may have waited for it.
 //!
 //! *Source*: Raft thesis §10.2.1 (writing to the leader's disk in parallel).
 //!

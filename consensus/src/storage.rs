@@ -43,7 +43,7 @@ pub(crate) struct GroupLog {
     /// What the state machine holds, as far as the node was told.
     applied: Index,
     sends_snapshots: bool,
-    /// As on disk, except that `commit` may be ahead after a restart.
+    /// As on disk, except that `commit` may be ahead after a restart: then it is what the state machine durably holds.
     hard_state: HardState,
     truncated: Truncated,
     terms: Terms,
@@ -54,7 +54,7 @@ pub(crate) struct GroupLog {
 
 impl GroupLog {
     /// Loads and checks the state of a group. `applied` is what the state machine holds; the commit position
-    /// on disk may be behind it, since a change of it alone is not written.
+    /// on disk may be behind it, since a change of it alone is hardly ever written.
     pub(crate) fn open(
         config: &Config,
         store: LogStore,

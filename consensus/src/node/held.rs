@@ -3,11 +3,14 @@
 //! *Place*: part of [`Node`]; `round` puts every committed entry through [`Node::hold`].
 //!
 //! *Life of a held entry*: committed, durable itself, but the durable commit position is before it → the next round
-//! writes the position, synced → handed out.
+//! writes the position, synced → handed out, and others are told that it is committed.
 //!
 //! *Invariants*: entries leave in order. Whoever applied a change of members and lost its data in a crash finds the
-//! change committed in its own log, and raft-rs does not let it campaign before it has applied it again: nobody ever
-//! asks for votes, or counts them, by members it had already left behind. The data itself need not be synced for that.
+//! change committed in its own log, and raft-rs does not let it campaign before it has applied it again: nobody comes back
+//! in need of the vote of a peer that was removed on its own word. The data itself need not be synced for that. One that
+//! a merge applies ahead of the log's own round is not held: the merge is synced, and a region that ends has no votes.
+//!
+//! *Limits*: what is held is at most what two rounds commit ([`crate::Config::committed_bytes_per_ready_max`] each).
 //!
 //! *Source*: Raft thesis §4.1 (members are those of the latest change); raft-rs, `Raft::hup`.
 //!

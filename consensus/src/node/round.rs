@@ -72,7 +72,10 @@ impl Node {
             (old.term, old.vote) == (state.term, state.vote)
         });
         let snapshots = snapshots_wanted(&messages);
-        let (send_now, send) = self.split_messages(messages, office_durable);
+        let early = office_durable && !self.holds_back();
+        let (send_now, later) = self.split_messages(messages, early);
+        let mut send = std::mem::take(&mut self.held_messages);
+        send.extend(later);
         let role = self.role_change();
         self.reported = role.unwrap_or(self.reported);
         self.writing = true;
@@ -110,15 +113,16 @@ impl Node {
             return Persisted::default();
         }
         let committed = self.hold(committed);
-        let mut send = ready.send;
         let messages = light.take_messages();
         let snapshots = snapshots_wanted(&messages);
-        for message in messages.into_iter().filter(travels) {
-            let bytes_max = self.config.message_bytes_max;
-            send.extend(message::split_append(
-                message::message_out(message),
-                bytes_max,
-            ));
+        let bytes_max = self.config.message_bytes_max;
+        let messages = messages.into_iter().filter(travels);
+        let messages = messages
+            .flat_map(|message| message::split_append(message::message_out(message), bytes_max));
+        let mut send = ready.send;
+        match self.holds_back() {
+            true => self.held_messages.extend(messages),
+            false => send.extend(messages),
         }
         send.sort_by_key(|message| message.to);
         Persisted {
@@ -164,14 +168,14 @@ impl Node {
         (office || self.holds_back() || (!entries.is_empty() && state != old)).then_some(state)
     }
 
-    /// A leader's appends may leave before its own write, unless the term itself is not durable yet (a single
-    /// voter wins its election without asking anyone).
+    /// A leader's appends may leave before its own write: not if the term itself is not durable yet (a single voter wins
+    /// its election without asking anyone), nor if they tell of a change of members that waits for the commit position.
     fn split_messages(
         &self,
         messages: Vec<Message>,
-        office_durable: bool,
+        early: bool,
     ) -> (Vec<RaftMessage>, Vec<RaftMessage>) {
-        let leads = self.raw.raft.state == raft::StateRole::Leader && office_durable;
+        let leads = self.raw.raft.state == raft::StateRole::Leader && early;
         let vote_early = planted::is(Planted::VoteBeforeHardState);
         let (mut now, mut later) = (Vec::new(), Vec::new());
         for message in messages.into_iter().filter(travels) {

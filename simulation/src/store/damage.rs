@@ -69,7 +69,7 @@ impl StoreHost {
         {
             return;
         }
-        match damage::sweep(&kv) {
+        match damage::sweep(&kv, &[]) {
             Ok(stay) if stay.is_empty() => {}
             Ok(stay) => sky.lock().violated(format!("{stay:?} cannot be swept")),
             Err(error) => sky.lock().violated(format!("a sweep fails: {error}")),

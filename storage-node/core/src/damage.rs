@@ -71,11 +71,16 @@ pub fn named(kv: &dyn Engine, directory: &Directory) -> Result<Damage, StoreErro
     Ok(damage)
 }
 
-/// Takes damaged files away that nobody needs; those that stay although nobody does. Not beside an installation.
-pub fn sweep(kv: &dyn Engine) -> Result<Vec<DamagedFile>, StoreError> {
+/// Takes damaged files away that nobody needs; those that stay although nobody does, of which `kept` were found out
+/// before. Not beside an installation.
+pub fn sweep(kv: &dyn Engine, kept: &[DamagedFile]) -> Result<Vec<DamagedFile>, StoreError> {
     let Damage { files, regions } = look(kv)?;
     let mut stay = Vec::new();
     if regions.is_empty() || planted::is(Planted::DamagedFileDiscardedEarly) {
+        if files.iter().any(|file| !kept.contains(file)) {
+            // A table goes at once and for good: so must be what says that nobody lives in it.
+            kv.sync()?;
+        }
         for file in files {
             if !kv.discard_damaged(&file)? {
                 stay.push(file);

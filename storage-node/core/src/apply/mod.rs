@@ -104,8 +104,6 @@ pub struct Applier {
     replicas: BTreeMap<RegionId, Replica>,
     /// Being installed or destroyed.
     moving: BTreeSet<RegionId>,
-    /// Nothing is applied any more: an entry has to read data that is damaged.
-    halted: BTreeSet<RegionId>,
     /// Entries up to here were applied for a merge, ahead of the region's own tasks.
     brought: BTreeMap<RegionId, Index>,
     parked: Parked,
@@ -117,7 +115,7 @@ pub struct Applier {
 pub struct Prepared {
     /// For the data engine, in one write.
     pub batch: WriteBatch,
-    /// How it is written: buffered, since the log can replay it, unless a region changed.
+    /// How it is written: buffered, since the log can replay it, unless its borders changed.
     pub durability: Durability,
     /// What did not fit any more: to be given back to [`queue::Queue`] before anything is taken from it.
     pub rest: Vec<ApplyTask>,
@@ -175,7 +173,6 @@ impl Applier {
             directory,
             replicas: BTreeMap::new(),
             moving: BTreeSet::new(),
-            halted: BTreeSet::new(),
             brought: BTreeMap::new(),
             parked: Parked::default(),
             bytes_max,
@@ -192,7 +189,6 @@ impl Applier {
     /// Nobody answers for the replica of a region any more; what is on the disk of it stays.
     pub fn forget(&mut self, region: RegionId) {
         self.replicas.remove(&region);
-        self.halted.remove(&region);
         self.brought.remove(&region);
         self.parked.forget(region);
         self.directory.remove(region);
@@ -266,9 +262,6 @@ impl Applier {
 
     fn carry_out(&mut self, task: ApplyTask, work: &mut Work) -> Result<(), ApplyError> {
         let region = task.region;
-        if self.halted.contains(&region) {
-            return Ok(());
-        }
         if self.directory.get(region).is_none() {
             return Err(ApplyError::Unknown(region));
         }
@@ -277,6 +270,10 @@ impl Applier {
             return Ok(());
         }
         let mut replica = self.take(region)?;
+        if replica.halted {
+            self.replicas.insert(region, replica);
+            return Ok(());
+        }
         work.touched.insert(region);
         let done = self.entries(&mut replica, task, work);
         self.replicas.insert(region, replica);
@@ -362,11 +359,14 @@ impl Applier {
             Err(ApplyError::Engine(error @ yadkv_engine::Error::Corrupt { .. })) => {
                 let region = applied.region;
                 tracing::error!(region = region.0, %error, "the replica applies nothing any more");
-                // A part of an entry must not stay: the next life may carry it out again.
+                // A part of an entry must not stay.
                 replica.applied = applied;
                 work.staged.forget_since(mark.0);
                 work.answers.truncate(mark.1);
-                self.halted.insert(region);
+                // Before whatever others do because they can count on it.
+                replica.halted = true;
+                let key = layout::region_key(region);
+                work.staged.put_meta(key, replica.record());
                 if let Some(view) = self.directory.get(region) {
                     view.halt();
                 }

@@ -143,6 +143,8 @@ pub(super) struct Replica {
     pub(super) merging: Option<Merging>,
     /// What became part of it lately, oldest first.
     pub(super) merged: Vec<u64>,
+    /// It applies nothing any more: an entry has to read data that is damaged.
+    pub(super) halted: bool,
     /// It is part of another region.
     pub(super) taken_in: bool,
     pub(super) written: Amount,
@@ -167,6 +169,7 @@ impl Replica {
             peer: record.peer.unwrap_or_default(),
             merging: record.merging,
             merged: record.merged,
+            halted: record.halted,
             taken_in: false,
             written: Amount::default(),
             consumed: 0,
@@ -196,6 +199,7 @@ impl Replica {
             state: state as i32,
             merging: self.merging.clone(),
             merged: self.merged.clone(),
+            halted: self.halted,
             ..RegionRecord::default()
         }
         .encode_to_vec()

@@ -3,7 +3,7 @@
 //! *Life of a change*:
 //! ```text
 //! the placement driver's order → judged: epoch, members, health → proposed → committed → applied:
-//!   descriptor synced, the next view published, Raft told → joint? then the leader leaves that state by itself
+//!   descriptor written, the next view published, Raft told → joint? then the leader leaves that state by itself
 //! ```
 //!
 //! *Invariants*: a leader never removes or demotes itself; nobody votes from now on who does not keep up; a change

@@ -166,9 +166,10 @@ impl Worker {
             (on_the_left && borders(&other.end_key, &own.start_key))
                 || (on_the_right && borders(&own.end_key, &other.start_key))
         };
-        // One that is halted too: the next start of the store does not know that, and lets it try again.
-        let may_follow =
-            |view: &Arc<RegionView>| !view.has_merged(peer.id()) && view.confirmed_at() < since;
+        // A halted one never does, in no later life of the store either.
+        let may_follow = |view: &Arc<RegionView>| {
+            !view.is_halted() && !view.has_merged(peer.id()) && view.confirmed_at() < since
+        };
         let mut all = self.shared.directory.all();
         all.retain(|view| beside(view) && may_follow(view));
         all

@@ -229,6 +229,9 @@ impl Worker {
             .ok_or_else(|| damaged(id, "the descriptor has no peer on this store"))?;
         let node = open_node(&self.shared, &region, own.id, applied, start, now)?;
         let view = RegionView::new(region, own, applied.clock_ms).having_merged(&record.merged);
+        if record.halted {
+            view.halt();
+        }
         let view = Arc::new(view);
         self.shared.directory.publish(view.clone());
         let peer = peer::Peer::new(view, node, applied, record.merging.clone(), now.moment);

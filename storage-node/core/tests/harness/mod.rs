@@ -233,7 +233,7 @@ impl Cluster {
         if store.running.is_none() || store.kv.damaged().unwrap().is_empty() {
             return;
         }
-        damage::sweep(&store.kv).unwrap();
+        damage::sweep(&store.kv, &[]).unwrap();
         let regions = damage::look(&store.kv).unwrap().regions;
         self.input(id, Input::Damaged(regions));
     }

@@ -69,7 +69,7 @@ impl MoveThread {
 
     /// Takes damaged files away, between two moves.
     fn sweep(&self, kept: &mut Vec<DamagedFile>) -> Result<(), StoreError> {
-        let found = damage::sweep(&*self.places.kv)?;
+        let found = damage::sweep(&*self.places.kv, kept)?;
         for file in found.iter().filter(|file| !kept.contains(file)) {
             tracing::error!(
                 file = file.name,
