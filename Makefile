@@ -3,7 +3,7 @@
 
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
 TEST_PACKAGES := strace faketime e2fsprogs util-linux
-BENCH_PACKAGES := etcd-server
+BENCH_PACKAGES := etcd-server redis-server
 
 # Where rustup puts Rust.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -36,7 +36,7 @@ setup-bench: setup
 
 bench: setup-bench
 	cargo build --release --package yadkv
-	./target/release/yadkv bench --compare
+	./target/release/yadkv bench --suite benches --seconds 8 --records 50000
 
 figures: setup-bench
 	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests

@@ -4,54 +4,51 @@
 //!
 //! *Types to know*: [`Options`] what to do, [`targets::Target`] to whom, [`report::Report`] what came out.
 //!
-//! *Life of a run*: connect → preload (gets) → N tasks in a closed loop until the time is over → histograms of
-//! all tasks merged → [`report::Report`].
+//! *Life of a run*: connect → preload (loads that read) → warm up → N clients until the time is over, each with its next
+//! request as soon as the last one is answered (closed loop), or at the request's own moment (open loop) → what all
+//! of them saw → [`report::Report`].
 //!
-//! *Invariants*: every target gets the same keys, the same incompressible values and the same number of
-//! waiting clients; an operation counts when its answer is there.
+//! *Invariants*: every target gets the same distribution of keys, the same incompressible values and the same number of
+//! clients; an operation counts when its answer is there. In an open loop the latency counts from the moment that the
+//! operation was meant to begin, so that a stall shows in every operation that it delayed.
 //!
 //! *Limits*: one operation a client at a time; latencies from 1 µs to 60 s.
 //!
-//! *Next stop*: [`load`].
+//! *Next stop*: [`workload`].
 
+mod keys;
 pub mod load;
+pub mod machine;
+pub mod plot;
+mod processor;
 pub mod report;
+pub mod results;
+pub mod serve;
 pub mod targets;
-pub mod values;
+mod values;
+pub mod workload;
+
+pub use keys::Keys;
 
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What the clients do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Workload {
-    /// Each operation writes one record.
-    Put,
-    /// Each operation reads one preloaded record.
-    Get,
-}
-
-impl Workload {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Put => "put",
-            Self::Get => "get",
-        }
-    }
-}
+use workload::{Shape, Workload};
 
 /// One measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// What the clients do.
     pub workload: Workload,
-    /// Different keys, at least 1; all are written before a get workload.
-    pub records: u64,
-    /// Bytes of a value.
-    pub value_bytes: usize,
+    /// Its numbers.
+    pub shape: Shape,
+    /// Whether all records are written before a load that reads; else they are there already.
+    pub preload: bool,
     /// Clients that wait for one answer each.
     pub clients: usize,
+    /// Operations a second, all clients together; as fast as answers come if not given.
+    pub rate: Option<f64>,
+    /// How long the load runs before it is measured.
+    pub warm_up: Duration,
     /// How long to measure.
     pub time: Duration,
 }
@@ -74,8 +71,11 @@ pub async fn run(
     target: Arc<dyn targets::Target>,
     options: Options,
 ) -> Result<report::Report, Error> {
-    if options.workload == Workload::Get {
-        load::preload(&*target, options).await?;
+    if !target.serves(options.workload) {
+        return Err(Error::Target {
+            target: target.name().into(),
+            reason: format!("has no {}", options.workload.name()),
+        });
     }
-    Ok(load::closed_loop(target, options).await)
+    load::run(target, options).await
 }

@@ -1,102 +1,135 @@
-//! Closed-loop load: each client sends its next operation when the last one is answered.
+//! The clients of a run.
+//!
+//! *Life of an operation*: its turn comes (closed loop: at once; open loop: the next moment of all clients' common
+//! schedule) → asked → answered → counted, unless it began while the load was warming up.
 //!
 //! *Invariants*: an operation that began in time counts, however long it takes.
 //!
-//! *Next stop*: [`crate::targets`].
+//! *Limits*: a client of an open loop that is late takes the next moment without waiting, so the operations under way
+//! are never more than the clients.
+//!
+//! *Next stop*: [`crate::report`].
 
+use crate::processor::{self, Usage};
 use crate::report::{Report, Seen};
 use crate::targets::Target;
-use crate::values::{Values, key};
-use crate::{Error, Options, Workload};
+use crate::workload::Requests;
+use crate::{Error, Options};
 use futures::stream::{FuturesUnordered, StreamExt};
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Records written at a time while preloading.
 const PRELOADERS: u64 = 128;
 
-/// Writes every record once.
-pub async fn preload(target: &dyn Target, options: Options) -> Result<(), Error> {
-    let values = Values::new(options.value_bytes);
-    let writers = (0..PRELOADERS.min(options.records)).map(|writer| {
-        let values = values.clone();
-        async move {
-            let mut random = StdRng::seed_from_u64(writer);
-            let mut number = writer;
-            while number < options.records {
-                let session = usize::try_from(writer).unwrap_or(0);
-                target
-                    .put(session, key(number), values.pick(&mut random))
-                    .await?;
-                number += PRELOADERS;
-            }
-            Ok(())
-        }
-    });
-    let written: Vec<Result<(), String>> = writers.collect::<FuturesUnordered<_>>().collect().await;
-    written
-        .into_iter()
-        .collect::<Result<(), _>>()
-        .map_err(|reason| Error::Target {
-            target: target.name().into(),
-            reason: format!("preloading: {reason}"),
-        })
-}
-
-/// Runs all clients until the time is over.
-pub async fn closed_loop(target: Arc<dyn Target>, options: Options) -> Report {
-    let begun = Instant::now();
-    let deadline = begun + options.time;
-    let values = Values::new(options.value_bytes);
+/// Preloads, warms up and measures.
+pub async fn run(target: Arc<dyn Target>, options: Options) -> Result<Report, Error> {
+    let requests = Requests::new(options.workload, options.shape);
+    if options.preload && options.workload.reads() {
+        preload(&*target, &requests, options.shape.records).await?;
+    }
+    let turns = Turns::begin(options);
     let mut clients = JoinSet::new();
     for number in 0..options.clients {
         clients.spawn(client(
             target.clone(),
-            options,
+            requests.clone(),
+            turns.clone(),
             number,
-            values.clone(),
-            deadline,
         ));
     }
-    let mut all = Seen::default();
+    let servers = target.processes();
+    tokio::time::sleep_until(turns.measured).await;
+    let (own, theirs) = (Usage::own(), processor::all(&servers));
+    tokio::time::sleep_until(turns.end).await;
+    let (own, theirs) = (Usage::own() - own, processor::all(&servers) - theirs);
+    let mut all = Seen::new(options.time);
     for seen in clients.join_all().await {
-        all.merge(seen);
+        all.merge(&seen);
     }
-    Report::new(
-        target.name(),
-        options.workload.name(),
-        options.clients,
-        all,
-        begun.elapsed(),
-    )
+    Ok(Report::new(target.name(), &options, &all, own, theirs))
 }
 
-async fn client(
-    target: Arc<dyn Target>,
-    options: Options,
-    number: usize,
-    values: Values,
-    deadline: Instant,
-) -> Seen {
-    let mut seen = Seen::default();
-    let mut random = StdRng::seed_from_u64(number as u64 ^ 0x00C1_1E27);
-    loop {
-        let begun = Instant::now();
-        if begun >= deadline {
-            return seen;
+/// Writes every record once.
+async fn preload(target: &dyn Target, requests: &Requests, records: u64) -> Result<(), Error> {
+    let writers = (0..PRELOADERS.min(records)).map(|writer| async move {
+        let mut random = StdRng::seed_from_u64(writer);
+        let session = usize::try_from(writer).unwrap_or(0);
+        for number in (writer..records).step_by(PRELOADERS as usize) {
+            let (key, value) = requests.record(number, &mut random);
+            target.put(session, key, value).await?;
         }
-        let key = key(random.random_range(0..options.records));
-        let answer = match options.workload {
-            Workload::Put => target.put(number, key, values.pick(&mut random)).await,
-            Workload::Get => match target.get(number, key).await {
-                Ok(true) => Ok(()),
-                Ok(false) => Err("a preloaded record was not found".into()),
-                Err(error) => Err(error),
-            },
-        };
-        seen.answer(begun.elapsed(), answer);
+        Ok(())
+    });
+    let written: Vec<Result<(), String>> = writers.collect::<FuturesUnordered<_>>().collect().await;
+    let written: Result<(), String> = written.into_iter().collect();
+    written.map_err(|reason| Error::Target {
+        target: target.name().into(),
+        reason: format!("preloading: {reason}"),
+    })
+}
+
+/// When operations begin.
+#[derive(Clone)]
+struct Turns {
+    begin: Instant,
+    measured: Instant,
+    end: Instant,
+    /// Time between two operations of an open loop.
+    pause: Option<Duration>,
+    /// The next one's number.
+    next: Arc<AtomicU64>,
+}
+
+impl Turns {
+    fn begin(options: Options) -> Self {
+        let begin = Instant::now();
+        let measured = begin + options.warm_up;
+        Self {
+            begin,
+            measured,
+            end: measured + options.time,
+            pause: options.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
+            next: Arc::default(),
+        }
     }
+
+    /// Waits for the next operation's moment; `None` if the time is over.
+    async fn next(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let Some(pause) = self.pause else {
+            return (now < self.end).then_some(now);
+        };
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let moment = self.begin + pause.mul_f64(number as f64);
+        if moment >= self.end {
+            return None;
+        }
+        if moment > now {
+            tokio::time::sleep_until(moment).await;
+        }
+        Some(moment)
+    }
+}
+
+async fn client(target: Arc<dyn Target>, requests: Requests, turns: Turns, number: usize) -> Seen {
+    let mut seen = Seen::new(turns.end - turns.measured);
+    let mut random = StdRng::seed_from_u64(number as u64 ^ 0x00C1_1E27);
+    while let Some(moment) = turns.next().await {
+        let next = requests.next(&mut random);
+        let answer = target.call(number, next.request).await;
+        if let Some(inserted) = next.inserts {
+            requests.inserted(inserted);
+        }
+        if moment >= turns.measured {
+            let now = Instant::now();
+            seen.answer(now - moment, now - turns.measured, answer);
+        }
+    }
+    seen
 }

@@ -1,4 +1,4 @@
-//! Keys and values of the load: the same for every target.
+//! Values of the load: the same for every target.
 //!
 //! *Invariants*: values are slices of one random pool, so no compressor gains from them.
 //!
@@ -14,14 +14,14 @@ const SEED: u64 = 0x0079_6164_6b76;
 
 /// Where values come from.
 #[derive(Clone, Debug)]
-pub struct Values {
+pub(crate) struct Values {
     pool: Bytes,
     bytes: usize,
 }
 
 impl Values {
     /// Values of `bytes` bytes.
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let mut pool = vec![0; OFFSETS + bytes];
         StdRng::seed_from_u64(SEED).fill_bytes(&mut pool);
         Self {
@@ -31,17 +31,8 @@ impl Values {
     }
 
     /// One of about a million values.
-    pub fn pick(&self, random: &mut StdRng) -> Bytes {
+    pub(crate) fn pick(&self, random: &mut StdRng) -> Bytes {
         let offset = random.random_range(0..OFFSETS);
         self.pool.slice(offset..offset + self.bytes)
     }
-}
-
-/// The key of record `number`.
-pub fn key(number: u64) -> Bytes {
-    // The published benchmark's form, with the number scattered so that neighbours do not share a region.
-    Bytes::from(format!(
-        "user{:016x}",
-        number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    ))
 }

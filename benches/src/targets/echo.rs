@@ -1,14 +1,18 @@
-//! An echo service in this process: what gRPC costs without a store behind it.
+//! An echo service: what gRPC costs without a store behind it.
 //!
 //! *Life of a message* (streamed): a client's message → one queue → whatever waits becomes a frame → echoed →
 //! each answer finds its client by id.
 //!
+//! *Invariants*: a request brings what the load's request would, one message whatever it is about.
+//!
 //! *Limits*: [`QUEUE`] messages may wait; beyond, clients wait.
 //!
-//! *Next stop*: [`super::etcd`].
+//! *Next stop*: [`super::null`].
 
-use super::Target;
+use super::process::{Process, failed};
+use super::{Answer, Target};
 use crate::Error;
+use crate::workload::{Request, Workload};
 use bytes::Bytes;
 use echo::echo_client::EchoClient;
 use echo::echo_server::{Echo, EchoServer};
@@ -16,102 +20,109 @@ use echo::{Frame, Message};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::Router;
 use tonic::transport::{Channel, Endpoint, Server};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Response, Status, Streaming};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod echo {
     tonic::include_proto!("echo");
 }
 
+/// Its name in [`crate::serve`].
+pub(crate) const NAME: &str = "echo";
 /// Messages that may wait for the stream.
 const QUEUE: usize = 4096;
 /// Messages in one frame.
 const FRAME_MAX: usize = 128;
 
-fn failed(reason: impl std::fmt::Display) -> Error {
-    Error::Target {
-        target: "echo".into(),
-        reason: reason.to_string(),
-    }
-}
-
 struct Service;
+
+/// The service.
+pub(crate) fn services() -> Router {
+    Server::builder().add_service(EchoServer::new(Service))
+}
 
 #[tonic::async_trait]
 impl Echo for Service {
     type FramesStream = BoxStream<'static, Result<Frame, Status>>;
 
-    async fn unary(&self, request: Request<Message>) -> Result<Response<Message>, Status> {
+    async fn unary(&self, request: tonic::Request<Message>) -> Result<Response<Message>, Status> {
         Ok(Response::new(request.into_inner()))
     }
 
     async fn frames(
         &self,
-        request: Request<Streaming<Frame>>,
+        request: tonic::Request<Streaming<Frame>>,
     ) -> Result<Response<Self::FramesStream>, Status> {
         Ok(Response::new(Box::pin(request.into_inner())))
     }
 }
 
-async fn connect() -> Result<EchoClient<Channel>, Error> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = Server::builder().add_service(EchoServer::new(Service));
-    // Ends with the process: the benchmark measures one target after the other.
-    tokio::spawn(server.serve_with_incoming(incoming));
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(failed)?
-        .tcp_nodelay(true);
-    Ok(EchoClient::new(endpoint.connect().await.map_err(failed)?))
+async fn connect() -> Result<(EchoClient<Channel>, Process), Error> {
+    let (process, address) = Process::serve(NAME)?;
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let endpoint = endpoint.map_err(|error| failed(NAME, error))?;
+    let channel = endpoint.tcp_nodelay(true).connect().await;
+    let channel = channel.map_err(|error| failed(NAME, error))?;
+    Ok((EchoClient::new(channel), process))
+}
+
+/// What of a request travels in one message; batches and scans are not echoed.
+fn payload(request: Request) -> Bytes {
+    match request {
+        Request::Put(_, value) | Request::Modify(_, value) => value,
+        Request::Get(key) | Request::Scan(key, _) => key,
+        Request::BatchPut(_) | Request::BatchGet(_) => Bytes::new(),
+    }
+}
+
+fn serves(workload: Workload) -> bool {
+    matches!(workload, Workload::Put | Workload::Get)
 }
 
 /// One call a message.
 pub struct Unary {
     client: EchoClient<Channel>,
+    server: Process,
 }
 
 impl Unary {
     /// Starts the service.
     pub async fn start() -> Result<Self, Error> {
-        Ok(Self {
-            client: connect().await?,
-        })
-    }
-
-    fn echo(&self, payload: Bytes) -> BoxFuture<'_, Result<(), String>> {
-        let mut client = self.client.clone();
-        async move {
-            client
-                .unary(Message { id: 0, payload })
-                .await
-                .map(drop)
-                .map_err(|status| status.to_string())
-        }
-        .boxed()
+        let (client, server) = connect().await?;
+        Ok(Self { client, server })
     }
 }
 
 impl Target for Unary {
     fn name(&self) -> &'static str {
-        "echo"
+        NAME
     }
 
-    fn put(&self, _: usize, _: Bytes, value: Bytes) -> BoxFuture<'_, Result<(), String>> {
-        self.echo(value)
+    fn serves(&self, workload: Workload) -> bool {
+        serves(workload)
     }
 
-    fn get(&self, _: usize, key: Bytes) -> BoxFuture<'_, Result<bool, String>> {
-        async move { self.echo(key).await.map(|()| true) }.boxed()
+    fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
+        let mut client = self.client.clone();
+        let payload = payload(request);
+        async move {
+            let answer = client.unary(Message { id: 0, payload }).await;
+            answer.map(drop).map_err(|status| status.code().to_string())
+        }
+        .boxed()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.server.id()]
     }
 }
 
@@ -122,12 +133,13 @@ pub struct Streamed {
     queue: mpsc::Sender<Message>,
     waiting: Waiting,
     next_id: AtomicU64,
+    server: Process,
 }
 
 impl Streamed {
     /// Starts the service and the stream.
     pub async fn start() -> Result<Self, Error> {
-        let mut client = connect().await?;
+        let (mut client, server) = connect().await?;
         let (queue, mut messages) = mpsc::channel::<Message>(QUEUE);
         let (frames, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
@@ -141,16 +153,13 @@ impl Streamed {
                 }
             }
         });
-        let mut answers = client
-            .frames(ReceiverStream::new(receiver))
-            .await
-            .map_err(failed)?
-            .into_inner();
+        let answers = client.frames(ReceiverStream::new(receiver)).await;
+        let mut answers = answers.map_err(|status| failed(NAME, status))?.into_inner();
         let waiting = Waiting::default();
         let woken = waiting.clone();
         tokio::spawn(async move {
             while let Some(Ok(frame)) = answers.next().await {
-                let mut waiting = woken.lock().expect("invariant: no panic under the lock");
+                let mut waiting = woken.lock();
                 for message in frame.messages {
                     if let Some(client) = waiting.remove(&message.id) {
                         // The client may have given up.
@@ -163,21 +172,18 @@ impl Streamed {
             queue,
             waiting,
             next_id: AtomicU64::new(0),
+            server,
         })
     }
 
-    async fn echo(&self, payload: Bytes) -> Result<(), String> {
+    async fn echo(&self, payload: Bytes) -> Answer {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
-        self.waiting
-            .lock()
-            .expect("invariant: no panic under the lock")
-            .insert(id, sender);
-        self.queue
-            .send(Message { id, payload })
-            .await
-            .map_err(|error| error.to_string())?;
-        receiver.await.map_err(|error| error.to_string())
+        self.waiting.lock().insert(id, sender);
+        let gone = "the stream has ended";
+        let sent = self.queue.send(Message { id, payload }).await;
+        sent.map_err(|_| gone.to_owned())?;
+        receiver.await.map_err(|_| gone.to_owned())
     }
 }
 
@@ -186,11 +192,15 @@ impl Target for Streamed {
         "echo-stream"
     }
 
-    fn put(&self, _: usize, _: Bytes, value: Bytes) -> BoxFuture<'_, Result<(), String>> {
-        self.echo(value).boxed()
+    fn serves(&self, workload: Workload) -> bool {
+        serves(workload)
     }
 
-    fn get(&self, _: usize, key: Bytes) -> BoxFuture<'_, Result<bool, String>> {
-        async move { self.echo(key).await.map(|()| true) }.boxed()
+    fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
+        self.echo(payload(request)).boxed()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        vec![self.server.id()]
     }
 }

@@ -1,23 +1,55 @@
 //! Who is measured.
 //!
-//! *Next stop*: [`echo`], [`etcd`], [`yadkv`].
+//! *Types to know*: [`Target`].
+//!
+//! *Invariants*: an answer without error means that the target did what it promises: a write is as durable as it ever
+//! gets, a read found what was written.
+//!
+//! *Next stop*: [`echo`], [`null`], [`floor`], [`etcd`], [`redis`], [`tikv`], [`yadkv`].
 
 pub mod echo;
 pub mod etcd;
+pub mod floor;
+pub mod null;
+mod process;
+pub mod redis;
+pub mod tikv;
 pub mod yadkv;
 
+use crate::workload::{Request, Workload};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-/// A server under load. `session` is the number of the client that asks, for targets that keep several
-/// connections.
+/// What became of an operation; an error is a few words that say of which kind it is.
+pub type Answer<T = ()> = Result<T, String>;
+
+/// A server under load.
 pub trait Target: Send + Sync {
     /// Its name in reports.
     fn name(&self) -> &'static str;
 
-    /// Writes a record; the answer means that it is durable as far as the target promises.
-    fn put(&self, session: usize, key: Bytes, value: Bytes) -> BoxFuture<'_, Result<(), String>>;
+    /// Whether it can do what the load asks for.
+    fn serves(&self, workload: Workload) -> bool {
+        let _ = workload;
+        true
+    }
 
-    /// Reads a record; whether it was there.
-    fn get(&self, session: usize, key: Bytes) -> BoxFuture<'_, Result<bool, String>>;
+    /// Does it. `session` is the number of the client that asks, for targets that keep several connections.
+    fn call(&self, session: usize, request: Request) -> BoxFuture<'_, Answer>;
+
+    /// Writes one record.
+    fn put(&self, session: usize, key: Bytes, value: Bytes) -> BoxFuture<'_, Answer> {
+        self.call(session, Request::Put(key, value))
+    }
+
+    /// Its servers, where they are processes of their own.
+    fn processes(&self) -> Vec<u32>;
+}
+
+/// What a read is to find is there.
+fn found(all: bool) -> Answer {
+    match all {
+        true => Ok(()),
+        false => Err("a preloaded record was not found".into()),
+    }
 }

@@ -2,50 +2,85 @@
 //!
 //! *Next stop*: `yadkv_client`.
 
-use super::Target;
+use super::process::failed;
+use super::{Answer, Target, found};
 use crate::Error;
-use bytes::Bytes;
+use crate::workload::Request;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use yadkv_client::{Client, Options, RawClient};
+use yadkv_client::{Client, Options, RawClient, ScanOptions};
+
+const NAME: &str = "yadkv";
 
 /// A connected client.
 pub struct Yadkv {
     raw: RawClient,
+    servers: Vec<u32>,
 }
 
 impl Yadkv {
-    /// Connects to a running cluster; `pd` lists its placement drivers, comma separated.
-    pub async fn connect(pd: &str) -> Result<Self, Error> {
+    /// Connects to a running cluster; `pd` lists its placement drivers, comma separated, `servers` its processes as far
+    /// as they are on this machine.
+    pub async fn connect(pd: &str, servers: Vec<u32>) -> Result<Self, Error> {
         let connected = Client::connect(pd.split(',').map(str::trim), Options::default()).await;
-        let client = connected.map_err(|error| Error::Target {
-            target: "yadkv".into(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self { raw: client.raw() })
+        let client = connected.map_err(|error| failed(NAME, error))?;
+        Ok(Self {
+            raw: client.raw(),
+            servers,
+        })
+    }
+
+    async fn ask(&self, request: Request) -> yadkv_client::Result<bool> {
+        match request {
+            Request::Put(key, value) => self.raw.put(key, value).await?,
+            Request::Get(key) => return Ok(self.raw.get(key).await?.is_some()),
+            Request::BatchPut(records) => self.raw.batch_put(records).await?,
+            Request::BatchGet(keys) => {
+                let values = self.raw.batch_get(keys).await?;
+                return Ok(values.iter().all(Option::is_some));
+            }
+            Request::Scan(start, count) => {
+                let options = ScanOptions {
+                    limit: Some(count as usize),
+                    ..ScanOptions::default()
+                };
+                return Ok(!self.raw.scan_all(start, "", options).await?.is_empty());
+            }
+            Request::Modify(key, value) => {
+                let there = self.raw.get(key.clone()).await?.is_some();
+                self.raw.put(key, value).await?;
+                return Ok(there);
+            }
+        }
+        Ok(true)
     }
 }
 
 impl Target for Yadkv {
     fn name(&self) -> &'static str {
-        "yadkv"
+        NAME
     }
 
-    fn put(&self, _: usize, key: Bytes, value: Bytes) -> BoxFuture<'_, Result<(), String>> {
+    fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
         async move {
-            self.raw
-                .put(key, value)
-                .await
-                .map_err(|error| error.to_string())
+            let answer = self.ask(request).await;
+            found(answer.map_err(|error| kind(&error).to_owned())?)
         }
         .boxed()
     }
 
-    fn get(&self, _: usize, key: Bytes) -> BoxFuture<'_, Result<bool, String>> {
-        async move {
-            let value = self.raw.get(key).await.map_err(|error| error.to_string())?;
-            Ok(value.is_some())
-        }
-        .boxed()
+    fn processes(&self) -> Vec<u32> {
+        self.servers.clone()
+    }
+}
+
+fn kind(error: &yadkv_client::Error) -> &'static str {
+    use yadkv_client::Error;
+    match error {
+        Error::Unavailable { .. } => "unavailable",
+        Error::OutcomeUnknown { .. } => "outcome unknown",
+        Error::TooLarge { .. } => "too large",
+        Error::Refused { .. } => "refused",
+        _ => "other",
     }
 }

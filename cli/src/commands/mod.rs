@@ -5,7 +5,6 @@
 //! *Next stop*: [`raw`].
 
 pub(crate) mod bench;
-pub(crate) mod compare;
 pub(crate) mod ctl;
 mod http;
 pub(crate) mod raw;

@@ -213,6 +213,12 @@ impl Playground {
         Ok(true)
     }
 
+    /// Its processes that run.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let children = self.children.iter();
+        children.filter_map(|(_, child)| child.id()).collect()
+    }
+
     fn first_ended(&mut self) -> Option<(String, std::process::ExitStatus)> {
         self.children
             .iter_mut()

@@ -61,7 +61,12 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
     (
         "benches",
         "yadkv-benches",
-        &["yadkv-client", "yadkv-engine", "yadkv-proto"],
+        &[
+            "yadkv-client",
+            "yadkv-consensus",
+            "yadkv-engine",
+            "yadkv-proto",
+        ],
     ),
     (
         "cli",

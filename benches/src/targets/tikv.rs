@@ -1,0 +1,113 @@
+//! The published `tikv-client`, one object for all clients: against a yadkv cluster, or the store that does nothing.
+//!
+//! *Invariants*: it uses the same keyspace as the SDK, so both meet the same regions.
+//!
+//! *Next stop*: [`super::yadkv`].
+
+use super::null::Null;
+use super::process::failed;
+use super::{Answer, Target, found};
+use crate::Error;
+use crate::workload::Request;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tikv_client::{Config, RawClient};
+
+/// A connected client.
+pub struct Tikv {
+    name: &'static str,
+    raw: RawClient,
+    servers: Vec<u32>,
+    _null: Option<Null>,
+}
+
+impl Tikv {
+    /// Connects to a running cluster, as [`super::yadkv::Yadkv::connect`] does.
+    pub async fn connect(pd: &str, servers: Vec<u32>) -> Result<Self, Error> {
+        Self::open("tikv-client", pd, servers, None).await
+    }
+
+    /// Starts a store that does nothing, and connects to it.
+    pub async fn null() -> Result<Self, Error> {
+        let null = Null::start()?;
+        let (pd, servers) = (null.address.clone(), vec![null.id()]);
+        Self::open("tikv-client-null", &pd, servers, Some(null)).await
+    }
+
+    async fn open(
+        name: &'static str,
+        pd: &str,
+        servers: Vec<u32>,
+        null: Option<Null>,
+    ) -> Result<Self, Error> {
+        let endpoints: Vec<&str> = pd.split(',').map(str::trim).collect();
+        let config = Config::default().with_default_keyspace();
+        let connected = RawClient::new_with_config(endpoints, config).await;
+        let raw = connected.map_err(|error| failed(name, error))?;
+        Ok(Self {
+            name,
+            raw,
+            servers,
+            _null: null,
+        })
+    }
+
+    async fn ask(&self, request: Request) -> tikv_client::Result<bool> {
+        let owned = |bytes: Bytes| Vec::from(bytes);
+        match request {
+            Request::Put(key, value) => self.raw.put(owned(key), owned(value)).await?,
+            Request::Get(key) => return Ok(self.raw.get(owned(key)).await?.is_some()),
+            Request::BatchPut(records) => {
+                let records = records.into_iter();
+                let records = records.map(|(key, value)| (owned(key), owned(value)));
+                self.raw.batch_put(records).await?;
+            }
+            Request::BatchGet(keys) => {
+                // A key that is asked for twice is answered once.
+                let mut keys: Vec<_> = keys.into_iter().map(owned).collect();
+                keys.sort_unstable();
+                keys.dedup();
+                let count = keys.len();
+                return Ok(self.raw.batch_get(keys).await?.len() == count);
+            }
+            Request::Scan(start, count) => {
+                let pairs = self.raw.scan(owned(start).., count).await?;
+                return Ok(!pairs.is_empty());
+            }
+            Request::Modify(key, value) => {
+                let there = self.raw.get(owned(key.clone())).await?.is_some();
+                self.raw.put(owned(key), owned(value)).await?;
+                return Ok(there);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Target for Tikv {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
+        async move {
+            match self.ask(request).await {
+                Ok(there) => found(there),
+                Err(error) => Err(kind(&error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.servers.clone()
+    }
+}
+
+/// The name of the variant: the rest differs from call to call.
+fn kind(error: &tikv_client::Error) -> String {
+    let shown = format!("{error:?}");
+    let name = shown.split(|letter: char| !letter.is_alphanumeric()).next();
+    name.unwrap_or_default().to_owned()
+}
