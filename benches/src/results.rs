@@ -20,6 +20,8 @@ const BASE: &str = "etcd";
 pub struct Results {
     /// Where.
     pub machine: Machine,
+    /// How long each load was measured.
+    pub seconds: u64,
     /// In the order of the run.
     pub rows: Vec<Row>,
 }
@@ -39,7 +41,15 @@ impl Results {
     /// As a document, with links to the plots beside it.
     pub fn document(&self, plots: &[&str]) -> String {
         let mut text = String::from("# Results of the last full run\n\n");
-        let _ = writeln!(text, "`make bench`, {}\n", self.machine);
+        let _ = writeln!(
+            text,
+            "`yadkv bench --suite`, {} s a load, 1 second of warm-up; {}. Everything is synced to disk before it is \
+             answered. Redis is one server without replicas; rocksdb is what three replicas have to write, without \
+             network or agreement; tikv-client is the published client on yadkv, tikv-client-null the same on a store \
+             that does nothing. etcd counts all keys from the start of a scan to the end of the range, also those beyond \
+             its limit: that is what its scans cost here.\n",
+            self.seconds, self.machine
+        );
         text.push_str(&self.table());
         for plot in plots {
             let _ = writeln!(text, "\n![{plot}]({plot}.svg)");

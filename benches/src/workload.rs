@@ -17,6 +17,7 @@ use crate::values::Values;
 use bytes::Bytes;
 use rand::Rng;
 use rand::rngs::StdRng;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Longest scan of workload E; its lengths are uniform from 1 on.
@@ -46,7 +47,7 @@ pub enum Workload {
     Put,
     /// Each operation reads one preloaded record.
     Get,
-    /// Each operation writes [`Shape::batch`] records.
+    /// Each operation writes [`Shape::batch`] records, or all if there are fewer.
     BatchPut,
     /// Each operation reads so many.
     BatchGet,
@@ -242,25 +243,30 @@ impl Requests {
         self.choice.key(self.choice.pick(&self.inserted, random))
     }
 
+    /// The keys of a batch, all different: some targets refuse a transaction that names one twice.
+    fn picks(&self, random: &mut StdRng) -> BTreeSet<Bytes> {
+        let count = u64::from(self.shape.batch).min(self.shape.records);
+        let mut keys = BTreeSet::new();
+        while (keys.len() as u64) < count {
+            keys.insert(self.pick(random));
+        }
+        keys
+    }
+
     fn get(&self, random: &mut StdRng) -> Request {
         match self.workload {
-            Workload::BatchGet => {
-                Request::BatchGet((0..self.shape.batch).map(|_| self.pick(random)).collect())
-            }
+            Workload::BatchGet => Request::BatchGet(self.picks(random).into_iter().collect()),
             _ => Request::Get(self.pick(random)),
         }
     }
 
     fn put(&self, random: &mut StdRng) -> Request {
-        let mut record = || (self.pick(random), self.values.pick(random));
         match self.workload {
             Workload::BatchPut => {
-                Request::BatchPut((0..self.shape.batch).map(|_| record()).collect())
+                let keys = self.picks(random).into_iter();
+                Request::BatchPut(keys.map(|key| (key, self.values.pick(random))).collect())
             }
-            _ => {
-                let (key, value) = record();
-                Request::Put(key, value)
-            }
+            _ => Request::Put(self.pick(random), self.values.pick(random)),
         }
     }
 

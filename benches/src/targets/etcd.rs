@@ -5,8 +5,8 @@
 //! *Invariants*: fsync stays on, reads are linearizable: the same promises as yadkv's. Batches are transactions without
 //! a condition.
 //!
-//! *Limits and failure*: one client object a member, clients spread over them; members are killed when this is
-//! dropped.
+//! *Limits and failure*: a scan has an open end, and etcd counts the keys up to there, whatever the limit. One client
+//! object a member, clients spread over them; members are killed when this is dropped.
 //!
 //! *Source*: etcd API reference v3.4, KV service.
 //!
