@@ -2,8 +2,8 @@
 //!
 //! *Place*: [`crate::Node::open`] takes [`Members`], [`crate::Node::propose_change`] a [`MembersChange`].
 //!
-//! *Life of a change*: proposed with the caller's own description of it → committed, and that durable → the caller judges it by its own
-//! applied state → [`crate::Node::change_members`], or nothing if it was rejected → then
+//! *Life of a change*: proposed with the caller's own description of it → committed, and that durable → the caller
+//! judges it by its own applied state → [`crate::Node::change_members`], or nothing if it was rejected → then
 //! [`crate::Node::applied`]. A change of more than one voter goes through a joint state, in which two majorities
 //! decide, and which the caller leaves by a change of its own.
 //!

@@ -24,12 +24,19 @@ use yadkv_proto::yadkvpb::LogEntry;
 impl Node {
     /// Takes entries that were committed; gives back what may be applied now.
     pub(super) fn hold(&mut self, committed: Vec<LogEntry>) -> Vec<LogEntry> {
-        self.held.extend(committed);
+        let mut free = match self.held.is_empty() {
+            true => committed,
+            false => std::mem::take(&mut self.held)
+                .into_iter()
+                .chain(committed)
+                .collect(),
+        };
         let durable = self.raw.store().hard_state().commit;
         let waits = |entry: &LogEntry| entry.kind == MEMBERS_ENTRY && entry.index > durable.0;
-        let free = self.held.iter().position(waits);
-        let rest = self.held.split_off(free.unwrap_or(self.held.len()));
-        std::mem::replace(&mut self.held, rest)
+        if let Some(first) = free.iter().position(waits) {
+            self.held = free.split_off(first);
+        }
+        free
     }
 
     /// Whether the commit position has to become durable for somebody.

@@ -363,7 +363,7 @@ impl Applier {
                 replica.applied = applied;
                 work.staged.forget_since(mark.0);
                 work.answers.truncate(mark.1);
-                // Before whatever others do because they can count on it.
+                // Whoever acts on it writes after this batch, so what they did never outlives it.
                 replica.halted = true;
                 let key = layout::region_key(region);
                 work.staged.put_meta(key, replica.record());
