@@ -1,38 +1,19 @@
 //! Processor time of the load generator and of the servers.
 //!
-//! *Source*: proc(5), `/proc/PID/stat`; getrusage(2).
+//! *Source*: proc(5), `/proc/PID/stat`.
 //!
 //! *Next stop*: [`crate::report`].
-
-use std::ops::{Add, Sub};
-use std::time::Duration;
 
 /// Kernel ticks a second in `/proc/PID/stat`, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Processor time used.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct Usage(pub(crate) Duration);
-
-impl Usage {
-    /// That of this process.
-    pub(crate) fn own() -> Self {
-        Self::of(std::process::id())
-    }
-
-    /// That of a process; none of one that is gone.
-    fn of(process: u32) -> Self {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        Self(Duration::from_secs_f64(ticks(&stat) / TICKS_PER_SECOND))
-    }
-}
-
-/// That of some processes.
-pub(crate) fn all(processes: &[u32]) -> Usage {
-    processes
+/// Seconds that some processes have used so far; none of one that is gone.
+pub(crate) fn seconds(processes: &[u32]) -> f64 {
+    let stat = |process| std::fs::read_to_string(format!("/proc/{process}/stat"));
+    let used = processes
         .iter()
-        .map(|process| Usage::of(*process))
-        .fold(Usage::default(), Add::add)
+        .map(|process| ticks(&stat(process).unwrap_or_default()));
+    used.sum::<f64>() / TICKS_PER_SECOND
 }
 
 /// Fields 14 and 15; the name before them, in parentheses, may hold spaces.
@@ -40,22 +21,6 @@ fn ticks(stat: &str) -> f64 {
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let fields = fields.split_whitespace().skip(11).take(2);
     fields.filter_map(|field| field.parse::<f64>().ok()).sum()
-}
-
-impl Add for Usage {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
-    }
-}
-
-impl Sub for Usage {
-    type Output = Self;
-
-    fn sub(self, other: Self) -> Self {
-        Self(self.0.saturating_sub(other.0))
-    }
 }
 
 #[cfg(test)]

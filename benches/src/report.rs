@@ -5,7 +5,6 @@
 //! *Next stop*: [`crate::targets`].
 
 use crate::Options;
-use crate::processor::Usage;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -111,13 +110,12 @@ impl Seen {
 }
 
 impl Report {
-    /// Sums up.
+    /// Sums up; client and servers have used the processor for so many seconds.
     pub(crate) fn new(
         target: &str,
         options: &Options,
         seen: &Seen,
-        client: Usage,
-        server: Usage,
+        [client, server]: [f64; 2],
     ) -> Self {
         let at = |quantile| seen.latency.value_at_quantile(quantile);
         let seconds = options.time.as_secs_f64();
@@ -139,8 +137,8 @@ impl Report {
             max_us: seen.latency.max(),
             errors: seen.errors.values().sum(),
             errors_by_kind: seen.errors.clone(),
-            client_us_per_op: client.0.as_secs_f64() * 1e6 / meanwhile,
-            server_us_per_op: server.0.as_secs_f64() * 1e6 / meanwhile,
+            client_us_per_op: client * 1e6 / meanwhile,
+            server_us_per_op: server * 1e6 / meanwhile,
             per_second: seen.per_second.clone(),
         }
     }

@@ -1,7 +1,7 @@
 //! Replicas that move: a store is emptied under load, and one that is lost for good is made good.
 //!
-//! *Life*: three stores hold all regions, a fourth none → what was loaded is merged → clients are measured at rest → a store is ordered to leave:
-//! all its replicas become the fourth's, by snapshots → another store is killed, and a fifth takes its place.
+//! *Life*: three stores hold all regions, a fourth none → what was loaded is merged → clients are measured at
+//! rest → a store is ordered to leave: all its replicas become the fourth's, by snapshots → another store is killed, and a fifth takes its place.
 //!
 //! *Next stop*: [`super::restart`].
 
