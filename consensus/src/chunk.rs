@@ -221,7 +221,7 @@ impl Opener {
 mod tests {
     use super::*;
     use yadkv_engine::memory::Memory;
-    use yadkv_engine::{Durability, Engine, WriteBatch};
+    use yadkv_engine::{Durability, Engine, LogEngine, WriteBatch};
 
     static FAMILIES: [Family; 3] = [Family(0), Family(1), Family(2)];
 

@@ -23,11 +23,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use yadkv_engine::Family;
+use yadkv_engine::journal::Keys;
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::yadkvpb::LogEntry;
 
-/// Families of the engine, in the order it must be opened with.
-pub const FAMILIES: &[&str] = &["log", "state"];
+/// How the keys of the engine's families look, in the order it must be opened with.
+pub const FAMILIES: &[Keys] = &[Keys::Numbered, Keys::Any];
 /// Log entries.
 pub(crate) const LOG: Family = Family(0);
 /// Hard states and positions.

@@ -25,7 +25,7 @@ use crate::planted::{self, Planted};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use yadkv_engine::{Direction, Durability, Engine, WriteBatch};
+use yadkv_engine::{Direction, Durability, LogEngine, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::yadkvpb::LogEntry;
 
@@ -43,7 +43,7 @@ pub const FIRST_TERM: Term = Term(5);
 /// Logs and hard states of many groups. Cheap to clone.
 #[derive(Clone)]
 pub struct LogStore {
-    engine: Arc<dyn Engine>,
+    engine: Arc<dyn LogEngine>,
     budget: Arc<Budget>,
     truncations: Arc<AtomicU64>,
     /// Nodes that were opened over it.
@@ -56,7 +56,7 @@ impl LogStore {
     ///
     /// A killed process leaves what it wrote and never synced. Raft will count on all of it, as acknowledged entries
     /// and given votes, so it becomes durable before anybody reads it.
-    pub fn open(engine: Arc<dyn Engine>, cache_bytes_max: usize) -> Result<Self, OpenError> {
+    pub fn open(engine: Arc<dyn LogEngine>, cache_bytes_max: usize) -> Result<Self, OpenError> {
         engine.sync()?;
         match engine.get(layout::STATE, layout::FORMAT_KEY)?.as_deref() {
             None => {
@@ -84,7 +84,7 @@ impl LogStore {
     pub fn groups(&self) -> Result<Vec<RegionId>, OpenError> {
         let (start, end) = layout::state_bounds();
         let mut groups = Vec::new();
-        self.engine.snapshot().scan(
+        self.engine.scan(
             layout::STATE,
             &start,
             &end,
@@ -204,7 +204,7 @@ impl LogStore {
         let end = last.min(Index(first.0.saturating_add(READ_MAX - 1)));
         let mut entries: Vec<LogEntry> = Vec::new();
         let (mut problem, mut bytes) = (None, 0);
-        self.engine.snapshot().scan(
+        self.engine.scan(
             layout::LOG,
             &layout::entry_key(group, first),
             &layout::entry_key(group, end.next()),
@@ -269,7 +269,7 @@ impl LogStore {
     }
 
     /// The engine that holds everything.
-    pub fn engine(&self) -> &Arc<dyn Engine> {
+    pub fn engine(&self) -> &Arc<dyn LogEngine> {
         &self.engine
     }
 

@@ -241,7 +241,7 @@ impl GroupLog {
         let mut bytes = 0_u64;
         let mut cut = false;
         let mut problem = None;
-        let scanned = self.store.engine().snapshot().scan(
+        let scanned = self.store.engine().scan(
             layout::LOG,
             &layout::entry_key(self.group, low),
             &layout::entry_key(self.group, high),
@@ -282,7 +282,7 @@ impl GroupLog {
         let mut last = None;
         let start = layout::entry_key(self.group, self.truncated.index.next());
         let end = layout::entry_key(self.group, Index(u64::MAX));
-        self.store.engine().snapshot().scan(
+        self.store.engine().scan(
             layout::LOG,
             &start,
             &end,

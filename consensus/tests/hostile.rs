@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_consensus::{Config, FAMILIES, FIRST_INDEX, LogStore, Members, Node, Start};
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine as _, WriteBatch};
+use yadkv_engine::{Durability, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};

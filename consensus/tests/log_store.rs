@@ -9,7 +9,7 @@ use yadkv_consensus::{
     Config, FAMILIES, FIRST_INDEX, LogStore, Members, Node, OpenError, Role, Start, StepError,
 };
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine as _, Family, WriteBatch};
+use yadkv_engine::{Durability, Family, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::RaftMessage;

@@ -28,7 +28,7 @@ use harness::{Cluster, kind_number};
 use std::error::Error;
 use std::fmt::Write as _;
 use yadkv_consensus::Node;
-use yadkv_engine::{Durability, Engine as _, WriteBatch};
+use yadkv_engine::{Durability, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId};
 
 type Answer = Result<(), Box<dyn Error>>;

@@ -6,7 +6,7 @@ use yadkv_consensus::{
     Config, FAMILIES, FIRST_INDEX, LogStore, Members, Node, Start, StepError, says_nothing_is_here,
 };
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine as _, WriteBatch};
+use yadkv_engine::{Durability, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::RaftMessage;

@@ -1,22 +1,24 @@
-//! An ordered key-value engine with column families: one small trait, two implementations.
+//! An ordered key-value engine with column families, and a smaller one for logs: two small traits.
 //!
-//! *Place*: `consensus::log_store` and the apply side of stores and placement drivers call it; it calls
-//! RocksDB (`rocks`, a cargo feature) or nothing (`memory`, which can lose what a real disk would lose).
+//! *Place*: `consensus::log_store` calls the one for logs: files that are added to (`journal`); the apply side of stores
+//! and placement drivers calls the other one: RocksDB (`rocks`, a cargo feature). `memory` is both, and can lose what a
+//! real disk would lose.
 //!
-//! *Types to know*: [`Engine`], [`Snapshot`], [`WriteBatch`]; [`Intake`] for many pairs at once.
+//! *Types to know*: [`Engine`], [`LogEngine`], [`Snapshot`], [`WriteBatch`]; [`Intake`] for many pairs at once.
 //!
-//! *Life of a batch*: built by a core → [`Engine::write`], atomic over all families → visible to every later
-//! read → durable at once ([`Durability::Synced`]) or with the next synced batch or [`Engine::sync`].
+//! *Life of a batch*: built by a core → [`LogEngine::write`], atomic over all families → visible to every later
+//! read → durable at once ([`Durability::Synced`]) or with the next synced batch or [`LogEngine::sync`].
 //!
 //! *Invariants*: batches become durable in the order they were written, so a crash keeps a prefix of them.
 //!
 //! *Limits and failure*: a failed write or sync poisons the engine, every later write fails too: what the
 //! disk holds is unknown and the process must stop. Damage found while reading is [`Error::Corrupt`].
 //!
-//! *Next stop*: [`memory`], then `rocks`.
+//! *Next stop*: [`memory`], then [`journal`] and `rocks`.
 
 pub mod batch;
 pub mod intake;
+pub mod journal;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
@@ -59,7 +61,7 @@ pub enum Cached {
     Found(Bytes),
     /// The key is certainly absent.
     Missing,
-    /// The disk must be asked: call [`Engine::get`] where blocking is allowed.
+    /// The disk must be asked: call [`LogEngine::get`] where blocking is allowed.
     Unknown,
 }
 
@@ -118,20 +120,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Called once per pair of a scan; break to end it.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
 
-/// An ordered key-value engine. All methods may be called from any thread.
-pub trait Engine: Send + Sync {
+/// What a store of logs needs of an engine. All methods may be called from any thread.
+pub trait LogEngine: Send + Sync {
     /// The value of a key. May block on the disk.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>>;
 
-    /// The value of a key if that is known without touching the disk.
-    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached>;
-
-    /// An unchanging view of everything written so far.
-    fn snapshot(&self) -> Box<dyn Snapshot + '_>;
-
-    /// The same, for another thread or a later moment. What is overwritten or deleted meanwhile keeps its space: let go
-    /// of it soon.
-    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send>;
+    /// Visits the pairs with `start <= key < end` (empty `end`: to the last key), in `direction`. What is written
+    /// meanwhile is seen or not.
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visitor<'_>,
+    ) -> Result<()>;
 
     /// Applies a batch atomically. Readers see all of it or nothing.
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()>;
@@ -143,15 +146,28 @@ pub trait Engine: Send + Sync {
     /// is allowed.
     fn reclaim(&self) -> Result<()>;
 
+    /// Space used, at most some seconds old.
+    fn statistics(&self) -> Statistics;
+}
+
+/// An ordered key-value engine. All methods may be called from any thread.
+pub trait Engine: LogEngine {
+    /// The value of a key if that is known without touching the disk.
+    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached>;
+
+    /// An unchanging view of everything written so far.
+    fn snapshot(&self) -> Box<dyn Snapshot + '_>;
+
+    /// The same, for another thread or a later moment. What is overwritten or deleted meanwhile keeps its space: let go
+    /// of it soon.
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send>;
+
     /// Table files in which reads have met damaged bytes, now or in an earlier life, and that are still there.
     fn damaged(&self) -> Result<Vec<DamagedFile>>;
 
     /// Takes a damaged file away, and every other one that lies within its keys, without reading them; whether that was
     /// possible. What they hold is lost: nobody may need those keys here any more.
     fn discard_damaged(&self, file: &DamagedFile) -> Result<bool>;
-
-    /// Space used, at most some seconds old.
-    fn statistics(&self) -> Statistics;
 }
 
 /// An unchanging view of an engine.

@@ -34,8 +34,8 @@
 
 use crate::intake::{Intake, Order, Stage};
 use crate::{
-    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot,
-    Statistics, Visitor, WriteBatch,
+    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, LogEngine, Operation,
+    Result, Snapshot, Statistics, Visitor, WriteBatch,
 };
 use bytes::Bytes;
 use imbl::OrdMap;
@@ -195,31 +195,22 @@ impl Memory {
     }
 }
 
-impl Engine for Memory {
+impl LogEngine for Memory {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
         let disk = self.disk.lock();
         sound(&disk.damaged, family, key)?;
         Ok(disk.family(family).get(key).cloned())
     }
 
-    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
-        let disk = self.disk.lock();
-        if !disk.cached {
-            return Ok(Cached::Unknown);
-        }
-        sound(&disk.damaged, family, key)?;
-        Ok(disk
-            .family(family)
-            .get(key)
-            .map_or(Cached::Missing, |value| Cached::Found(value.clone())))
-    }
-
-    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        Box::new(self.disk.lock().view())
-    }
-
-    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
-        Box::new(self.disk.lock().view())
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visitor<'_>,
+    ) -> Result<()> {
+        self.snapshot().scan(family, start, end, direction, visit)
     }
 
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
@@ -263,6 +254,36 @@ impl Engine for Memory {
         Ok(())
     }
 
+    fn statistics(&self) -> Statistics {
+        let disk = self.disk.lock();
+        Statistics {
+            disk_bytes: disk.bytes,
+            memory_bytes: disk.bytes,
+        }
+    }
+}
+
+impl Engine for Memory {
+    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
+        let disk = self.disk.lock();
+        if !disk.cached {
+            return Ok(Cached::Unknown);
+        }
+        sound(&disk.damaged, family, key)?;
+        Ok(disk
+            .family(family)
+            .get(key)
+            .map_or(Cached::Missing, |value| Cached::Found(value.clone())))
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        Box::new(self.disk.lock().view())
+    }
+
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
+        Box::new(self.disk.lock().view())
+    }
+
     fn damaged(&self) -> Result<Vec<DamagedFile>> {
         let disk = self.disk.lock();
         let met = disk.damaged.iter();
@@ -284,14 +305,6 @@ impl Engine for Memory {
         };
         disk.damaged.retain(|one| !within(&one.file));
         Ok(true)
-    }
-
-    fn statistics(&self) -> Statistics {
-        let disk = self.disk.lock();
-        Statistics {
-            disk_bytes: disk.bytes,
-            memory_bytes: disk.bytes,
-        }
     }
 }
 

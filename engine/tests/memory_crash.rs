@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 use yadkv_engine::memory::{Fault, Memory};
 use yadkv_engine::{
-    Cached, Direction, Durability, Engine, Error, Family, Operation, Snapshot, WriteBatch,
+    Cached, Direction, Durability, Engine, Error, Family, LogEngine, Operation, Snapshot,
+    WriteBatch,
 };
 
 type State = BTreeMap<(u8, Vec<u8>), Vec<u8>>;

@@ -4,7 +4,9 @@
 use bytes::Bytes;
 use std::ops::ControlFlow;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{DamagedFile, Direction, Durability, Engine, Error, Family, WriteBatch};
+use yadkv_engine::{
+    DamagedFile, Direction, Durability, Engine, Error, Family, LogEngine, WriteBatch,
+};
 
 const DATA: Family = Family(0);
 

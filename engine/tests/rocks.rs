@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use yadkv_engine::rocks::{BlockCache, Compression, FamilyOptions, Options, Rocks};
-use yadkv_engine::{Cached, Direction, Durability, Engine, Error, Family, WriteBatch};
+use yadkv_engine::{Cached, Direction, Durability, Engine, Error, Family, LogEngine, WriteBatch};
 
 const A: Family = Family(0);
 

@@ -27,7 +27,7 @@ use std::time::Duration;
 use yadkv_client::runtime::CallError;
 use yadkv_consensus::{LogStore, Start};
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_placement_core::{
     Config, FAMILIES, Input, Member, MemberAddress, Order, Refusal, Reply, Round,
 };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine, Family, WriteBatch};
+use yadkv_engine::{Durability, Family, LogEngine, WriteBatch};
 use yadkv_simulation::check::replicas::differences;
 use yadkv_simulation::run::{settle, start};
 use yadkv_simulation::world::World;

@@ -21,7 +21,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
-use yadkv_engine::{Durability, Engine, Family, WriteBatch};
+use yadkv_engine::{Durability, Family, LogEngine, WriteBatch};
 
 const NAME: &str = "rocksdb";
 const REPLICAS: usize = 3;

@@ -21,7 +21,7 @@ use yadkv_consensus::{
     Start, StepError, acts_as_leader, says_nothing_is_here,
 };
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine as _, WriteBatch};
+use yadkv_engine::{Durability, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};

@@ -6,7 +6,7 @@ use super::{Cluster, GROUP};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use yadkv_consensus::{LogStore, MemberChange, Members, MembersChange};
-use yadkv_engine::{Durability, Engine as _, WriteBatch};
+use yadkv_engine::{Durability, LogEngine as _, WriteBatch};
 use yadkv_proto::id::{Index, PeerId, Term};
 
 /// The state at a position of the log.

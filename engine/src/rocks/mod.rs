@@ -4,7 +4,7 @@
 //!
 //! *Types to know*: [`Rocks`], [`Options`] (`options`), `wal` (what RocksDB itself would overlook in its log).
 //!
-//! *Life of a batch*: [`Engine::write`] → one record of the write-ahead log (`*.log`), fsynced if asked → memtable
+//! *Life of a batch*: [`LogEngine::write`] → one record of the write-ahead log (`*.log`), fsynced if asked → memtable
 //! of each family → table files (`*.sst`) in the background → the log file is deleted. `kv/` has no such log
 //! ([`Options::unlogged`]): there a synced batch waits for its tables.
 //!
@@ -32,8 +32,8 @@ pub use options::{BlockCache, Compression, Drop, FamilyOptions, Options};
 
 use crate::wal;
 use crate::{
-    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, Operation, Result, Snapshot,
-    Statistics, Visitor, WriteBatch,
+    Cached, DamagedFile, Direction, Durability, Engine, Error, Family, LogEngine, Operation,
+    Result, Snapshot, Statistics, Visitor, WriteBatch,
 };
 use bytes::Bytes;
 use damage::Damage;
@@ -225,7 +225,7 @@ impl Rocks {
     }
 }
 
-impl Engine for Rocks {
+impl LogEngine for Rocks {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
         self.db
             .get_pinned_cf_opt(self.family(family), key, &self.read)
@@ -233,24 +233,15 @@ impl Engine for Rocks {
             .map_err(|error| self.read_error(&error))
     }
 
-    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
-        let found = self
-            .db
-            .get_pinned_cf_opt(self.family(family), key, &self.read_cached);
-        match found {
-            Ok(Some(value)) => Ok(Cached::Found(Bytes::copy_from_slice(&value))),
-            Ok(None) => Ok(Cached::Missing),
-            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Unknown),
-            Err(error) => Err(self.read_error(&error)),
-        }
-    }
-
-    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        Box::new(View::new(self))
-    }
-
-    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
-        held::hold(self)
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visitor<'_>,
+    ) -> Result<()> {
+        self.snapshot().scan(family, start, end, direction, visit)
     }
 
     fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
@@ -287,14 +278,6 @@ impl Engine for Rocks {
         Ok(())
     }
 
-    fn damaged(&self) -> Result<Vec<DamagedFile>> {
-        self.damaged_files()
-    }
-
-    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
-        self.discard_file(file)
-    }
-
     fn statistics(&self) -> Statistics {
         Statistics {
             disk_bytes: self.property(properties::TOTAL_SST_FILES_SIZE)
@@ -302,6 +285,36 @@ impl Engine for Rocks {
             memory_bytes: self.property(properties::CUR_SIZE_ALL_MEM_TABLES)
                 + self.property(properties::ESTIMATE_TABLE_READERS_MEM),
         }
+    }
+}
+
+impl Engine for Rocks {
+    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
+        let found = self
+            .db
+            .get_pinned_cf_opt(self.family(family), key, &self.read_cached);
+        match found {
+            Ok(Some(value)) => Ok(Cached::Found(Bytes::copy_from_slice(&value))),
+            Ok(None) => Ok(Cached::Missing),
+            Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Unknown),
+            Err(error) => Err(self.read_error(&error)),
+        }
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        Box::new(View::new(self))
+    }
+
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
+        held::hold(self)
+    }
+
+    fn damaged(&self) -> Result<Vec<DamagedFile>> {
+        self.damaged_files()
+    }
+
+    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
+        self.discard_file(file)
     }
 }
 

@@ -4,6 +4,7 @@
 use super::*;
 use crate::record::FAMILIES;
 use yadkv_engine::Durability;
+use yadkv_engine::LogEngine;
 use yadkv_engine::memory::Memory;
 use yadkv_proto::metapb::{Peer, Region, RegionEpoch};
 use yadkv_proto::placementpb::{

@@ -17,7 +17,7 @@
 //!
 //! *Limits and failure*: damage found while opening ends the process, with file and offset.
 //!
-//! *Next stop*: `yadkv_engine::rocks`.
+//! *Next stop*: `yadkv_engine::rocks`, `yadkv_engine::journal`.
 
 use fs4::fs_std::FileExt;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yadkv_consensus::{FIRST_INDEX, LogStore, Start};
 use yadkv_engine::Engine;
+use yadkv_engine::journal::{self, Journal};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_placement_core::member::GROUP;
 use yadkv_placement_core::{Config, FAMILIES};
@@ -85,6 +86,8 @@ struct Marker {
 }
 
 const MARKER_FORMAT: u32 = 1;
+/// One file of the log.
+const SEGMENT_BYTES: u64 = 4 << 20;
 
 /// An opened data directory.
 pub struct Data {
@@ -114,7 +117,7 @@ impl Data {
         let path = root.join("MEMBER");
         let known = read_marker(&path)?;
         let raft_path = root.join("raft");
-        if known.is_some() && !raft_path.join("CURRENT").exists() {
+        if known.is_some() && !journal::exists(&raft_path) {
             return Err(OpenError::LogGone(raft_path.display().to_string()));
         }
         let kv_path = root.join("kv");
@@ -124,14 +127,12 @@ impl Data {
             check_identity(&path, known, &wanted)?;
         }
         let cache = BlockCache::new(memory_bytes / 2);
-        let kv = open_engine(&kv_path, FAMILIES, &cache, memory_bytes / 8, false)?;
-        let raft = open_engine(
-            &raft_path,
-            yadkv_consensus::FAMILIES,
-            &cache,
-            memory_bytes / 4,
-            true,
-        )?;
+        let kv = open_state(&kv_path, &cache, memory_bytes / 4)?;
+        let options = journal::Options {
+            families: yadkv_consensus::FAMILIES.to_vec(),
+            segment_bytes: SEGMENT_BYTES,
+        };
+        let raft = Arc::new(Journal::open(&raft_path, options)?);
         let log = LogStore::open(raft, memory_bytes / 8)?;
         let shortened = log.truncated_index(GROUP)? > Some(FIRST_INDEX);
         if shortened && !kv_existed {
@@ -260,23 +261,16 @@ fn check_identity(path: &Path, known: &Marker, wanted: &Marker) -> Result<(), Op
     })
 }
 
-fn open_engine(
+fn open_state(
     path: &Path,
-    families: &[&str],
     cache: &BlockCache,
     write_buffer_bytes: usize,
-    log: bool,
 ) -> Result<Arc<dyn Engine>, yadkv_engine::Error> {
-    let families = families
+    let families = FAMILIES
         .iter()
         .map(|name| FamilyOptions::new(*name))
         .collect();
-    let mut options = Options::new(families, cache.clone());
+    let mut options = Options::new(families, cache.clone()).unlogged();
     options.write_buffer_bytes = write_buffer_bytes;
-    let options = if log {
-        options.verified()
-    } else {
-        options.unlogged()
-    };
     Ok(Arc::new(Rocks::open(path, &options)?))
 }

@@ -13,7 +13,7 @@ use crate::check::laws::Laws;
 use crate::chronicle::Happening;
 use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
-use yadkv_engine::Engine;
+use yadkv_engine::LogEngine;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_storage_core::apply::queue::{ApplyTask, Next, Order};
 use yadkv_storage_core::apply::{Change, Prepared, Progress};

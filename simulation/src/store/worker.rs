@@ -20,7 +20,7 @@ use crate::sky::{Event, Machine, Message, Shared, StoreEvent};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::Envelope;

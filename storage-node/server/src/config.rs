@@ -22,6 +22,10 @@ pub struct Config {
     pub region: RegionSection,
 }
 
+/// Bounds of [`Config::log_segment_bytes`].
+const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+
 /// `store.*`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,7 +42,7 @@ pub struct StoreSection {
     /// Placement drivers, `host:port`.
     pub pd: Vec<String>,
     /// Memory for what grows with load; default 1 GiB, at least 64 MiB. In sixteenths: block cache 5, memtables
-    /// of data 4 and of the logs 3, newest log entries 1, requests under way 1, answers under way 1, and entries of
+    /// 6, where the entries of the logs are 1, newest log entries 1, requests under way 1, answers under way 1, and entries of
     /// other stores' leaders: half a one before the workers, half a one before apply. Messages to other stores have 1 as
     /// well, but share their bytes with requests or the newest entries. The process itself adds about 40 MiB. Too small: reads go to disk; too large: the operating system's cache starves.
     pub memory: ByteSize,
@@ -156,12 +160,17 @@ impl Config {
 
     /// Memtables of the data.
     pub fn data_memtable_bytes(&self) -> usize {
-        self.memory(8)
+        self.memory(12)
     }
 
-    /// Memtables of the logs.
-    pub fn log_memtable_bytes(&self) -> usize {
-        self.memory(6)
+    /// What says where the entries of all logs are: beyond, logs are shortened.
+    pub fn log_index_bytes(&self) -> usize {
+        self.memory(2)
+    }
+
+    /// One file of the logs, which is read whole when it is cleaned.
+    pub fn log_segment_bytes(&self) -> u64 {
+        (self.memory(1) as u64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
     }
 
     /// The newest log entries.

@@ -14,7 +14,7 @@
 //!
 //! *Limits and failure*: damage found while opening ends the process, with file and offset.
 //!
-//! *Next stop*: `yadkv_engine::rocks`.
+//! *Next stop*: `yadkv_engine::rocks`, `yadkv_engine::journal`.
 
 use crate::config::Config;
 use fs4::fs_std::FileExt;
@@ -22,6 +22,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
+use yadkv_engine::journal::{self, Journal};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_engine::{Engine, Intake};
 use yadkv_proto::storagepb::StoreRecord;
@@ -87,10 +88,10 @@ impl Data {
             return Err(OpenError::InUse(root.display().to_string()));
         }
         let raft_path = root.join("raft");
-        let raft_existed = raft_path.join("CURRENT").exists();
+        let raft_existed = journal::exists(&raft_path);
         let cache = BlockCache::new(config.cache_bytes());
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
-        let mut options = Options::new(families, cache.clone()).unlogged();
+        let mut options = Options::new(families, cache).unlogged();
         options.write_buffer_bytes = config.data_memtable_bytes();
         let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
         let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine);
@@ -101,11 +102,11 @@ impl Data {
                 reason: "the Raft logs are gone: this store must not vote again. Give it an empty --data-dir".into(),
             });
         }
-        let families = yadkv_consensus::FAMILIES.iter();
-        let families = families.map(|name| FamilyOptions::log(*name)).collect();
-        let mut options = Options::new(families, cache).verified();
-        options.write_buffer_bytes = config.log_memtable_bytes();
-        let raft = Arc::new(Rocks::open(&raft_path, &options)?);
+        let options = journal::Options {
+            families: yadkv_consensus::FAMILIES.to_vec(),
+            segment_bytes: config.log_segment_bytes(),
+        };
+        let raft = Arc::new(Journal::open(&raft_path, options)?);
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
             path: raft_path.display().to_string(),
             reason: error.to_string(),

@@ -6,11 +6,13 @@
 //!
 //! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A write that
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
-//! be asked counts as full. When the logs have half of what they may, they are shortened and their
-//! space is given back, in the background.
+//! be asked counts as full. When the logs have half of what they may on the disk, they are shortened and their
+//! space is given back, in the background; they are shortened too when what says where their entries are takes all the
+//! memory that it may.
 //!
 //! *Next stop*: [`crate::pd`].
 
+use crate::config::Config;
 use crate::router::Router;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,19 +48,22 @@ pub struct DiskWatch {
     pub data_dir: PathBuf,
     /// Told when writes are refused, or taken again.
     pub changed: Arc<Notify>,
+    /// Memory for what says where entries are.
+    index_bytes_max: u64,
     reclaiming: Option<JoinHandle<()>>,
     /// Truncations when space was reclaimed last.
     reclaimed: u64,
 }
 
 impl DiskWatch {
-    /// A watch over the disk that holds `data_dir`.
-    pub fn new(front: Arc<Front>, router: Router, log: LogStore, data_dir: PathBuf) -> Self {
+    /// A watch over the disk that holds the data.
+    pub fn new(front: Arc<Front>, router: Router, log: LogStore, config: &Config) -> Self {
         Self {
+            data_dir: config.store.data_dir.clone(),
+            index_bytes_max: config.log_index_bytes() as u64,
             front,
             router,
             log,
-            data_dir,
             changed: Arc::default(),
             reclaiming: None,
             reclaimed: 0,
@@ -78,8 +83,9 @@ impl DiskWatch {
 
     /// Has logs shortened, and their space given back, when they have grown to half of what they may.
     fn reclaim(&mut self) {
-        let large = self.log_bytes() > self.front.config.log_bytes_max / 2;
-        if large {
+        let statistics = self.log.engine().statistics();
+        let large = statistics.disk_bytes > self.front.config.log_bytes_max / 2;
+        if large || statistics.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
         let shortened = self.log.truncations() != self.reclaimed;

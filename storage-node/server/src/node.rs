@@ -54,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
-use yadkv_engine::Engine;
+use yadkv_engine::{Engine, LogEngine};
 use yadkv_proto::id::{ClusterId, Index, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -162,7 +162,7 @@ pub async fn run(
 }
 
 /// Whether it was damaged data, and nothing else, that ended the writes.
-fn is_damaged(kv: &dyn Engine, raft: &dyn Engine) -> bool {
+fn is_damaged(kv: &dyn Engine, raft: &dyn LogEngine) -> bool {
     let known = kv.damaged().is_ok_and(|files| !files.is_empty());
     known && kv.sync().is_err() && raft.sync().is_ok()
 }
@@ -538,9 +538,8 @@ impl Node {
         let (address, status) = (&addresses.clients, &addresses.status);
         tracing::info!(store = self.record.store_id, address, status, "serving");
         let front = self.door.front.clone();
-        let data_dir = config.store.data_dir.clone();
         let log = self.data.log.clone();
-        let mut disk = DiskWatch::new(front, self.router.clone(), log, data_dir);
+        let mut disk = DiskWatch::new(front, self.router.clone(), log, config);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let damage = self.damage_watch();

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use yadkv_consensus::{LogStore, Start};
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine};
+use yadkv_engine::{Durability, LogEngine};
 use yadkv_placement_core::{
     Config, FAMILIES, Input, Member, MemberAddress, OpenError, Order, Overview, Refusal,
 };

@@ -243,7 +243,7 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use yadkv_engine::memory::Memory;
-    use yadkv_engine::{Durability, Engine, WriteBatch};
+    use yadkv_engine::{Durability, Engine, LogEngine, WriteBatch};
 
     type Pairs = BTreeMap<u32, u8>;
 

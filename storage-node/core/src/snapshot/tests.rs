@@ -7,7 +7,7 @@ use crate::store::message::SendTask;
 use prost::Message;
 use std::ops::ControlFlow;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Direction, Durability, Engine, Intake, WriteBatch};
+use yadkv_engine::{Direction, Durability, Engine, Intake, LogEngine, WriteBatch};
 use yadkv_proto::id::{ClusterId, RegionId, StoreId, Term};
 use yadkv_proto::metapb::{Peer, Region, RegionEpoch};
 use yadkv_proto::storagepb::{AppliedRecord, PeerState};

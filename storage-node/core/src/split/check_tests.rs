@@ -3,7 +3,7 @@
 use super::*;
 use proptest::prelude::*;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, Engine, LogEngine, WriteBatch};
 use yadkv_proto::codec;
 
 const NO_LIMIT: u64 = 1 << 40;

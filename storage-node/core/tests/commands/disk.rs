@@ -3,7 +3,7 @@
 use crate::{Failure, Script, operand};
 use goldenscript::ArgumentConsumer;
 use std::sync::atomic::Ordering;
-use yadkv_engine::{DamagedFile, Durability, Engine, WriteBatch};
+use yadkv_engine::{DamagedFile, Durability, LogEngine, WriteBatch};
 use yadkv_storage_core::room::Room;
 use yadkv_storage_core::store::message::Input;
 use yadkv_storage_core::{damage, layout};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use yadkv_consensus::LogStore;
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine, Intake};
+use yadkv_engine::{Durability, Engine, Intake, LogEngine};
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::epoch;
 use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};

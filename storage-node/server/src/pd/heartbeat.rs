@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
-use yadkv_engine::Engine;
+use yadkv_engine::{Engine, LogEngine};
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats, TimeInterval};
 use yadkv_storage_core::damage;
@@ -37,7 +37,7 @@ pub struct Heartbeat {
     /// Data engine.
     pub kv: Arc<dyn Engine>,
     /// Log engine.
-    pub raft: Arc<dyn Engine>,
+    pub raft: Arc<dyn LogEngine>,
     /// Where the disk is.
     pub data_dir: PathBuf,
     /// Gauges.

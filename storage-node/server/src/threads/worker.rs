@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::apply::queue::Order;
@@ -47,7 +47,7 @@ pub struct WorkerThread {
     /// Apply results.
     pub mailbox: Arc<Mailbox>,
     /// The log engine.
-    pub raft: Arc<dyn Engine>,
+    pub raft: Arc<dyn LogEngine>,
     /// Which worker it is.
     pub number: u64,
     /// What hears of writes that hang.

@@ -1,0 +1,245 @@
+//! The thread of a journal: marks, cleaning of segments, and the next segment before it is needed.
+//!
+//! *Place*: [`super::Journal`] starts it with itself, and ends it.
+//!
+//! *Life of a look*: nothing was written for [`QUIET`] → a mark, synced: it vouches for the last record, which nothing
+//! else does yet. Segments take more than they may → what is alive in the oldest one is written again at the end → all of
+//! that durable → the oldest one is used again, or goes. No segment is prepared → one is made.
+//!
+//! *Invariants*: a pair is written again only if the index still has it there, under the same lock; a segment leaves when
+//! the index knows nothing of it, and is used again only if nobody reads it.
+//!
+//! *Limits and failure*: pieces of [`CARRY_BYTES`]; one segment in memory. A failure poisons the engine.
+//!
+//! *Next stop*: the end of the tour.
+
+use super::index::Place;
+use super::record::{Draft, Kind, Span};
+use super::segment::{self, Segment, damage};
+use super::{Options, SLACK, Shared, State, open};
+use crate::{Error, Family, Result, WriteBatch};
+use bytes::Bytes;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Time without a record after which the last one gets its mark.
+const QUIET: Duration = Duration::from_millis(50);
+/// Bytes of pairs that are written again at once.
+const CARRY_BYTES: usize = 1 << 20;
+/// Segments that are kept for later; more are given back to the file system.
+const PREPARED_MAX: usize = 4;
+/// Why a journal takes no more writes when it is closed.
+const CLOSED: &str = "the journal is closed";
+
+/// Starts the thread.
+pub(super) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
+    let keeper = shared.clone();
+    let thread = std::thread::Builder::new().name("journal".into());
+    // The writers hear of a failure.
+    let started = thread.spawn(move || while keeper.keep().is_ok() {});
+    started.map_err(|error| Error::Open {
+        directory: shared.directory.display().to_string(),
+        reason: error.to_string(),
+    })
+}
+
+impl Options {
+    /// Bytes that segments may take where this much is alive.
+    fn bytes_max(&self, live: u64) -> u64 {
+        2 * live + SLACK * self.segment_bytes
+    }
+}
+
+impl Shared {
+    /// No more writes; the last record gets its mark.
+    pub(super) fn stop(&self) {
+        let last = self.state.lock().sequence;
+        // A failure means that nothing vouches for it: the next start decides.
+        let _ = self.mark(last);
+        let mut state = self.state.lock();
+        state.poisoned.get_or_insert_with(|| CLOSED.to_owned());
+        self.wake.notify_all();
+    }
+
+    /// One look, after waiting for a reason.
+    fn keep(&self) -> Result<()> {
+        let mut state = self.state.lock();
+        state.healthy()?;
+        let seen = state.sequence;
+        let unmarked = state.marked < seen;
+        let works = state.prepared.is_empty() || self.must_clean(&state);
+        match (works, unmarked) {
+            (true, _) => {}
+            (false, true) => drop(self.wake.wait_for(&mut state, QUIET)),
+            (false, false) => self.wake.wait(&mut state),
+        }
+        state.healthy()?;
+        let quiet = unmarked && !works && state.sequence == seen;
+        let needs_one = state.prepared.is_empty();
+        let cleans = self.must_clean(&state);
+        drop(state);
+        if quiet {
+            self.mark(seen)?;
+        }
+        if needs_one {
+            self.prepare()?;
+        }
+        if cleans {
+            self.clean()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the oldest segment is empty, or all together are too many.
+    fn must_clean(&self, state: &State) -> bool {
+        let (mut all, mut live) = (0, 0);
+        for segment in &state.segments {
+            all += segment.end.load(Ordering::Relaxed);
+            live += segment.live.load(Ordering::Relaxed);
+        }
+        let oldest = state.segments.front().filter(|_| state.segments.len() > 1);
+        oldest.is_some_and(|oldest| {
+            oldest.live.load(Ordering::Relaxed) == 0 || all > self.options.bytes_max(live)
+        })
+    }
+
+    /// A mark behind the last record, both durable, unless another one came.
+    fn mark(&self, last: u64) -> Result<()> {
+        self.sync(last)?;
+        let mut state = self.state.lock();
+        if state.healthy()?.sequence != last || state.marked == last {
+            return Ok(());
+        }
+        self.write(&mut state, Kind::Mark, Draft::sign())?;
+        state.marked = state.sequence;
+        let mark = state.sequence;
+        drop(state);
+        self.sync(mark)
+    }
+
+    /// Makes a segment while others write.
+    fn prepare(&self) -> Result<()> {
+        let _turn = self.keeping.lock();
+        self.prepare_by(|number| self.create(number))
+    }
+
+    /// Has a segment made under the next number; whoever needs one meanwhile waits for it.
+    fn prepare_by(
+        &self,
+        make: impl FnOnce(NonZeroU32) -> std::io::Result<Arc<Segment>>,
+    ) -> Result<()> {
+        let number = {
+            let mut state = self.state.lock();
+            state.healthy()?;
+            state.preparing = true;
+            state.next_number()
+        };
+        let made = make(number);
+        let mut state = self.state.lock();
+        state.preparing = false;
+        let done = made.map_err(|error| self.poison(&mut state, &error));
+        state.prepared.extend(done.as_ref().ok().cloned());
+        self.prepared.notify_all();
+        done.map(drop)
+    }
+
+    /// Gives back the space of everything that is deleted, but for the newest segment.
+    pub(super) fn reclaim(&self) -> Result<()> {
+        let newest = self.state.lock().healthy()?.current().number;
+        loop {
+            let oldest = self.state.lock().segments.front().map(|one| one.number);
+            match oldest {
+                Some(oldest) if oldest < newest => self.clean()?,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Empties the oldest segment and takes it away.
+    fn clean(&self) -> Result<()> {
+        let _turn = self.keeping.lock();
+        let oldest = {
+            let state = self.state.lock();
+            match state.healthy()?.segments.front() {
+                Some(oldest) if state.segments.len() > 1 => oldest.clone(),
+                _ => return Ok(()),
+            }
+        };
+        if oldest.live.load(Ordering::Relaxed) > 0 {
+            self.carry(&oldest)?;
+        }
+        let sequence = self.state.lock().sequence;
+        self.sync(sequence)?;
+        self.retire(oldest)
+    }
+
+    /// Writes again what the index has in a segment.
+    fn carry(&self, segment: &Segment) -> Result<()> {
+        let bytes = Bytes::from(segment.bytes()?);
+        let Some(puts) = open::puts(&bytes, segment.number) else {
+            return Err(damage(segment.path(), 0, "a record is damaged"));
+        };
+        let mut some = Vec::new();
+        let mut carried = 0;
+        for (family, key, span) in puts {
+            let place = Place {
+                segment: segment.number,
+                span,
+            };
+            if self.state.lock().family(family).place(&key) != Some(place) {
+                continue;
+            }
+            carried += span.length as usize;
+            some.push((family, key, place));
+            if carried >= CARRY_BYTES {
+                self.write_again(&bytes, std::mem::take(&mut some))?;
+                carried = 0;
+            }
+        }
+        self.write_again(&bytes, some)
+    }
+
+    fn write_again(&self, bytes: &Bytes, pairs: Vec<(Family, Bytes, Place)>) -> Result<()> {
+        let mut state = self.state.lock();
+        state.healthy()?;
+        let mut batch = WriteBatch::new();
+        for (family, key, place) in pairs {
+            if state.family(family).place(&key) == Some(place) {
+                let Span { offset, length, .. } = place.span;
+                let value = offset as usize..offset as usize + length as usize;
+                batch.put(family, key, bytes.slice(value));
+            }
+        }
+        match batch.is_empty() {
+            true => Ok(()),
+            false => self.add(&mut state, Draft::new(&batch), &batch).map(drop),
+        }
+    }
+
+    /// Uses the oldest segment, of which nothing is alive, for later records, or takes it away.
+    fn retire(&self, oldest: Arc<Segment>) -> Result<()> {
+        let again = {
+            let mut state = self.state.lock();
+            state.healthy()?;
+            state.segments.pop_front();
+            // Nobody can find it any more; who has found it before may still read.
+            let read = Arc::strong_count(&oldest) > 1;
+            let large = oldest.end.load(Ordering::Relaxed) > 2 * self.options.segment_bytes;
+            !read && !large && state.prepared.len() < PREPARED_MAX
+        };
+        let directory = &self.directory;
+        if again {
+            return self.prepare_by(|number| {
+                let segment = Segment::recycle(oldest.path(), directory, number)?;
+                segment::sync_directory(directory)?;
+                Ok(Arc::new(segment))
+            });
+        }
+        std::fs::remove_file(oldest.path())
+            .and_then(|()| segment::sync_directory(directory))
+            .map_err(|error| self.poison(&mut self.state.lock(), &error))
+    }
+}

@@ -1,0 +1,209 @@
+//! One file of records.
+//!
+//! | at | bytes | content |
+//! |---|---|---|
+//! | 0 | 8 | `yadkvlog` |
+//! | 8 | 4 | format: 1 |
+//! | 12 | 4 | number of the segment, as in the file's name |
+//! | 16 | 4 | CRC-32 of the bytes before |
+//! | 64 | | records |
+//!
+//! *Life of a file*: made with room for a segment → filled → nobody needs its records → renamed to a later number and
+//! filled again: where blocks are written over, a sync of data need not wait for the file system's own records.
+//!
+//! *Invariants*: a file bears the name of a number before it says so itself; in between it holds no records.
+//!
+//! *Next stop*: the end of the tour.
+
+use super::record::Span;
+use crate::{Error, Result};
+use bytes::Bytes;
+use rustix::fs::{FallocateFlags, fallocate};
+use std::fs::{self, File};
+use std::io;
+use std::num::NonZeroU32;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where the first record begins.
+pub(super) const START: u64 = 64;
+const MAGIC: &[u8; 8] = b"yadkvlog";
+const FORMAT: u32 = 1;
+const HEADER: usize = 20;
+
+/// A file that is open.
+pub(super) struct Segment {
+    pub(super) number: NonZeroU32,
+    path: PathBuf,
+    file: File,
+    /// Where its records end.
+    pub(super) end: AtomicU64,
+    /// Bytes of values that the index knows here, and something for each.
+    pub(super) live: AtomicU64,
+}
+
+/// What the first bytes of a file say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// It is the segment that its name says.
+    Own,
+    /// It was made, or is to be used again, and nothing was written to it yet.
+    Unused,
+    /// Damaged, or of a later release.
+    Bad(&'static str),
+}
+
+impl Segment {
+    /// A new file with room for `bytes`; its name is not durable yet.
+    pub(super) fn create(directory: &Path, number: NonZeroU32, bytes: u64) -> io::Result<Self> {
+        let path = directory.join(name(number));
+        let mut options = File::options();
+        let file = options
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+        Self::begin(path, file, number)
+    }
+
+    /// A file whose records nobody needs, under a later number; its name is not durable yet.
+    pub(super) fn recycle(old: &Path, directory: &Path, number: NonZeroU32) -> io::Result<Self> {
+        let path = directory.join(name(number));
+        fs::rename(old, &path)?;
+        let file = File::options().read(true).write(true).open(&path)?;
+        Self::begin(path, file, number)
+    }
+
+    fn begin(path: PathBuf, file: File, number: NonZeroU32) -> io::Result<Self> {
+        let mut header = [0; START as usize];
+        header[..8].copy_from_slice(MAGIC);
+        header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+        header[12..16].copy_from_slice(&number.get().to_le_bytes());
+        let crc = crc32fast::hash(&header[..16]);
+        header[16..HEADER].copy_from_slice(&crc.to_le_bytes());
+        file.write_all_at(&header, 0)?;
+        file.sync_all()?;
+        Ok(Self::of(path, file, number))
+    }
+
+    /// A file that was there before.
+    pub(super) fn open(directory: &Path, number: NonZeroU32) -> io::Result<Self> {
+        let path = directory.join(name(number));
+        let file = File::options().read(true).write(true).open(&path)?;
+        Ok(Self::of(path, file, number))
+    }
+
+    fn of(path: PathBuf, file: File, number: NonZeroU32) -> Self {
+        Self {
+            number,
+            path,
+            file,
+            end: AtomicU64::new(START),
+            live: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Adds a record behind the last one.
+    pub(super) fn append(&self, record: &[u8]) -> io::Result<()> {
+        let end = self.end.load(Ordering::Relaxed);
+        self.file.write_all_at(record, end)?;
+        self.end.store(end + record.len() as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes all records durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Reads a value.
+    pub(super) fn value(&self, span: Span) -> Result<Bytes> {
+        let mut value = vec![0; span.length as usize];
+        let offset = u64::from(span.offset);
+        let read = self.file.read_exact_at(&mut value, offset);
+        read.map_err(|error| Error::Read(format!("{}: {error}", self.path.display())))?;
+        match crc32fast::hash(&value) == span.crc {
+            true => Ok(value.into()),
+            false => Err(damage(
+                &self.path,
+                offset,
+                "a value does not match its checksum",
+            )),
+        }
+    }
+
+    /// All of it.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
+        read(&self.path)
+    }
+}
+
+/// What a file of this number says of itself.
+pub(super) fn header(bytes: &[u8], number: NonZeroU32) -> Header {
+    let start = &bytes[..bytes.len().min(START as usize)];
+    if start.iter().all(|byte| *byte == 0) {
+        return Header::Unused;
+    }
+    let Some(header) = start.first_chunk::<HEADER>() else {
+        return Header::Bad("the file ends within its header");
+    };
+    let long = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    if header[..8] != *MAGIC || crc32fast::hash(&header[..16]) != long(16) {
+        return Header::Bad("the header does not match its checksum");
+    }
+    if long(8) != FORMAT {
+        return Header::Bad("the format is of a later release");
+    }
+    match long(12).cmp(&number.get()) {
+        std::cmp::Ordering::Equal => Header::Own,
+        std::cmp::Ordering::Less => Header::Unused,
+        std::cmp::Ordering::Greater => Header::Bad("the header is of a later segment"),
+    }
+}
+
+/// The numbers of all segments of a directory, ascending.
+pub(super) fn numbers(directory: &Path) -> Result<Vec<NonZeroU32>> {
+    let entries = fs::read_dir(directory).map_err(|error| read_error(directory, &error))?;
+    let mut numbers = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| read_error(directory, &error))?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".log"));
+        numbers.extend(number.and_then(|number| number.parse::<NonZeroU32>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The file of a segment.
+pub(super) fn name(number: NonZeroU32) -> String {
+    format!("{number:010}.log")
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).map_err(|error| read_error(path, &error))
+}
+
+/// Makes the names in a directory durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn read_error(path: &Path, error: &io::Error) -> Error {
+    Error::Read(format!("{}: {error}", path.display()))
+}
+
+pub(super) fn damage(path: &Path, offset: u64, reason: &str) -> Error {
+    Error::Corrupt {
+        place: format!("{} offset {offset}", path.display()),
+        reason: reason.to_owned(),
+    }
+}
