@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 /// Large messages: one is in every request, the others in hardly any answer. Behind a pointer, what holds them moves
 /// through queues and futures at a tenth of the size.
-const BOXED: [&str; 6] = [
+const BOXED: [&str; 7] = [
     ".kvrpcpb.Context",
     ".errorpb.Error",
     ".kvrpcpb.KeyError",
     ".kvrpcpb.ExecDetails",
     ".kvrpcpb.ExecDetailsV2",
     ".yadkvpb.StateMessage",
+    ".yadkvpb.CheckMessage",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -195,7 +195,7 @@ impl Rocks {
 
     fn translate(&self, batch: &WriteBatch) -> rocksdb::WriteBatch {
         let mut out = rocksdb::WriteBatch::default();
-        for operation in batch.operations() {
+        for operation in ordered(batch.operations()) {
             match operation {
                 Operation::Put(family, key, value) => out.put_cf(self.family(*family), key, value),
                 Operation::Delete(family, key) => out.delete_cf(self.family(*family), key),
@@ -402,6 +402,24 @@ fn check_current(directory: &Path) -> Result<()> {
             reason: format!("the file is missing although {data} exists"),
         }),
         _ => Ok(()),
+    }
+}
+
+/// The operations by key, if their order does not matter but for those of one key: where keys follow each other, a
+/// memtable finds the place of one near that of the one before.
+fn ordered(operations: &[Operation]) -> Vec<&Operation> {
+    let mut ordered: Vec<_> = operations.iter().collect();
+    if ordered.iter().all(|operation| point(operation).is_some()) {
+        ordered.sort_by_key(|operation| point(operation));
+    }
+    ordered
+}
+
+/// Where an operation changes something, if that is one key.
+fn point(operation: &Operation) -> Option<(Family, &[u8])> {
+    match operation {
+        Operation::Put(family, key, _) | Operation::Delete(family, key) => Some((*family, key)),
+        Operation::DeleteRange(..) => None,
     }
 }
 

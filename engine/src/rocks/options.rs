@@ -31,14 +31,17 @@ const LEVEL0_FILES: u16 = 4;
 /// Level 0 may hold about this many memtables of entries: most are deleted before they are ever rewritten.
 const LEVEL0_FILES_OF_LOGS: u16 = 20;
 
+/// Compression of level 0, and of all below: what is flushed is merged soon.
+const BY_LEVEL: [DBCompressionType; 2] = [DBCompressionType::None, DBCompressionType::Lz4];
+
 /// How blocks of table files are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
-    /// LZ4 on all levels.
+    /// LZ4 below level 0.
     Lz4,
-    /// LZ4, and Zstandard on the last level, where most data rests.
+    /// The same, and Zstandard on the last level, where most data rests.
     Lz4ThenZstd,
 }
 
@@ -233,9 +236,9 @@ impl Options {
         }
         match family.compression {
             Compression::None => options.set_compression_type(DBCompressionType::None),
-            Compression::Lz4 => options.set_compression_type(DBCompressionType::Lz4),
+            Compression::Lz4 => options.set_compression_per_level(&BY_LEVEL),
             Compression::Lz4ThenZstd => {
-                options.set_compression_type(DBCompressionType::Lz4);
+                options.set_compression_per_level(&BY_LEVEL);
                 options.set_bottommost_compression_type(DBCompressionType::Zstd);
             }
         }

@@ -27,14 +27,19 @@ use yadkv_storage_core::snapshot::install::Moved;
 use yadkv_storage_core::store::Shard;
 use yadkv_storage_core::store::message::{Adopted, Input};
 
-/// What a worker thread receives. Not boxed: one allocation less for every request and message.
-#[allow(clippy::large_enum_variant)]
+/// What a worker thread receives.
 #[derive(Debug)]
 pub enum Message {
-    /// For the core.
-    Input(Input),
+    /// For the core. Behind a pointer: an inbox of whole inputs is megabytes, and each one goes where no cache has been.
+    Input(Box<Input>),
     /// The mailbox has something, or the thread shall look whether to stop.
     Wake,
+}
+
+impl Message {
+    fn of(input: Input) -> Self {
+        Self::Input(Box::new(input))
+    }
 }
 
 /// What goes up to a worker and must not get lost.
@@ -128,7 +133,7 @@ impl Router {
     /// Sends an input to the owner of a region; a request that finds the inbox full is answered with
     /// ServerIsBusy. Returns whether it was taken.
     pub fn send(&self, region: RegionId, input: Input) -> bool {
-        match self.worker(region).0.try_send(Message::Input(input)) {
+        match self.worker(region).0.try_send(Message::of(input)) {
             Ok(()) => true,
             Err(TrySendError::Full(Message::Input(input))) => {
                 input.refuse_busy();
@@ -150,7 +155,7 @@ impl Router {
             mailbox.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let sent = sender.try_send(Message::Input(Input::Raft(envelope)));
+        let sent = sender.try_send(Message::of(Input::Raft(envelope)));
         if sent.is_err() {
             mailbox.give_back(bytes);
             mailbox.dropped.fetch_add(1, Ordering::Relaxed);
@@ -161,20 +166,20 @@ impl Router {
     pub fn broadcast(&self, mut input: impl FnMut() -> Input) {
         for (sender, _) in self.workers.iter() {
             // An error means that the node is stopping.
-            let _ = sender.send(Message::Input(input()));
+            let _ = sender.send(Message::of(input()));
         }
     }
 
     /// Tells every worker something that may get lost.
     pub fn offer(&self, mut input: impl FnMut() -> Input) {
         for (sender, _) in self.workers.iter() {
-            let _ = sender.try_send(Message::Input(input()));
+            let _ = sender.try_send(Message::of(input()));
         }
     }
 
     /// Tells the owner of a region something that may get lost.
     pub fn offer_to(&self, region: RegionId, input: Input) {
-        let _ = self.worker(region).0.try_send(Message::Input(input));
+        let _ = self.worker(region).0.try_send(Message::of(input));
     }
 
     /// Hands apply results up.

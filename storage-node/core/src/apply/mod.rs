@@ -101,7 +101,7 @@ pub struct Applier {
     engine: Arc<dyn Engine>,
     log: LogStore,
     directory: Arc<Directory>,
-    replicas: BTreeMap<RegionId, Replica>,
+    replicas: BTreeMap<RegionId, Box<Replica>>,
     /// Being installed or destroyed.
     moving: BTreeSet<RegionId>,
     /// Entries up to here were applied for a merge, ahead of the region's own tasks.
@@ -377,10 +377,10 @@ impl Applier {
     }
 
     /// The replica of a region, to be put back.
-    fn take(&mut self, region: RegionId) -> Result<Replica, ApplyError> {
+    fn take(&mut self, region: RegionId) -> Result<Box<Replica>, ApplyError> {
         match self.replicas.remove(&region) {
             Some(replica) => Ok(replica),
-            None => Replica::load(&*self.engine, region),
+            None => Ok(Box::new(Replica::load(&*self.engine, region)?)),
         }
     }
 

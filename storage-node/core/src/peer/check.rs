@@ -271,10 +271,10 @@ impl Peer {
             from: Some(*self.view.peer()),
             to: Some(*to),
             epoch: region.region_epoch,
-            check: Some(CheckMessage {
+            check: Some(Box::new(CheckMessage {
                 index: index.0,
                 what: Some(what),
-            }),
+            })),
             ..Envelope::default()
         });
     }

@@ -331,9 +331,11 @@ impl Worker {
                 self.adopt_parts(progress);
                 continue;
             };
-            self.touched.insert(region);
             let changed = !progress.changes.is_empty();
             peer.entries_applied(progress, now.moment, &mut self.effects);
+            if changed || peer.wants_round(&self.shared.config) {
+                self.touched.insert(region);
+            }
             if peer.is_over() {
                 self.destroy(region, now);
             } else if changed {
@@ -376,6 +378,7 @@ impl Worker {
     pub fn round(&mut self, now: Now) -> Round {
         let mut round = Round {
             effects: std::mem::take(&mut self.effects),
+            readies: Vec::with_capacity(self.touched.len()),
             ..Default::default()
         };
         for region in std::mem::take(&mut self.touched) {

@@ -87,7 +87,7 @@ impl Worker {
         }
         if let Some(message) = envelope.check {
             self.touched.insert(region);
-            peer.check_message(PeerId(from.id), message, now.moment, &mut self.effects);
+            peer.check_message(PeerId(from.id), *message, now.moment, &mut self.effects);
             return Ok(());
         }
         let Some(message) = envelope.message else {

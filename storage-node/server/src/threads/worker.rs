@@ -147,7 +147,7 @@ impl WorkerThread {
         for message in first.into_iter().chain(rest) {
             if let Message::Input(input) = message {
                 self.mailbox.taken(&input);
-                self.worker.handle(input, now)?;
+                self.worker.handle(*input, now)?;
             }
         }
         Ok(())
