@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use yadkv_consensus::{Config, FAMILIES, FIRST_INDEX, LogStore, Members, Node, Start};
 use yadkv_engine::memory::Memory;
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_proto::codec;
 use yadkv_proto::id::{PeerId, RegionId};
 use yadkv_proto::kvrpcpb::{Context, RawPutRequest};

@@ -25,6 +25,9 @@ const SKEW: f64 = 0.99;
 /// Items of the law whose popular ones are scattered, as in YCSB: the skew does not depend on the number of records.
 const SCATTERED_ITEMS: f64 = 1e10;
 
+/// Behind the keys of all records.
+const BEHIND_ALL: &[u8] = b"userg";
+
 /// How records are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
@@ -105,11 +108,29 @@ impl Choice {
     /// The key of a record: `user` and 16 hexadecimal digits, scattered so that neighbours share no region, unless the
     /// load is sequential.
     pub(crate) fn key(&self, number: u64) -> Bytes {
-        let place = match self.keys {
+        Bytes::from(format!("user{:016x}", self.place(number)))
+    }
+
+    /// Before this key there are half as many more records as are counted from a number's on, about, if the load began with
+    /// so many `records`.
+    pub(crate) fn end(&self, number: u64, count: u32, records: u64) -> Bytes {
+        let apart = match self.keys {
+            Keys::Sequential => 1,
+            _ => u64::MAX / records.max(1),
+        };
+        let all = u64::from(count).saturating_mul(3).div_ceil(2);
+        let end = self.place(number).checked_add(all.saturating_mul(apart));
+        match end {
+            Some(end) => Bytes::from(format!("user{end:016x}")),
+            None => Bytes::from_static(BEHIND_ALL),
+        }
+    }
+
+    fn place(&self, number: u64) -> u64 {
+        match self.keys {
             Keys::Sequential => number,
             _ => number.wrapping_mul(0x9E37_79B9_7F4A_7C15),
-        };
-        Bytes::from(format!("user{place:016x}"))
+        }
     }
 }
 
@@ -172,6 +193,21 @@ mod tests {
         assert!((0..1000).all(|number| counts[&number] == 100));
         let choice = Choice::new(Keys::Sequential, 1000);
         assert!((0..999).all(|number| choice.key(number) < choice.key(number + 1)));
+    }
+
+    #[test]
+    fn a_scan_has_an_end_with_enough_and_not_many_more_records_before_it() {
+        for keys in [Keys::Sequential, Keys::Uniform] {
+            let (records, count) = (10_000, 100);
+            let choice = Choice::new(keys, records);
+            let all: BTreeSet<_> = (0..records).map(|number| choice.key(number)).collect();
+            for number in 0..records {
+                let (start, end) = (choice.key(number), choice.end(number, count, records));
+                let left = all.range(start.clone()..).count();
+                let found = all.range(start..end).count();
+                assert!((left.min(100)..=200).contains(&found), "{number}: {found}");
+            }
+        }
     }
 
     /// With a skew of 0.99 the most popular of 10^10 items gets 1 of 26.5 requests, of 1,000 items 1 of 7.7.

@@ -46,8 +46,8 @@ impl Results {
             "`yadkv bench --suite`, {} s a load, 1 second of warm-up; {}. Everything is synced to disk before it is \
              answered. Redis is one server without replicas; rocksdb is what three replicas have to write, without \
              network or agreement; tikv-client is the published client on yadkv, tikv-client-null the same on a store \
-             that does nothing. etcd counts all keys from the start of a scan to the end of the range, also those beyond \
-             its limit: that is what its scans cost here.\n",
+             that does nothing. A scan has an end with half as many more records before it than it may give back; echoes of \
+             reads carry back as many bytes as a value has.\n",
             self.seconds, self.machine
         );
         text.push_str(&self.table());

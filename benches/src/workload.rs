@@ -34,8 +34,15 @@ pub enum Request {
     BatchPut(Vec<(Bytes, Bytes)>),
     /// Reads many records at once.
     BatchGet(Vec<Bytes>),
-    /// Reads at most so many records from a key on, in order; at least one is there.
-    Scan(Bytes, u32),
+    /// Reads records in order; at least one is there.
+    Scan {
+        /// From this key on.
+        start: Bytes,
+        /// Before this key: half as many more are there than are wanted, about. Some targets count them all.
+        end: Bytes,
+        /// How many.
+        count: u32,
+    },
     /// Reads a record, then writes it.
     Modify(Bytes, Bytes),
 }
@@ -219,7 +226,7 @@ impl Requests {
         } else if is(self.mix.puts) {
             self.put(random)
         } else if is(self.mix.scans) {
-            Request::Scan(self.pick(random), self.length(random))
+            self.scan(random)
         } else {
             Request::Modify(self.pick(random), self.values.pick(random))
         };
@@ -270,10 +277,16 @@ impl Requests {
         }
     }
 
-    fn length(&self, random: &mut StdRng) -> u32 {
-        match self.workload {
+    fn scan(&self, random: &mut StdRng) -> Request {
+        let first = self.choice.pick(&self.inserted, random);
+        let count = match self.workload {
             Workload::E => random.random_range(1..=SCAN_MAX),
             _ => self.shape.batch,
+        };
+        Request::Scan {
+            start: self.choice.key(first),
+            end: self.choice.end(first, count, self.shape.records),
+            count,
         }
     }
 }
@@ -300,7 +313,7 @@ mod tests {
     #[test]
     fn shares_are_those_of_the_paper() {
         let get = |request: &Request| matches!(request, Request::Get(_));
-        let scan = |request: &Request| matches!(request, Request::Scan(..));
+        let scan = |request: &Request| matches!(request, Request::Scan { .. });
         let modify = |request: &Request| matches!(request, Request::Modify(..));
         for (workload, share) in [
             (Workload::A, 5000),
@@ -321,7 +334,7 @@ mod tests {
         assert_eq!(count(Workload::BatchPut, batch), 10_000);
         let batch = |request: &Request| matches!(request, Request::BatchGet(all) if all.len() == 7);
         assert_eq!(count(Workload::BatchGet, batch), 10_000);
-        let scan = |request: &Request| matches!(request, Request::Scan(_, 7));
+        let scan = |request: &Request| matches!(request, Request::Scan { count: 7, .. });
         assert_eq!(count(Workload::Scan, scan), 10_000);
     }
 

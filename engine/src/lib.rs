@@ -155,6 +155,9 @@ pub trait Engine: LogEngine {
     /// The value of a key if that is known without touching the disk.
     fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached>;
 
+    /// The value that a key would have if the machine lost its power now. May block on the disk.
+    fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>>;
+
     /// An unchanging view of everything written so far.
     fn snapshot(&self) -> Box<dyn Snapshot + '_>;
 

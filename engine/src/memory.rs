@@ -276,6 +276,13 @@ impl Engine for Memory {
             .map_or(Cached::Missing, |value| Cached::Found(value.clone())))
     }
 
+    fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        let disk = self.disk.lock();
+        sound(&disk.damaged, family, key)?;
+        let map = disk.durable.get(usize::from(family.0));
+        Ok(map.and_then(|map| map.get(key)).cloned())
+    }
+
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
         Box::new(self.disk.lock().view())
     }

@@ -210,6 +210,10 @@ fn handles_share_one_disk_and_the_cache_can_be_cold() {
         Cached::Found(Bytes::from("1"))
     );
     assert_eq!(other.get_cached(Family(0), b"b").unwrap(), Cached::Missing);
+    assert_eq!(other.get_durable(Family(0), b"a").unwrap(), None);
+    other.sync().unwrap();
+    let durable = other.get_durable(Family(0), b"a").unwrap();
+    assert_eq!(durable, Some(Bytes::from("1")));
     other.set_cached(false);
     assert_eq!(other.get_cached(Family(0), b"a").unwrap(), Cached::Unknown);
 }

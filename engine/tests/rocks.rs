@@ -259,7 +259,11 @@ fn without_a_log_a_synced_write_is_in_the_tables() {
     let copied = copy(directory.path());
     let left = Rocks::open(copied.path(), &unlogged()).unwrap();
     assert_eq!(count(&left, A), 11);
+    let durable = |number| engine.get_durable(A, key(number).as_bytes()).unwrap();
+    assert_eq!(durable(10), Some(vec![10; 100].into()));
+    assert_eq!(durable(11), None, "it is in a memtable only");
     engine.write(WriteBatch::new(), Durability::Synced).unwrap();
+    assert_eq!(durable(11), Some(vec![11; 100].into()));
     let copied = copy(directory.path());
     let left = Rocks::open(copied.path(), &unlogged()).unwrap();
     assert_eq!(count(&left, A), 12);

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 use yadkv_client::{Client, Options as ClientOptions};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
-use yadkv_engine::{Durability, Engine, WriteBatch};
+use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_storage_core::layout::{FAMILIES, RAW, RawValue};
 use yadkv_tests::load::Load;
 use yadkv_tests::{Cluster, borders, eventually};

@@ -3,7 +3,8 @@
 //! *Life of a message* (streamed): a client's message → one queue → whatever waits becomes a frame → echoed →
 //! each answer finds its client by id.
 //!
-//! *Invariants*: a request brings what the load's request would, one message whatever it is about.
+//! *Invariants*: a request brings what the load's request would, one message whatever it is about, and an answer what the
+//! load's answer would: a write's its own bytes, a read's as many as a value has.
 //!
 //! *Limits*: [`QUEUE`] messages may wait; beyond, clients wait.
 //!
@@ -43,11 +44,28 @@ const QUEUE: usize = 4096;
 /// Messages in one frame.
 const FRAME_MAX: usize = 128;
 
-struct Service;
+/// Longest answer to a read.
+const ANSWER_MAX: usize = 1 << 20;
+
+struct Service {
+    /// What reads are answered with.
+    value: Bytes,
+}
+
+impl Service {
+    fn answer(&self, mut message: Message) -> Message {
+        if message.answer_bytes > 0 {
+            let bytes = ANSWER_MAX.min(message.answer_bytes as usize);
+            message.payload = self.value.slice(..bytes);
+        }
+        message
+    }
+}
 
 /// The service.
 pub(crate) fn services() -> Router {
-    Server::builder().add_service(EchoServer::new(Service))
+    let value = vec![7; ANSWER_MAX].into();
+    Server::builder().add_service(EchoServer::new(Service { value }))
 }
 
 #[tonic::async_trait]
@@ -55,14 +73,23 @@ impl Echo for Service {
     type FramesStream = BoxStream<'static, Result<Frame, Status>>;
 
     async fn unary(&self, request: tonic::Request<Message>) -> Result<Response<Message>, Status> {
-        Ok(Response::new(request.into_inner()))
+        Ok(Response::new(self.answer(request.into_inner())))
     }
 
     async fn frames(
         &self,
         request: tonic::Request<Streaming<Frame>>,
     ) -> Result<Response<Self::FramesStream>, Status> {
-        Ok(Response::new(Box::pin(request.into_inner())))
+        let service = Self {
+            value: self.value.clone(),
+        };
+        let frames = request.into_inner().map(move |frame| {
+            let messages = frame?.messages.into_iter();
+            Ok(Frame {
+                messages: messages.map(|message| service.answer(message)).collect(),
+            })
+        });
+        Ok(Response::new(Box::pin(frames)))
     }
 }
 
@@ -76,12 +103,21 @@ async fn connect() -> Result<(EchoClient<Channel>, Process), Error> {
 }
 
 /// What of a request travels in one message; batches and scans are not echoed.
-fn payload(request: Request) -> Bytes {
-    match request {
-        Request::Put(_, value) | Request::Modify(_, value) => value,
-        Request::Get(key) | Request::Scan(key, _) => key,
-        Request::BatchPut(_) | Request::BatchGet(_) => Bytes::new(),
+fn message(id: u64, request: Request, value_bytes: u32) -> Message {
+    let (payload, answer_bytes) = match request {
+        Request::Put(_, value) | Request::Modify(_, value) => (value, 0),
+        Request::Get(key) => (key, value_bytes),
+        Request::Scan { .. } | Request::BatchPut(_) | Request::BatchGet(_) => (Bytes::new(), 0),
+    };
+    Message {
+        id,
+        payload,
+        answer_bytes,
     }
+}
+
+fn length(value_bytes: usize) -> u32 {
+    value_bytes.min(ANSWER_MAX) as u32
 }
 
 fn serves(workload: Workload) -> bool {
@@ -91,14 +127,19 @@ fn serves(workload: Workload) -> bool {
 /// One call a message.
 pub struct Unary {
     client: EchoClient<Channel>,
+    value_bytes: u32,
     server: Process,
 }
 
 impl Unary {
-    /// Starts the service.
-    pub async fn start() -> Result<Self, Error> {
+    /// Starts the service; reads are answered with `value_bytes`, at most 1 MiB.
+    pub async fn start(value_bytes: usize) -> Result<Self, Error> {
         let (client, server) = connect().await?;
-        Ok(Self { client, server })
+        Ok(Self {
+            client,
+            value_bytes: length(value_bytes),
+            server,
+        })
     }
 }
 
@@ -113,9 +154,9 @@ impl Target for Unary {
 
     fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
         let mut client = self.client.clone();
-        let payload = payload(request);
+        let message = message(0, request, self.value_bytes);
         async move {
-            let answer = client.unary(Message { id: 0, payload }).await;
+            let answer = client.unary(message).await;
             answer.map(drop).map_err(|status| status.code().to_string())
         }
         .boxed()
@@ -133,12 +174,13 @@ pub struct Streamed {
     queue: mpsc::Sender<Message>,
     waiting: Waiting,
     next_id: AtomicU64,
+    value_bytes: u32,
     server: Process,
 }
 
 impl Streamed {
-    /// Starts the service and the stream.
-    pub async fn start() -> Result<Self, Error> {
+    /// Starts the service and the stream; reads are answered with `value_bytes`, at most 1 MiB.
+    pub async fn start(value_bytes: usize) -> Result<Self, Error> {
         let (mut client, server) = connect().await?;
         let (queue, mut messages) = mpsc::channel::<Message>(QUEUE);
         let (frames, receiver) = mpsc::channel(4);
@@ -172,16 +214,18 @@ impl Streamed {
             queue,
             waiting,
             next_id: AtomicU64::new(0),
+            value_bytes: length(value_bytes),
             server,
         })
     }
 
-    async fn echo(&self, payload: Bytes) -> Answer {
+    async fn echo(&self, request: Request) -> Answer {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().insert(id, sender);
         let gone = "the stream has ended";
-        let sent = self.queue.send(Message { id, payload }).await;
+        let message = message(id, request, self.value_bytes);
+        let sent = self.queue.send(message).await;
         sent.map_err(|_| gone.to_owned())?;
         receiver.await.map_err(|_| gone.to_owned())
     }
@@ -197,7 +241,7 @@ impl Target for Streamed {
     }
 
     fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
-        self.echo(payload(request)).boxed()
+        self.echo(request).boxed()
     }
 
     fn processes(&self) -> Vec<u32> {

@@ -5,7 +5,7 @@
 //! *Invariants*: fsync stays on, reads are linearizable: the same promises as yadkv's. Batches are transactions without
 //! a condition.
 //!
-//! *Limits and failure*: a scan has an open end, and etcd counts the keys up to there, whatever the limit. One client
+//! *Limits and failure*: etcd counts the keys up to the end of a scan, whatever the limit. One client
 //! object a member, clients spread over them; members are killed when this is dropped.
 //!
 //! *Source*: etcd API reference v3.4, KV service.
@@ -123,10 +123,10 @@ fn get(key: Bytes) -> RangeRequest {
     }
 }
 
-fn scan(start: Bytes, count: u32) -> RangeRequest {
+fn scan(start: Bytes, end: Bytes, count: u32) -> RangeRequest {
     RangeRequest {
         key: start,
-        range_end: Bytes::from_static(b"\0"),
+        range_end: end,
         limit: i64::from(count),
         serializable: false,
     }
@@ -159,8 +159,8 @@ async fn call(mut kv: KvClient<Channel>, request: Request) -> Answer {
             let range = kv.range(get(key)).await.map_err(kind)?;
             found(!range.into_inner().kvs.is_empty())
         }
-        Request::Scan(start, count) => {
-            let range = kv.range(scan(start, count)).await.map_err(kind)?;
+        Request::Scan { start, end, count } => {
+            let range = kv.range(scan(start, end, count)).await.map_err(kind)?;
             found(!range.into_inner().kvs.is_empty())
         }
         Request::BatchPut(records) => {

@@ -87,7 +87,7 @@ async fn ask(mut redis: MultiplexedConnection, request: Request) -> RedisResult<
             redis.set::<_, _, ()>(&key[..], &value[..]).await?;
             return Ok(old.is_some());
         }
-        Request::Scan(..) => return Ok(false),
+        Request::Scan { .. } => return Ok(false),
     }
     Ok(true)
 }

@@ -71,8 +71,8 @@ impl Tikv {
                 let count = keys.len();
                 return Ok(self.raw.batch_get(keys).await?.len() == count);
             }
-            Request::Scan(start, count) => {
-                let pairs = self.raw.scan(owned(start).., count).await?;
+            Request::Scan { start, end, count } => {
+                let pairs = self.raw.scan(owned(start)..owned(end), count).await?;
                 return Ok(!pairs.is_empty());
             }
             Request::Modify(key, value) => {

@@ -39,12 +39,12 @@ impl Yadkv {
                 let values = self.raw.batch_get(keys).await?;
                 return Ok(values.iter().all(Option::is_some));
             }
-            Request::Scan(start, count) => {
+            Request::Scan { start, end, count } => {
                 let options = ScanOptions {
                     limit: Some(count as usize),
                     ..ScanOptions::default()
                 };
-                return Ok(!self.raw.scan_all(start, "", options).await?.is_empty());
+                return Ok(!self.raw.scan_all(start, end, options).await?.is_empty());
             }
             Request::Modify(key, value) => {
                 let there = self.raw.get(key.clone()).await?.is_some();

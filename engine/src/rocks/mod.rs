@@ -67,6 +67,7 @@ pub struct Rocks {
     synced: WriteOptions,
     read: ReadOptions,
     read_cached: ReadOptions,
+    read_durable: ReadOptions,
 }
 
 impl Rocks {
@@ -95,6 +96,8 @@ impl Rocks {
         synced.set_sync(true);
         let mut read_cached = ReadOptions::default();
         read_cached.set_read_tier(ReadTier::BlockCache);
+        let mut read_durable = ReadOptions::default();
+        read_durable.set_read_tier(ReadTier::Persisted);
         let engine = Self {
             db,
             directory,
@@ -111,6 +114,7 @@ impl Rocks {
             synced,
             read: ReadOptions::default(),
             read_cached,
+            read_durable,
         };
         if options.verify {
             engine.verify()?;
@@ -299,6 +303,17 @@ impl Engine for Rocks {
             Err(error) if error.kind() == ErrorKind::Incomplete => Ok(Cached::Unknown),
             Err(error) => Err(self.read_error(&error)),
         }
+    }
+
+    fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        if self.logged {
+            // What is in the log and what of it is synced is not told apart.
+            self.sync()?;
+        }
+        self.db
+            .get_pinned_cf_opt(self.family(family), key, &self.read_durable)
+            .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
+            .map_err(|error| self.read_error(&error))
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {

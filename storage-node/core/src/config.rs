@@ -61,7 +61,7 @@ pub struct Config {
     pub split_bytes: u64,
     /// Pairs after which a region is cut, likewise; default 2.5 million, 16 or more.
     pub split_keys: u64,
-    /// Entries that every replica has and that stay in the log; default 8192, 16 or more. Smaller: a store that was
+    /// Entries that every replica has and that stay in the log; default 2048, 16 or more. Smaller: a store that was
     /// away for a moment reads from disk. Larger: more disk, longer restarts.
     pub log_entries: u64,
     /// Bytes of keys and values put after which entries leave the log whatever their number; default 32 MiB, 64 KiB or
@@ -96,7 +96,7 @@ impl Default for Config {
             log_bytes_max: 64 << 30,
             split_bytes: 256 << 20,
             split_keys: 2_500_000,
-            log_entries: 8192,
+            log_entries: 2048,
             log_bytes: 32 << 20,
             lag_entries: 1_000_000,
             lag_bytes: 256 << 20,

@@ -87,7 +87,7 @@ pub struct RegionSection {
     pub split_size: ByteSize,
     /// Pairs that make a region, likewise; default 2.5 million.
     pub split_keys: u64,
-    /// Entries that every replica has and that stay in a region's log; default 8192.
+    /// Entries that every replica has and that stay in a region's log; default 2048.
     pub log_entries: u64,
     /// Bytes put to a region after which its log is shortened whatever its entries; default 32 MiB.
     pub log_size: ByteSize,

@@ -24,7 +24,7 @@ const TARGETS: [TargetName; 4] = [
 pub(super) async fn run(options: Options, set: &[String], json: bool) -> Outcome {
     let mut rates = BTreeMap::new();
     for name in TARGETS {
-        let running = Running::start(name, None, set).await?;
+        let running = Running::start(name, None, set, options.shape.value_bytes).await?;
         for workload in [Workload::Put, Workload::Get] {
             let options = Options {
                 workload,

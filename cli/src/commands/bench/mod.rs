@@ -142,7 +142,8 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
     if args.compare {
         return compare::run(options, &set, args.json).await;
     }
-    let running = Running::start(args.target, args.pd.as_deref(), &set).await?;
+    let value_bytes = options.shape.value_bytes;
+    let running = Running::start(args.target, args.pd.as_deref(), &set, value_bytes).await?;
     let report = measure(&running, options).await;
     running.stop().await;
     print(&report?, args.json)

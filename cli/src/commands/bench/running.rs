@@ -43,8 +43,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a target; `set` are settings of a playground.
-    pub(super) async fn start(name: TargetName, pd: Option<&str>, set: &[String]) -> Outcome<Self> {
+    /// Starts a target; `set` are settings of a playground, `value_bytes` is what an echo of a read carries back.
+    pub(super) async fn start(
+        name: TargetName,
+        pd: Option<&str>,
+        set: &[String],
+        value_bytes: usize,
+    ) -> Outcome<Self> {
         let cluster = matches!(name, TargetName::Yadkv | TargetName::TikvClient);
         let playground = match pd {
             None if cluster => Some(start_playground(set).await?),
@@ -62,8 +67,10 @@ impl Running {
             TargetName::TikvClientNull => Arc::new(Tikv::null().await.context("benchmark")?),
             TargetName::Etcd => Arc::new(Etcd::start().await.context("benchmark")?),
             TargetName::Redis => Arc::new(Redis::start().await.context("benchmark")?),
-            TargetName::Echo => Arc::new(Unary::start().await.context("benchmark")?),
-            TargetName::EchoStream => Arc::new(Streamed::start().await.context("benchmark")?),
+            TargetName::Echo => Arc::new(Unary::start(value_bytes).await.context("benchmark")?),
+            TargetName::EchoStream => {
+                Arc::new(Streamed::start(value_bytes).await.context("benchmark")?)
+            }
             TargetName::Rocksdb => Arc::new(Floor::start().context("benchmark")?),
         };
         Ok(Self { target, playground })

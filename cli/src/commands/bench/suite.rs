@@ -160,7 +160,7 @@ async fn turn(
     let set: Vec<_> = std::iter::once(borders(regions, Keys::Uniform))
         .chain(set.iter().cloned())
         .collect();
-    let running = Running::start(target, None, &set).await?;
+    let running = Running::start(target, None, &set, options.shape.value_bytes).await?;
     let mut preload = true;
     for case in cases {
         let options = Options {

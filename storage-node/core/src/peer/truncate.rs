@@ -50,8 +50,8 @@ pub(super) struct Truncation {
     proposed: Moment,
     /// Entries up to here may leave once they are durable.
     wanted: Option<Index>,
-    /// When the data engine was asked, and what was applied then.
-    asked: Option<(Moment, Index)>,
+    /// When the data engine was asked.
+    asked: Option<Moment>,
     /// What the data engine holds durably, at least.
     durable: Index,
 }
@@ -115,14 +115,15 @@ impl Peer {
 
     /// Asks for the data to be durable, if entries wait for that.
     pub(super) fn ask_for_durability(&mut self, now: Moment, effects: &mut Effects) {
-        let late = |(since, _): (Moment, Index)| now.since(since) >= ASK_MAX;
+        let late = |since: Moment| now.since(since) >= ASK_MAX;
         if self.truncation.asked.is_some_and(late) {
             self.truncation.asked = None;
         }
-        let waits = self.truncation.wanted > Some(self.truncation.durable);
-        if waits && self.truncation.asked.is_none() {
-            self.truncation.asked = Some((now, self.applied.index));
-            effects.flush.push((self.id(), self.applied.index));
+        let waits = |wanted: &Index| *wanted > self.truncation.durable;
+        let wanted = self.truncation.wanted.filter(waits);
+        if let (Some(wanted), None) = (wanted, self.truncation.asked) {
+            self.truncation.asked = Some(now);
+            effects.flush.push((self.id(), wanted));
         }
     }
 

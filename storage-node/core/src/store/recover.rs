@@ -63,6 +63,16 @@ pub fn load_applied(
     }))
 }
 
+/// How far a region would be applied if the machine lost its power now; `None` if nothing of it would be there.
+pub fn durable_index(kv: &dyn Engine, region: RegionId) -> Result<Option<Index>, StoreError> {
+    let key = layout::applied_key(region);
+    let Some(bytes) = kv.get_durable(META, &key)? else {
+        return Ok(None);
+    };
+    let record: AppliedRecord = layout::parse(&key, bytes).map_err(layout::LoadError::from)?;
+    Ok(Some(Index(record.index)))
+}
+
 /// All regions on disk, in the order of their ids.
 pub fn load_regions(kv: &dyn Engine) -> Result<Vec<RegionRecord>, StoreError> {
     let mut found = Vec::new();
