@@ -17,6 +17,7 @@
 //! *Next stop*: [`memory`], then [`journal`] and `rocks`.
 
 pub mod batch;
+mod direct;
 pub mod intake;
 pub mod journal;
 pub mod memory;

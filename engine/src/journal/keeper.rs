@@ -233,7 +233,7 @@ impl Shared {
         let directory = &self.directory;
         if again {
             return self.prepare_by(|number| {
-                let segment = Segment::recycle(oldest.path(), directory, number)?;
+                let segment = Segment::recycle(oldest.path(), directory, number, self.direct)?;
                 segment::sync_directory(directory)?;
                 Ok(Arc::new(segment))
             });

@@ -31,6 +31,7 @@ mod keeper;
 mod open;
 mod record;
 mod segment;
+mod tail;
 
 use crate::{
     Direction, Durability, Error, Family, LogEngine, Operation, Result, Statistics, Visitor,
@@ -84,6 +85,8 @@ pub struct Journal {
 struct Shared {
     directory: PathBuf,
     options: Options,
+    /// Whether records are written past the page cache.
+    direct: bool,
     state: Mutex<State>,
     /// Wakes the keeper.
     wake: Condvar,
@@ -124,11 +127,12 @@ impl Journal {
     /// something that was durable is damaged or missing.
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
         let directory = directory.as_ref().to_path_buf();
-        let state = open::open(&directory, &options)?;
+        let (state, direct) = open::open(&directory, &options)?;
         let durable = AtomicU64::new(state.sequence);
         let shared = Arc::new(Shared {
             directory,
             options,
+            direct,
             state: Mutex::new(state),
             wake: Condvar::new(),
             prepared: Condvar::new(),
@@ -322,7 +326,8 @@ impl Shared {
 
     /// A new segment whose name is durable.
     fn create(&self, number: NonZeroU32) -> std::io::Result<Arc<Segment>> {
-        let segment = Segment::create(&self.directory, number, self.options.segment_bytes)?;
+        let bytes = self.options.segment_bytes;
+        let segment = Segment::create(&self.directory, number, bytes, self.direct)?;
         segment::sync_directory(&self.directory)?;
         Ok(Arc::new(segment))
     }

@@ -16,7 +16,7 @@ use super::index::{Index, Place};
 use super::record::{ALIGNMENT, Change, Draft, Kind, Record, Span, Stamp};
 use super::segment::{self, Header, START, Segment, damage};
 use super::{Options, State, count};
-use crate::{Error, Result};
+use crate::{Error, Result, direct};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -37,13 +37,14 @@ struct Reading {
     open_end: Option<u64>,
 }
 
-/// Reads what is in a directory, and makes it ready for more.
-pub(super) fn open(directory: &Path, options: &Options) -> Result<State> {
+/// Reads what is in a directory, and makes it ready for more; whether that can be written past the page cache.
+pub(super) fn open(directory: &Path, options: &Options) -> Result<(State, bool)> {
     let failed = |error: std::io::Error| Error::Open {
         directory: directory.display().to_string(),
         reason: error.to_string(),
     };
     std::fs::create_dir_all(directory).map_err(failed)?;
+    let direct = direct::is_possible(directory);
     if directory.join("CURRENT").exists() {
         return Err(Error::Open {
             directory: directory.display().to_string(),
@@ -65,9 +66,10 @@ pub(super) fn open(directory: &Path, options: &Options) -> Result<State> {
         }
     }
     for number in &numbers {
-        reading.take_in(Segment::open(directory, *number).map_err(failed)?)?;
+        reading.take_in(Segment::open(directory, *number, direct).map_err(failed)?)?;
     }
-    reading.finish(directory, options).map_err(failed)
+    let finished = reading.finish(directory, options, direct);
+    Ok((finished.map_err(failed)?, direct))
 }
 
 impl Reading {
@@ -194,13 +196,14 @@ impl Reading {
     }
 
     /// Writes down where the last segment ends, and what comes after it.
-    fn finish(self, directory: &Path, options: &Options) -> std::io::Result<State> {
+    fn finish(self, directory: &Path, options: &Options, direct: bool) -> std::io::Result<State> {
         let mut sequence = self.sequence.unwrap_or(0);
         // Whatever a killed process left there unsynced is counted on from here on.
         self.segments
             .iter()
             .try_for_each(|segment| segment.sync())?;
-        if let Some(last) = self.segments.back().filter(|_| self.open_end.is_some()) {
+        if let (Some(last), Some(end)) = (self.segments.back(), self.open_end) {
+            last.resume(end)?;
             let stamp = Stamp {
                 kind: Kind::End,
                 segment: last.number.get(),
@@ -222,11 +225,16 @@ impl Reading {
         };
         for number in self.unused {
             let path = directory.join(segment::name(number));
-            let segment = Segment::recycle(&path, directory, number)?;
+            let segment = Segment::recycle(&path, directory, number, direct)?;
             state.prepared.push_back(Arc::new(segment));
         }
         if state.prepared.is_empty() {
-            let segment = Segment::create(directory, state.next_number(), options.segment_bytes)?;
+            let segment = Segment::create(
+                directory,
+                state.next_number(),
+                options.segment_bytes,
+                direct,
+            )?;
             state.prepared.push_back(Arc::new(segment));
         }
         segment::sync_directory(directory)?;

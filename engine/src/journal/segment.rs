@@ -13,11 +13,13 @@
 //!
 //! *Invariants*: a file bears the name of a number before it says so itself; in between it holds no records.
 //!
-//! *Next stop*: the end of the tour.
+//! *Next stop*: [`super::tail`].
 
 use super::record::Span;
+use super::tail::Tail;
 use crate::{Error, Result};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate};
 use std::fs::{self, File};
 use std::io;
@@ -37,6 +39,7 @@ pub(super) struct Segment {
     pub(super) number: NonZeroU32,
     path: PathBuf,
     file: File,
+    tail: Mutex<Tail>,
     /// Where its records end.
     pub(super) end: AtomicU64,
     /// Bytes of values that the index knows here, and something for each.
@@ -56,7 +59,12 @@ pub(super) enum Header {
 
 impl Segment {
     /// A new file with room for `bytes`; its name is not durable yet.
-    pub(super) fn create(directory: &Path, number: NonZeroU32, bytes: u64) -> io::Result<Self> {
+    pub(super) fn create(
+        directory: &Path,
+        number: NonZeroU32,
+        bytes: u64,
+        direct: bool,
+    ) -> io::Result<Self> {
         let path = directory.join(name(number));
         let mut options = File::options();
         let file = options
@@ -65,41 +73,49 @@ impl Segment {
             .create_new(true)
             .open(&path)?;
         fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
-        Self::begin(path, file, number)
+        Self::begin(path, file, number, direct)
     }
 
     /// A file whose records nobody needs, under a later number; its name is not durable yet.
-    pub(super) fn recycle(old: &Path, directory: &Path, number: NonZeroU32) -> io::Result<Self> {
+    pub(super) fn recycle(
+        old: &Path,
+        directory: &Path,
+        number: NonZeroU32,
+        direct: bool,
+    ) -> io::Result<Self> {
         let path = directory.join(name(number));
         fs::rename(old, &path)?;
         let file = File::options().read(true).write(true).open(&path)?;
-        Self::begin(path, file, number)
+        Self::begin(path, file, number, direct)
     }
 
-    fn begin(path: PathBuf, file: File, number: NonZeroU32) -> io::Result<Self> {
+    fn begin(path: PathBuf, file: File, number: NonZeroU32, direct: bool) -> io::Result<Self> {
         let mut header = [0; START as usize];
         header[..8].copy_from_slice(MAGIC);
         header[8..12].copy_from_slice(&FORMAT.to_le_bytes());
         header[12..16].copy_from_slice(&number.get().to_le_bytes());
         let crc = crc32fast::hash(&header[..16]);
         header[16..HEADER].copy_from_slice(&crc.to_le_bytes());
-        file.write_all_at(&header, 0)?;
+        let mut tail = Tail::open(&path, direct)?;
+        tail.append(&file, 0, &header)?;
         file.sync_all()?;
-        Ok(Self::of(path, file, number))
+        Ok(Self::of(path, file, tail, number))
     }
 
     /// A file that was there before.
-    pub(super) fn open(directory: &Path, number: NonZeroU32) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, number: NonZeroU32, direct: bool) -> io::Result<Self> {
         let path = directory.join(name(number));
         let file = File::options().read(true).write(true).open(&path)?;
-        Ok(Self::of(path, file, number))
+        let tail = Tail::open(&path, direct)?;
+        Ok(Self::of(path, file, tail, number))
     }
 
-    fn of(path: PathBuf, file: File, number: NonZeroU32) -> Self {
+    fn of(path: PathBuf, file: File, tail: Tail, number: NonZeroU32) -> Self {
         Self {
             number,
             path,
             file,
+            tail: Mutex::new(tail),
             end: AtomicU64::new(START),
             live: AtomicU64::new(0),
         }
@@ -112,9 +128,15 @@ impl Segment {
     /// Adds a record behind the last one.
     pub(super) fn append(&self, record: &[u8]) -> io::Result<()> {
         let end = self.end.load(Ordering::Relaxed);
-        self.file.write_all_at(record, end)?;
+        self.tail.lock().append(&self.file, end, record)?;
         self.end.store(end + record.len() as u64, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Goes on at `end` in a file that was there before.
+    pub(super) fn resume(&self, end: u64) -> io::Result<()> {
+        self.end.store(end, Ordering::Relaxed);
+        self.tail.lock().resume(&self.file, end)
     }
 
     /// Makes all records durable.

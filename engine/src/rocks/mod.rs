@@ -22,7 +22,6 @@
 //! *Next stop*: `wal`; the end of the tour.
 
 mod damage;
-mod direct;
 mod held;
 mod intake;
 mod options;
@@ -87,7 +86,7 @@ impl Rocks {
         let mut options = options.clone();
         options.compactions &= damage.is_empty();
         let options = &options;
-        let database = options.database(direct::is_possible(&directory));
+        let database = options.database(crate::direct::is_possible(&directory));
         let db = DB::open_cf_descriptors(&database, &directory, options.descriptors())
             .map_err(|error| open_error(&directory, &error))?;
         let mut buffered = WriteOptions::default();

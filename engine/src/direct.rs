@@ -1,23 +1,28 @@
-//! Whether table files can be written past the page cache.
+//! Whether files can be written past the page cache.
 //!
-//! *Place*: [`super::Rocks::open`] asks before it opens a database.
+//! *Place*: RocksDB and the journal ask before they open a database.
 //!
 //! Flush and compaction write each table once, in large pieces, and the block cache holds what of it is read
 //! again. Through the page cache the same bytes cost a copy and fresh pages: 15 % of all CPU under puts of
-//! 1 KiB, where direct writes brought 4–14 % more of them a second.
+//! 1 KiB, where direct writes brought 4–14 % more of them a second. Entries of logs are hardly read at all.
 //!
-//! *Limits*: some file systems (older tmpfs among them) know no direct writes; there tables go through the page
+//! *Limits*: some file systems (older tmpfs among them) know no direct writes; there everything goes through the page
 //! cache.
 //!
-//! *Next stop*: [`super::Options`].
+//! *Next stop*: `rocks`, [`crate::journal`].
 
-use std::fs;
+use rustix::fs::OFlags;
+use std::fs::{self, File};
 use std::io::Result;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+/// A size and an alignment that every device takes.
+pub(crate) const BLOCK: usize = 4096;
 
 /// Tries it with one block in a file of its own. Errors count as "no": a directory that cannot be written to at
 /// all is for the opening of the database to report.
-pub(super) fn is_possible(directory: &Path) -> bool {
+pub(crate) fn is_possible(directory: &Path) -> bool {
     let path = directory.join("direct-write-test");
     let written = write_block(&path);
     // If it cannot be removed it does no harm, and is overwritten next time.
@@ -25,28 +30,18 @@ pub(super) fn is_possible(directory: &Path) -> bool {
     written.is_ok()
 }
 
-#[cfg(target_os = "linux")]
 fn write_block(path: &Path) -> Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    /// A size and an alignment that every device takes.
     #[repr(align(4096))]
-    struct Block([u8; 4096]);
+    struct Block([u8; BLOCK]);
 
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(path)?;
-    file.write_all(&Block([0; 4096]).0)
+    File::create(path)?;
+    open(path)?.write_all_at(&Block([0; BLOCK]).0, 0)
 }
 
-/// Only asked for on Linux so far.
-#[cfg(not(target_os = "linux"))]
-fn write_block(_: &Path) -> Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
+/// Opens a file for writing past the page cache: whole blocks, from memory that begins at a multiple of one.
+pub(crate) fn open(path: &Path) -> Result<File> {
+    let direct = OFlags::DIRECT.bits().cast_signed();
+    File::options().write(true).custom_flags(direct).open(path)
 }
 
 #[cfg(test)]
