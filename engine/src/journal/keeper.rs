@@ -38,8 +38,7 @@ const CLOSED: &str = "the journal is closed";
 pub(super) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
     let keeper = shared.clone();
     let thread = std::thread::Builder::new().name("journal".into());
-    // The writers hear of a failure.
-    let started = thread.spawn(move || while keeper.keep().is_ok() {});
+    let started = thread.spawn(move || keeper.run());
     started.map_err(|error| Error::Open {
         directory: shared.directory.display().to_string(),
         reason: error.to_string(),
@@ -62,6 +61,17 @@ impl Shared {
         let mut state = self.state.lock();
         state.poisoned.get_or_insert_with(|| CLOSED.to_owned());
         self.wake.notify_all();
+    }
+
+    /// Looks until the journal is closed, or something fails: the next writer hears of that.
+    fn run(&self) {
+        loop {
+            if let Err(error) = self.keep() {
+                let mut state = self.state.lock();
+                state.poisoned.get_or_insert_with(|| error.to_string());
+                return;
+            }
+        }
     }
 
     /// One look, after waiting for a reason.
@@ -234,7 +244,6 @@ impl Shared {
         if again {
             return self.prepare_by(|number| {
                 let segment = Segment::recycle(oldest.path(), directory, number, self.direct)?;
-                segment::sync_directory(directory)?;
                 Ok(Arc::new(segment))
             });
         }

@@ -76,7 +76,8 @@ impl Segment {
         Self::begin(path, file, number, direct)
     }
 
-    /// A file whose records nobody needs, under a later number; its name is not durable yet.
+    /// A file whose records nobody needs, under a later number. The name is durable before the file says so itself: under
+    /// its old name it would be of a later segment.
     pub(super) fn recycle(
         old: &Path,
         directory: &Path,
@@ -85,6 +86,7 @@ impl Segment {
     ) -> io::Result<Self> {
         let path = directory.join(name(number));
         fs::rename(old, &path)?;
+        sync_directory(directory)?;
         let file = File::options().read(true).write(true).open(&path)?;
         Self::begin(path, file, number, direct)
     }
