@@ -173,16 +173,20 @@ impl Storm {
         let entries = std::fs::read_dir(folder).ok()?.flatten();
         let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
         files.sort();
-        let kind = self.random.pick(&["sst", "log", "MANIFEST", "CURRENT"]);
-        let of_kind = |path: &PathBuf| {
+        let of_kind = |path: &PathBuf, kind: &str| {
             let name = path.file_name().and_then(|name| name.to_str());
             let named = name.is_some_and(|name| name.ends_with(kind) || name.starts_with(kind));
             named && path.metadata().is_ok_and(|metadata| metadata.len() > 0)
         };
-        files.retain(of_kind);
-        if files.is_empty() {
+        let kinds = ["sst", "log", "MANIFEST", "CURRENT"].into_iter();
+        let kinds: Vec<_> = kinds
+            .filter(|kind| files.iter().any(|file| of_kind(file, kind)))
+            .collect();
+        if kinds.is_empty() {
             return None;
         }
+        let kind = self.random.pick(&kinds);
+        files.retain(|file| of_kind(file, kind));
         let file = files.swap_remove(self.random.below(files.len() as u64) as usize);
         let length = file.metadata().ok()?.len();
         let at = self.random.below(length);
