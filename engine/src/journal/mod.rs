@@ -71,7 +71,7 @@ pub enum Keys {
 pub struct Options {
     /// The families; their order gives the [`Family`] numbers.
     pub families: Vec<Keys>,
-    /// Bytes of a segment, 64 KiB to 1 GiB; a larger batch has one of its own. Small: more files, each with two more
+    /// Bytes of a segment, at most 1 GiB; a larger batch has one of its own. Small: more files, each with two more
     /// syncs; large: more to read again when one is cleaned, all at once in memory.
     pub segment_bytes: u64,
 }
@@ -160,11 +160,7 @@ impl Drop for Journal {
 
 impl LogEngine for Journal {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
-        let found = self
-            .shared
-            .state
-            .lock()
-            .look(family, |index| index.get(key));
+        let found = self.shared.state.lock().look(family, key);
         found
             .map(|(found, segment)| value(found, segment))
             .transpose()
@@ -258,10 +254,10 @@ impl Shared {
     fn add(
         &self,
         state: &mut MutexGuard<'_, State>,
-        draft: Draft,
+        mut draft: Draft,
         batch: &WriteBatch,
     ) -> Result<u64> {
-        let spans = draft.spans.clone();
+        let spans = std::mem::take(&mut draft.spans);
         let (segment, offset) = self.write(state, Kind::Batch, draft)?;
         state.apply(batch, &spans, segment, offset);
         // One call a mark: it looks again of its own accord while there is more.
@@ -372,12 +368,8 @@ impl State {
             .expect("the family is one of those the engine was opened with")
     }
 
-    fn look(
-        &self,
-        family: Family,
-        find: impl Fn(&Index) -> Option<Found>,
-    ) -> Option<(Found, Option<Arc<Segment>>)> {
-        let found = find(self.family(family))?;
+    fn look(&self, family: Family, key: &[u8]) -> Option<(Found, Option<Arc<Segment>>)> {
+        let found = self.family(family).get(key)?;
         let segment = self.segment_of(&found);
         Some((found, segment))
     }
