@@ -48,6 +48,9 @@ use std::sync::{Arc, OnceLock};
 /// KiB encoded, so no key is as long a row of `FF`.
 const AFTER_EVERY_KEY: [u8; 16 * 1024] = [0xFF; 16 * 1024];
 
+/// What an operation takes in RocksDB's batch beside its key and value, at most.
+const OPERATION_BYTES: usize = 16;
+
 /// Read ahead this many bytes where everything will be read: one or two requests to the disk at a time.
 const VERIFY_READAHEAD_BYTES: usize = 2 * 1024 * 1024;
 
@@ -197,7 +200,9 @@ impl Rocks {
     }
 
     fn translate(&self, batch: &WriteBatch) -> rocksdb::WriteBatch {
-        let mut out = rocksdb::WriteBatch::default();
+        // Keys and values, and what RocksDB says before each of them.
+        let bytes = batch.bytes() + batch.operations().len() * OPERATION_BYTES;
+        let mut out = rocksdb::WriteBatch::with_capacity_bytes(bytes);
         for operation in ordered(batch.operations()) {
             match operation {
                 Operation::Put(family, key, value) => out.put_cf(self.family(*family), key, value),
