@@ -18,7 +18,7 @@
 //!
 //! *Next stop*: [`crate::view`].
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 use yadkv_engine::{Engine, Family};
 use yadkv_proto::id::RegionId;
@@ -155,37 +155,45 @@ impl RawValue {
     }
 
     /// Reads the stored form.
-    pub fn decode(stored: Bytes) -> Result<Self, RecordError> {
+    pub fn decode(mut stored: Bytes) -> Result<Self, RecordError> {
+        let (value, expires_ms) = Self::look(&stored)?;
+        let before = stored.len() - value.len();
+        // Unlike a slice of it, what is left needs no count of who shares it.
+        stored.advance(before);
+        Ok(Self {
+            value: stored,
+            expires_ms,
+        })
+    }
+
+    /// The parts of the stored form, where they are.
+    pub fn look(stored: &[u8]) -> Result<(&[u8], Option<u64>), RecordError> {
         let malformed = |reason: &str| RecordError::Malformed {
             place: "raw value".into(),
             reason: reason.into(),
         };
-        match stored.first() {
-            Some(0) => Ok(Self {
-                value: stored.slice(1..),
-                expires_ms: None,
-            }),
-            Some(&FLAG_EXPIRES) => {
-                let expires = stored
-                    .get(1..9)
+        match stored {
+            [0, value @ ..] => Ok((value, None)),
+            [FLAG_EXPIRES, rest @ ..] => {
+                let (expires, value) = rest
+                    .split_first_chunk::<8>()
                     .ok_or_else(|| malformed("shorter than its expiry"))?;
-                let expires: [u8; 8] = expires
-                    .try_into()
-                    .map_err(|_| malformed("shorter than its expiry"))?;
-                Ok(Self {
-                    value: stored.slice(9..),
-                    expires_ms: Some(u64::from_be_bytes(expires)),
-                })
+                Ok((value, Some(u64::from_be_bytes(*expires))))
             }
-            Some(_) => Err(malformed("unknown flags")),
-            None => Err(malformed("empty")),
+            [_, ..] => Err(malformed("unknown flags")),
+            [] => Err(malformed("empty")),
         }
     }
 
     /// Whether the value is visible under a region clock.
     pub fn is_live(&self, clock_ms: u64) -> bool {
-        self.expires_ms.is_none_or(|expires| expires > clock_ms)
+        is_live(self.expires_ms, clock_ms)
     }
+}
+
+/// Whether what expires at some time is visible under a region clock.
+pub fn is_live(expires_ms: Option<u64>, clock_ms: u64) -> bool {
+    expires_ms.is_none_or(|expires| expires > clock_ms)
 }
 
 /// A record with a format version.

@@ -17,11 +17,11 @@
 
 use super::keys::{Invalid, KeySpace};
 use crate::config::ANSWER_BYTES_MAX;
-use crate::layout::RawValue;
+use crate::layout::{self, RawValue};
 use crate::planted::{self, Planted};
 use crate::refusal;
 use crate::view::RegionView;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use std::ops::ControlFlow;
 use yadkv_engine::{Cached, Direction, Engine, Snapshot};
 use yadkv_proto::key::KeyRange;
@@ -30,6 +30,9 @@ use yadkv_proto::kvrpcpb::{
     RawBatchScanResponse, RawChecksumRequest, RawChecksumResponse, RawGetKeyTtlResponse,
     RawGetResponse, RawScanRequest, RawScanResponse,
 };
+
+/// Pairs of an answer that room is made for before they are there.
+const PAIRS_EXPECTED_MAX: u32 = 256;
 
 const CRC64: crc::Crc<u64> = crc::Crc::<u64>::new(&crc::CRC_64_XZ);
 
@@ -48,6 +51,29 @@ pub enum ReadError {
     /// The engine failed or holds damaged data: tell the caller, and the operator.
     #[error(transparent)]
     Engine(#[from] yadkv_engine::Error),
+}
+
+/// Bytes that the values of an answer are first packed into; each next block has twice as many.
+const BLOCK_BYTES_MIN: usize = 16 << 10;
+const BLOCK_BYTES_MAX: usize = 256 << 10;
+
+/// Values side by side in few blocks of memory: one each would cost more than its bytes.
+#[derive(Default)]
+struct Packer {
+    block: BytesMut,
+    next_bytes: usize,
+}
+
+impl Packer {
+    fn pack(&mut self, value: &[u8]) -> Bytes {
+        if self.block.capacity() < value.len() {
+            let bytes = self.next_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+            self.next_bytes = 2 * bytes;
+            self.block = BytesMut::with_capacity(bytes.max(value.len()));
+        }
+        self.block.extend_from_slice(value);
+        self.block.split().freeze()
+    }
 }
 
 /// Pairs on their way into an answer, and the memory they take.
@@ -297,7 +323,7 @@ impl View<'_> {
             self.walk(keys, &stored, Direction::Forward, &mut |key, value| {
                 let mut digest = CRC64.digest();
                 digest.update(&key);
-                digest.update(&value);
+                digest.update(value);
                 response.checksum ^= digest.finalize();
                 response.total_kvs += 1;
                 response.total_bytes += (key.len() + value.len()) as u64;
@@ -321,8 +347,13 @@ impl View<'_> {
             return Ok(());
         }
         let mut pushed = Ok(());
+        let mut packer = Packer::default();
+        answer.pairs.reserve(left.min(PAIRS_EXPECTED_MAX) as usize);
         self.walk(keys, range, direction, &mut |key, value| {
-            let value = if key_only { Bytes::new() } else { value };
+            let value = match key_only {
+                true => Bytes::new(),
+                false => packer.pack(value),
+            };
             pushed = answer.push(key, value);
             left -= 1;
             if left == 0 || pushed.is_err() {
@@ -340,7 +371,7 @@ impl View<'_> {
         keys: KeySpace,
         range: &KeyRange,
         direction: Direction,
-        visit: &mut dyn FnMut(Bytes, Bytes) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Bytes, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let KeyRange { start, end } = range.intersect(self.region.range());
         if !end.is_empty() && start >= end {
@@ -353,11 +384,11 @@ impl View<'_> {
             &end,
             direction,
             &mut |key, stored| {
-                let value = match live(key, Bytes::copy_from_slice(stored), self.clock_ms) {
-                    Ok(Some(value)) => value.value,
-                    Ok(None) => return ControlFlow::Continue(()),
+                let value = match RawValue::look(stored) {
+                    Ok((value, expires)) if layout::is_live(expires, self.clock_ms) => value,
+                    Ok(_) => return ControlFlow::Continue(()),
                     Err(error) => {
-                        failure = Some(error);
+                        failure = Some(damaged(key, error));
                         return ControlFlow::Break(());
                     }
                 };
