@@ -152,13 +152,16 @@ impl Runtime for GrpcRuntime {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<StoreResponse, CallError>> {
         let link = self.store_link(address);
-        async move {
-            match calls::framed(request) {
-                Ok(command) => link.frames.call(command, timeout).await,
-                Err(request) => within(timeout, calls::unary(&link.link, *request)).await,
+        match calls::framed(request) {
+            // Into the queue at once: what waits for the answer need not carry the command.
+            Ok(command) => match link.frames.enqueue(command) {
+                Ok(answer) => answer.within(timeout).boxed(),
+                Err(call) => async move { link.frames.call_late(call, timeout).await }.boxed(),
+            },
+            Err(request) => {
+                async move { within(timeout, calls::unary(&link.link, *request)).await }.boxed()
             }
         }
-        .boxed()
     }
 }
 

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use yadkv_proto::api::StoreResponse;
@@ -47,7 +48,8 @@ const PENDING_MAX: usize = 65_536;
 
 type Reply = oneshot::Sender<Result<StoreResponse, CallError>>;
 
-struct Call {
+/// A command and who waits for its answer.
+pub(super) struct Call {
     command: Command,
     reply: Reply,
 }
@@ -65,26 +67,38 @@ impl Frames {
         Self { queue }
     }
 
-    pub(super) async fn call(
+    /// Queues a command at once; gives it back if too many wait already.
+    pub(super) fn enqueue(&self, command: Command) -> Result<Answer, Box<Call>> {
+        let (reply, answer) = oneshot::channel();
+        match self.queue.try_send(Call { command, reply }) {
+            Ok(()) => Ok(Answer(answer)),
+            Err(TrySendError::Full(call) | TrySendError::Closed(call)) => Err(Box::new(call)),
+        }
+    }
+
+    /// Queues a command when there is room, and waits for its answer.
+    pub(super) async fn call_late(
         &self,
-        command: Command,
+        call: Box<Call>,
         timeout: Duration,
     ) -> Result<StoreResponse, CallError> {
+        let deadline = Instant::now() + timeout;
         let (reply, answer) = oneshot::channel();
-        let deadline = tokio::time::Instant::now() + timeout;
-        let queued = match self.queue.try_send(Call { command, reply }) {
-            Err(TrySendError::Full(call)) => {
-                tokio::time::timeout_at(deadline, self.queue.send(call))
-                    .await
-                    .map_err(|_| CallError::NotSent("too many commands wait".into()))?
-                    .is_ok()
-            }
-            sent => sent.is_ok(),
-        };
-        if !queued {
-            return Err(CallError::NotSent("the client is shutting down".into()));
-        }
-        match tokio::time::timeout_at(deadline, answer).await {
+        let command = call.command;
+        let queued = timeout_at(deadline, self.queue.send(Call { command, reply })).await;
+        let queued = queued.map_err(|_| CallError::NotSent("too many commands wait".into()))?;
+        queued.map_err(|_| CallError::NotSent("the client is shutting down".into()))?;
+        Answer(answer).within(deadline - Instant::now()).await
+    }
+}
+
+/// What a queued command waits for.
+pub(super) struct Answer(oneshot::Receiver<Result<StoreResponse, CallError>>);
+
+impl Answer {
+    /// Waits for the answer.
+    pub(super) async fn within(self, timeout: Duration) -> Result<StoreResponse, CallError> {
+        match tokio::time::timeout(timeout, self.0).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(CallError::Lost("the stream ended".into())),
             Err(_) => Err(timed_out(timeout)),
