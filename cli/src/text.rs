@@ -30,29 +30,36 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 
 /// The bytes of some text; the error names the place.
 pub(crate) fn unescape(text: &str) -> Outcome<Vec<u8>> {
+    unescape_bytes(text.as_bytes()).map_err(|position| {
+        Failure(format!(
+            "{text:?}: bad escape at byte {position}: use \\t \\n \\r \\\\ or \\xNN"
+        ))
+    })
+}
+
+/// The same of text in any encoding; `Err` is the place of a bad escape.
+pub(crate) fn unescape_bytes(text: &[u8]) -> Result<Vec<u8>, usize> {
     let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes().enumerate();
+    let mut bytes = text.iter().copied().enumerate();
     while let Some((position, byte)) = bytes.next() {
         if byte != b'\\' {
             out.push(byte);
             continue;
         }
-        let bad = || {
-            Failure(format!(
-                "{text:?}: bad escape at byte {position}: use \\t \\n \\r \\\\ or \\xNN"
-            ))
-        };
-        match bytes.next().ok_or_else(bad)?.1 {
+        match bytes.next().ok_or(position)?.1 {
             b't' => out.push(b'\t'),
             b'n' => out.push(b'\n'),
             b'r' => out.push(b'\r'),
             b'\\' => out.push(b'\\'),
             b'x' => {
-                let digits = text.get(position + 2..position + 4).ok_or_else(bad)?;
-                out.push(u8::from_str_radix(digits, 16).map_err(|_| bad())?);
-                bytes.nth(1);
+                let mut digit = || {
+                    let digit = bytes.next().map(|(_, byte)| char::from(byte));
+                    digit.and_then(|digit| digit.to_digit(16)).ok_or(position)
+                };
+                let (high, low) = (digit()?, digit()?);
+                out.push((high * 16 + low) as u8);
             }
-            _ => return Err(bad()),
+            _ => return Err(position),
         }
     }
     Ok(out)

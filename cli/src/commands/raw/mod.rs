@@ -3,7 +3,11 @@
 //! *Invariants*: keys and values are text with escapes ([`crate::text`]); a scan prints `KEY<TAB>VALUE` lines; a
 //! key that is not there ends with exit code 1.
 //!
-//! *Next stop*: `yadkv_client`.
+//! *Next stop*: [`import`].
+
+mod export;
+mod import;
+mod tsv;
 
 use super::connect;
 use crate::failure::{Context, Failure, Outcome};
@@ -12,6 +16,7 @@ use crate::text::{escape, unescape};
 use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 use yadkv_client::Api;
 use yadkv_client::RawClient;
@@ -84,6 +89,21 @@ enum RawCommand {
     DeleteRange { start: String, end: String },
     /// Print checksum, number and bytes of all pairs.
     Checksum,
+    /// Put the records of a file, a line KEY<TAB>VALUE each. Interrupted, the same command goes on where it was.
+    Import {
+        /// `-` is standard input.
+        file: PathBuf,
+    },
+    /// Print the pairs with START <= key < END as lines KEY<TAB>VALUE. While others write it is not of one moment.
+    Export {
+        #[arg(default_value = "")]
+        start: String,
+        #[arg(default_value = "")]
+        end: String,
+        /// Into this file; one that an export has begun is gone on with.
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
 }
 
 /// Runs one command.
@@ -92,7 +112,8 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
         ApiVersion::V1 => Api::V1,
         ApiVersion::V2 => Api::default(),
     };
-    let raw = connect(&args.pd, api).await?.raw();
+    let client = connect(&args.pd, api).await?;
+    let raw = client.raw();
     match args.command {
         RawCommand::Get { key } => {
             let value = raw
@@ -144,6 +165,14 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
             raw.delete_range(unescape(&start)?, unescape(&end)?)
                 .await
                 .context("delete-range")?;
+        }
+        RawCommand::Import { file } => {
+            let name = format!("cluster {}, API {:?}", client.cluster_id(), args.api);
+            import::run(import::Target { raw, name }, &file).await?;
+        }
+        RawCommand::Export { start, end, out } => {
+            let range = (unescape(&start)?, unescape(&end)?);
+            export::run(&raw, range, out.as_deref()).await?;
         }
         RawCommand::Checksum => {
             let sum = raw.checksum("", "").await.context("checksum")?;
