@@ -11,7 +11,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-test setup-bench bench figures soak planted-bugs demo-data clean
+.PHONY: playground test lint setup setup-test setup-bench bench figures rolling-restart soak planted-bugs demo-data clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -41,6 +41,10 @@ bench: setup-bench
 figures: setup-bench
 	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests
 	./target/release/figures
+
+rolling-restart: setup
+	cargo build --release --package yadkv --package yadkv-tests
+	./target/release/figures rolling-restart
 
 soak: setup
 	cargo build --release --package yadkv --package yadkv-tests

@@ -15,6 +15,7 @@
 pub mod clocks;
 pub mod demo;
 pub mod disk;
+pub mod http;
 pub mod load;
 pub mod network;
 pub mod process;

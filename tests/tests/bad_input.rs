@@ -12,6 +12,7 @@ use yadkv_client::{Client, Error, Options};
 use yadkv_proto::metapb::Peer;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::{Envelope, Frame, RaftMessage};
+use yadkv_tests::http::page;
 use yadkv_tests::{Cluster, eventually, free_addresses};
 
 /// Runs a server that must end at once; its words.
@@ -173,7 +174,7 @@ async fn garbage_on_every_port_harms_nobody() {
         send_as_stranger(store.address(), id).await;
     }
     let dropped = || {
-        let metrics = http_get(&cluster.status[0], "/metrics");
+        let metrics = page(&cluster.status[0], "/metrics").unwrap().1;
         metrics.contains("unknown region").then_some(())
     };
     eventually(
@@ -196,18 +197,6 @@ fn shout(address: &str, bytes: &[u8]) {
     stream.write_all(bytes).unwrap();
     // An answer, an end or silence: all are fine.
     let _ = stream.read(&mut [0; 1024]);
-}
-
-fn http_get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
 }
 
 /// Messages that are no protobuf, or name absurd lengths.

@@ -2,9 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
+use yadkv_tests::http::page;
 use yadkv_tests::{Cluster, borders, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,17 +41,6 @@ fn refusal(cluster: &Cluster, args: &[&str]) -> String {
     let output = cluster.yadkv(&[&["ctl", "--pd", &pd], args].concat());
     assert!(!output.status.success(), "{args:?} is taken");
     String::from_utf8(output.stderr).unwrap()
-}
-
-/// A page of a status port; status code and body.
-fn page(address: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: store\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let code = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (code, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
 /// One key into each part of keyspace DEFAULT.
@@ -195,7 +183,7 @@ fn check_status_port(cluster: &Cluster, all: &[Value]) {
     let address = &cluster.status[0];
     let (mut seen, mut from) = (Vec::new(), json!(0));
     while !from.is_null() {
-        let (code, body) = page(address, &format!("/regions?limit=2&from={from}"));
+        let (code, body) = page(address, &format!("/regions?limit=2&from={from}")).unwrap();
         assert_eq!(code, 200, "{body}");
         let mut answer: Value = serde_json::from_str(&body).unwrap();
         from = answer["next"].take();
@@ -223,7 +211,7 @@ fn check_status_port(cluster: &Cluster, all: &[Value]) {
         ("/regions?form=1", 400, "up to 256"),
         ("/regions?from=18446744073709551615", 200, "\"count\":0"),
     ] {
-        let (answered, said) = page(address, path);
+        let (answered, said) = page(address, path).unwrap();
         assert!(
             answered == code && said.contains(sign),
             "{path}: {answered} {said}"

@@ -2,8 +2,9 @@
 //!
 //! *Place*: operators and the playground start them.
 //!
-//! *Life of a server*: settings → bind → run → SIGINT, SIGTERM or (playground) the end of standard input →
-//! graceful stop. A second signal ends the process at once.
+//! *Life of a server*: settings → bind → run → SIGINT or SIGTERM → it hands over what it leads, answers what is under
+//! way and stops. When (playground) its standard input ends it hands nothing over: the others stop as well. A second
+//! signal ends the process at once.
 //!
 //! *Next stop*: [`store`].
 
@@ -56,28 +57,40 @@ pub(crate) async fn bind(address: &str) -> Outcome<TcpListener> {
     ))
 }
 
-/// A token that fires at the first signal, or when standard input ends.
-pub(crate) fn shutdown(stop_with_stdin: bool) -> Outcome<CancellationToken> {
-    let token = CancellationToken::new();
+/// How a server is told to stop.
+pub(crate) struct Shutdown {
+    /// Fires at the first signal: let go of what others can do.
+    pub(crate) leave: CancellationToken,
+    /// Fires when standard input ends: there are no others.
+    pub(crate) stop: CancellationToken,
+}
+
+/// Listens to signals, and if it is told to, to standard input.
+pub(crate) fn shutdown(stop_with_stdin: bool) -> Outcome<Shutdown> {
+    let shutdown = Shutdown {
+        leave: CancellationToken::new(),
+        stop: CancellationToken::new(),
+    };
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
-    let fired = token.clone();
+    let (leave, stop) = (shutdown.leave.clone(), shutdown.stop.clone());
     tokio::spawn(async move {
-        let mut told = false;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                () = end_of_stdin(), if stop_with_stdin && !told => {}
+                () = end_of_stdin(), if stop_with_stdin && !stop.is_cancelled() => {
+                    stop.cancel();
+                    continue;
+                }
             }
-            if told {
+            if leave.is_cancelled() {
                 std::process::exit(INTERRUPTED);
             }
-            told = true;
-            fired.cancel();
+            leave.cancel();
         }
     });
-    Ok(token)
+    Ok(shutdown)
 }
 
 async fn end_of_stdin() {

@@ -18,9 +18,9 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
     let config = config(&args)?;
     config.validate().context("settings")?;
     let listener = bind(&config.pd.addr).await?;
-    let token = shutdown(args.stop_with_stdin)?;
+    let told = shutdown(args.stop_with_stdin)?;
     let data_dir = config.pd.data_dir.clone();
-    node::run(config, listener, token)
+    node::run(config, listener, (told.leave, told.stop))
         .await
         .context(format!("placement driver at {}", data_dir.display()))
 }

@@ -66,7 +66,7 @@ pub(crate) struct Playground {
 
 /// Runs a cluster until Ctrl-C.
 pub(crate) async fn run(args: PlaygroundArgs) -> Outcome {
-    let token = shutdown(false)?;
+    let token = shutdown(false)?.leave;
     let mut playground = Playground::start(&args)?;
     tokio::select! {
         ready = playground.wait_until_ready() => if let Err(failure) = ready {

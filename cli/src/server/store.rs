@@ -31,9 +31,15 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
         "" => None,
         address => Some(bind(address).await?),
     };
-    let token = shutdown(args.stop_with_stdin)?;
+    let told = shutdown(args.stop_with_stdin)?;
     let data_dir = config.store.data_dir.clone();
-    let ended = node::run(config, listener, status, token.clone()).await;
+    let ended = node::run(
+        config,
+        listener,
+        status,
+        (told.leave.clone(), told.stop.clone()),
+    )
+    .await;
     match ended {
         Err(NodeError::Damaged(reason)) if restarts() < RESTARTS_MAX => {
             eprintln!(
@@ -46,8 +52,15 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
                 "yadkv: {reason}: the store waits for room at {}",
                 data_dir.display()
             );
-            if !wait_for_room(&data_dir, &token).await {
-                return Ok(());
+            let stopped = async {
+                tokio::select! {
+                    () = told.leave.cancelled() => {}
+                    () = told.stop.cancelled() => {}
+                }
+            };
+            tokio::select! {
+                () = wait_for_room(&data_dir) => {}
+                () = stopped => return Ok(()),
             }
             eprintln!("yadkv: there is room again: the store starts again");
             Err(restart(restarts())).context(format!("store at {}", data_dir.display()))

@@ -8,7 +8,7 @@ use rig::{EPOCH_MS, Rig, Slot};
 use std::error::Error;
 use std::fmt::Write as _;
 use yadkv_placement_core::border;
-use yadkv_placement_core::{Order, StoreOrder};
+use yadkv_placement_core::{Input, Order, StoreOrder};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::codec;
 use yadkv_proto::id::{RegionId, StoreId};
@@ -53,7 +53,7 @@ impl goldenscript::Runner for Script {
             return Ok(String::new());
         }
         let output = match command.name.as_str() {
-            "leader" | "run" | "kill" | "start" | "cut" | "heal" | "clock" | "pause" => {
+            "leader" | "run" | "kill" | "leave" | "start" | "cut" | "heal" | "clock" | "pause" => {
                 self.host(&command.name, &mut args)?
             }
             _ => self.call(command, context, &mut args)?,
@@ -87,6 +87,7 @@ impl Script {
         match name {
             "run" => rig.run(id),
             "kill" => rig.kill(id, args.take_key("power").is_some()),
+            "leave" => rig.input(id, Input::Leave),
             "start" => {
                 let dead: Vec<_> = rig
                     .ids()

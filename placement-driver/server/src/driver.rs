@@ -118,6 +118,29 @@ impl Handle {
         let _ = self.send(Input::Unreachable(member));
     }
 
+    /// Whether the member's thread goes on; `false` if it has too much to do or has ended. Waits for its turn.
+    pub async fn answers(&self) -> bool {
+        let (sender, answer) = oneshot::channel();
+        let pong = Box::new(move || {
+            // Nobody may wait any more.
+            let _ = sender.send(());
+        });
+        self.send(Input::Ping(pong)).is_ok() && answer.await.is_ok()
+    }
+
+    /// This member is about to stop. Ends when it leads no more, however long that takes.
+    pub async fn hand_over(&self) {
+        let mut state = self.state();
+        while state.borrow_and_update().leads {
+            // Lost with a full inbox; the next one is not far.
+            let _ = self.send(Input::Leave);
+            // An error means that the driver has ended.
+            if let Ok(Err(_)) = tokio::time::timeout(TICK, state.changed()).await {
+                return;
+            }
+        }
+    }
+
     /// The state engine is durable up to a position.
     pub fn durable(&self, index: Index) {
         // Lost with a full inbox; the member asks again.

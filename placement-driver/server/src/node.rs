@@ -43,6 +43,8 @@ use yadkv_proto::yadkvpb::transport_server::TransportServer;
 
 /// Largest request: a frame of Raft messages, or very many keys. Larger ones are refused before they are read.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
+/// How long a member that was asked to stop tries to let another one lead.
+const HAND_OVER_MAX: Duration = Duration::from_secs(4);
 /// How long a stopping node waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 
@@ -69,11 +71,12 @@ pub enum NodeError {
     Panicked,
 }
 
-/// Runs a member on `listener` until `shutdown` fires or something fatal happens.
+/// Runs a member on `listener` until something fatal happens, or it is told to stop: `leave` has it let another member lead
+/// first, `stop` cuts that short.
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    shutdown: CancellationToken,
+    (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
     let bound = listener
@@ -87,7 +90,7 @@ pub async fn run(
     let (data, member) = opening.await.map_err(|_| NodeError::Panicked)??;
     let registry = Registry::new();
     let metrics = Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
-    let stop = shutdown.child_token();
+    let stop = stop.child_token();
     let tasks = TaskTracker::new();
     let streams = Streams::default();
     let (handle, inputs, state) = driver::inbox(&metrics);
@@ -118,6 +121,7 @@ pub async fn run(
         stop.clone(),
     );
     let driven = start(driver, stop.clone())?;
+    tasks.spawn(take_leave(leave.clone(), handle.clone(), stop.clone()));
     let door = Door {
         handle,
         forwarder: Arc::new(Forwarder::default()),
@@ -129,7 +133,7 @@ pub async fn run(
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
-    let served = serve(listener, &core, service, registry, stop.clone()).await;
+    let served = serve(listener, &core, service, registry, (leave, stop.clone())).await;
     stop.cancel();
     tasks.close();
     let _ = tokio::time::timeout(DRAIN_MAX, tasks.wait()).await;
@@ -176,6 +180,22 @@ fn start(
         .map_err(|error| NodeError::Serve(error.to_string()))
 }
 
+/// Lets another member lead when this one is asked to go, then stops it.
+async fn take_leave(leave: CancellationToken, handle: Handle, stop: CancellationToken) {
+    tokio::select! {
+        () = leave.cancelled() => {}
+        () = stop.cancelled() => return,
+    }
+    let handed_over = tokio::time::timeout(HAND_OVER_MAX, handle.hand_over());
+    tokio::select! {
+        over = handed_over => if over.is_err() {
+            tracing::warn!("no other member could take the lead");
+        },
+        () = stop.cancelled() => {}
+    }
+    stop.cancel();
+}
+
 /// Writes the cluster's identity down when the first leader has chosen it.
 async fn note_cluster(mut identity: Identity, handle: Handle, stop: CancellationToken) {
     let mut state = handle.state();
@@ -196,7 +216,7 @@ async fn serve(
     core: &CoreConfig,
     service: Service,
     registry: Registry,
-    stop: CancellationToken,
+    (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     let members: Arc<Vec<MemberAddress>> = Arc::new(core.members.clone());
     let handle = service.door.handle.clone();
@@ -214,6 +234,7 @@ async fn serve(
         door: service.door.clone(),
         members,
         registry,
+        leave,
     });
     macro_rules! limited {
         ($server:expr) => {

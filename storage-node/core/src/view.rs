@@ -207,6 +207,11 @@ impl RegionView {
         self.vitals.office.load(Ordering::SeqCst) == term.0
     }
 
+    /// Whether this replica leads and there is another one that could.
+    pub fn could_hand_over(&self) -> bool {
+        self.vitals.office.load(Ordering::SeqCst) != 0 && self.region.peers.len() > 1
+    }
+
     /// Notes the term in which this replica leads, or (0) that it does not: before an entry of another leader is
     /// handed over to apply.
     pub fn set_office(&self, term: Term) {

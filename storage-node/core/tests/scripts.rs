@@ -18,7 +18,7 @@
 //! | `lag_entries N` · `discarded S` | before `cluster`: entries after which a peer is left behind · staged sets that are left |
 //! | `merge SOURCE TARGET` · `merges BOOL` | the placement driver's order · whether replicas that wait reach those beside them |
 //! | `check S` · `spoil S K V` | a call to store S · a pair that only store S has, behind everybody's back |
-//! | `room S plenty\|scarce\|none` · `hangs S BOOL` | what there is on the disk of store S · whether its writes hang |
+//! | `room S plenty\|scarce\|none` · `hangs S BOOL` · `leave S` | what there is on the disk of store S · whether its writes hang · it is about to stop |
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
 //! | `inspect S R` | what a store says of its replica |
@@ -126,6 +126,7 @@ impl Runner for Script {
             "damage" => self.damage(&mut args)?,
             "room" => self.room(&mut args)?,
             "hangs" => self.hangs(&mut args)?,
+            "leave" => self.leave(&mut args)?,
             "damaged" => out = self.damaged(&mut args)?,
             "spoil" => self.spoil(&mut args)?,
             "members" => out = self.members(&mut args)?,
@@ -648,4 +649,9 @@ fn down() {
 #[test]
 fn behind() {
     run("behind");
+}
+
+#[test]
+fn leave() {
+    run("leave");
 }

@@ -21,7 +21,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::room::Room;
@@ -56,15 +55,21 @@ pub struct DiskWatch {
 }
 
 impl DiskWatch {
-    /// A watch over the disk that holds the data.
-    pub fn new(front: Arc<Front>, router: Router, log: LogStore, config: &Config) -> Self {
+    /// A watch over the disk that holds the data. `changed` is woken when writes are refused, or taken again.
+    pub fn new(
+        front: Arc<Front>,
+        router: Router,
+        log: LogStore,
+        config: &Config,
+        changed: Arc<Notify>,
+    ) -> Self {
         Self {
             data_dir: config.store.data_dir.clone(),
             index_bytes_max: config.log_index_bytes() as u64,
             front,
             router,
             log,
-            changed: Arc::default(),
+            changed,
             reclaiming: None,
             reclaimed: 0,
         }
@@ -148,16 +153,13 @@ pub(crate) fn is_full(error: &dyn std::fmt::Display) -> bool {
 
 /// Waits until the disk of a directory has more room than the reserve, for [`WAIT_MIN`] at least, or until `shutdown`
 /// fires: false then.
-pub async fn wait_for_room(data_dir: &Path, shutdown: &CancellationToken) -> bool {
+pub async fn wait_for_room(data_dir: &Path) {
     let mut interval = tokio::time::interval_at(Instant::now() + WAIT_MIN, INTERVAL);
     loop {
-        tokio::select! {
-            _ = interval.tick() => {}
-            () = shutdown.cancelled() => return false,
-        }
+        interval.tick().await;
         // One that cannot be asked has none.
         if fs4::available_space(data_dir).is_ok_and(|free| free >= RESERVE_BYTES) {
-            return true;
+            return;
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod config;
 pub mod damage;
 pub mod data;
 pub mod disk;
+pub mod life;
 pub mod metrics;
 pub mod node;
 pub mod pd;

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::damage::DamageWatch;
 use crate::data::{Data, OpenError};
 use crate::disk::{DiskWatch, is_full};
+use crate::life::Life;
 use crate::metrics::Metrics;
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
@@ -49,7 +50,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -83,9 +84,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Flow-control windows of HTTP/2: large enough that frames of many clients never wait for an update.
 const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
-
 /// Bytes that come in one piece: each piece of 16 KiB, as HTTP/2 begins with, costs its sender a system call.
 const PIECE: u32 = 256 << 10;
+
 /// Why a node stopped; tell the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -119,12 +120,13 @@ pub enum NodeError {
     Full(String),
 }
 
-/// Runs a node until `shutdown` fires or something fatal happens. `status` serves [`crate::status`].
+/// Runs a node until something fatal happens, or it is told to stop: `leave` has it hand over first what it leads, `stop`
+/// cuts that short. `status` serves [`crate::status`].
 pub async fn run(
     config: Config,
     listener: TcpListener,
     status: Option<TcpListener>,
-    shutdown: CancellationToken,
+    (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
     let data = Data::open(&config).map_err(|error| match is_full(&error) {
@@ -136,18 +138,25 @@ pub async fn run(
     let identity = register::identity(&pd, &*data.kv, data.record);
     let record = tokio::select! {
         record = identity => record?,
-        () = shutdown.cancelled() => return Ok(()),
+        () = leave.cancelled() => return Ok(()),
+        () = stop.cancelled() => return Ok(()),
     };
     let (kv, raft) = (data.kv.clone(), data.log.engine().clone());
     let node = Node::start(&config, data, record, pd)?;
     let failure = node.failure.clone();
     tokio::spawn({
-        let stop = failure.stop.clone();
+        let (life, stopped) = (node.life.clone(), failure.stop.clone());
+        let leaving = async move {
+            leave.cancelled().await;
+            life.leave().await;
+        };
         async move {
             tokio::select! {
-                () = shutdown.cancelled() => stop.cancel(),
+                () = leaving => {}
                 () = stop.cancelled() => {}
+                () = stopped.cancelled() => {}
             }
+            stopped.cancel();
         }
     });
     let served = node.serve(&config, listener, status).await;
@@ -207,6 +216,7 @@ struct Node {
     door: Door,
     registry: Registry,
     under_way: UnderWay,
+    life: Life,
     failure: Failure,
     conversations: Mutex<Option<Conversations>>,
     threads: Vec<JoinHandle<()>>,
@@ -252,6 +262,7 @@ impl Node {
             stop: failure.stop.clone(),
         };
         let mut node = Self {
+            life: Life::new(door.front.clone(), router.clone()),
             record,
             data,
             pd,
@@ -508,6 +519,7 @@ impl Node {
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(PIECE)
             .max_concurrent_streams(STREAMS_MAX)
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .http2_keepalive_timeout(Some(KEEP_ALIVE))
@@ -519,7 +531,6 @@ impl Node {
             .add_service(OperationsServer::new(Operations(self.door.clone())))
             .add_service(
                 TikvServer::new(Service(self.door.clone()))
-            .max_frame_size(PIECE)
                     .max_decoding_message_size(REQUEST_BYTES_MAX)
                     .max_encoding_message_size(usize::MAX),
             );
@@ -534,6 +545,7 @@ impl Node {
                 registry: self.registry.clone(),
                 router: self.router.clone(),
                 under_way: self.under_way.clone(),
+                life: self.life.clone(),
             };
             let stopped = stop.clone().cancelled_owned();
             tokio::spawn(status::serve(listener, pages, stopped));
@@ -542,11 +554,12 @@ impl Node {
         tracing::info!(store = self.record.store_id, address, status, "serving");
         let front = self.door.front.clone();
         let log = self.data.log.clone();
-        let mut disk = DiskWatch::new(front, self.router.clone(), log, config);
+        let changed = self.life.changed();
+        let mut disk = DiskWatch::new(front, self.router.clone(), log, config, changed);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let damage = self.damage_watch();
-        let companions = self.accompany(config, addresses, disk.changed.clone());
+        let companions = self.accompany(config, addresses);
         tokio::select! {
             () = disk.run() => Ok(()),
             () = damage.run() => Ok(()),
@@ -574,12 +587,7 @@ impl Node {
     }
 
     /// Registration, first regions and heartbeats; ends only with an error.
-    async fn accompany(
-        &self,
-        config: &Config,
-        addresses: Addresses,
-        changed: Arc<Notify>,
-    ) -> Result<(), RegisterError> {
+    async fn accompany(&self, config: &Config, addresses: Addresses) -> Result<(), RegisterError> {
         let (cluster, store) = (
             ClusterId(self.record.cluster_id),
             StoreId(self.record.store_id),
@@ -598,6 +606,7 @@ impl Node {
         register::put_store(&self.pd, &self.record, description).await?;
         register::create_first_regions(&self.pd, &*self.data.kv, &self.record, &self.router)
             .await?;
+        self.life.registered();
         let heartbeat = Heartbeat {
             pd: self.pd.clone(),
             cluster,
@@ -610,7 +619,7 @@ impl Node {
             metrics: self.door.metrics.clone(),
             start_time,
             interval: config.store.heartbeat_interval,
-            changed,
+            life: self.life.clone(),
         };
         let Some(Conversations { reports, splits }) = self.conversations.lock().take() else {
             return Ok(());

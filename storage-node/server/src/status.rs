@@ -3,7 +3,8 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /metrics` | Prometheus text |
-//! | `GET /health` | `ok` |
+//! | `GET /live`, `GET /health` | 200, unless a worker is stuck and its disk is not to blame: [`live`] |
+//! | `GET /ready` | `ok`; 503, with the reason, while others should not count on this store ([`crate::life`]) |
 //! | `GET /regions/ID` | this store's replica of a region: [`regions`] |
 //! | `GET /regions?from=ID&limit=N` | replicas in the order of their regions: `{store_id, count, regions: [...], next}` |
 //!
@@ -11,11 +12,14 @@
 //!
 //! *Next stop*: [`crate::metrics`].
 
+mod live;
 mod regions;
 
+use crate::life::Life;
 use crate::router::Router as Workers;
 use crate::transport::snapshots::UnderWay;
 use axum::Router;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
@@ -34,6 +38,8 @@ pub struct Pages {
     pub router: Workers,
     /// Snapshots on their way to other stores.
     pub under_way: UnderWay,
+    /// Whether it serves.
+    pub life: Life,
 }
 
 /// Serves until `shutdown` is done.
@@ -53,9 +59,17 @@ pub async fn serve(
     };
     let app = Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(async || "ok"))
+        .route("/ready", get(ready))
+        .with_state(pages.clone())
+        .merge(live::routes(pages.clone()))
         .merge(regions::routes(pages));
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+async fn ready(State(pages): State<Pages>) -> Result<&'static str, (StatusCode, String)> {
+    let ready = pages.life.ready();
+    ready.map_err(|reason| (StatusCode::SERVICE_UNAVAILABLE, reason + "\n"))?;
+    Ok("ok\n")
 }

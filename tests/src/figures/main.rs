@@ -9,21 +9,24 @@
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
 //! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`restart`], [`clients`],
-//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`throughput`], [`simulation`].
+//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`throughput`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod clients;
 mod disks;
 mod idle;
+mod import;
 mod pd_kill;
 mod ready;
 mod regions;
 mod replicas;
 mod restart;
+mod rolling;
 mod simulation;
 mod slow;
 mod store_kill;
 mod throughput;
+mod writers;
 
 use std::process::ExitCode;
 
@@ -58,7 +61,7 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 12] = [
+const MEASURES: [(&str, Measure); 14] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
@@ -69,6 +72,8 @@ const MEASURES: [(&str, Measure); 12] = [
     ("disks", disks::measure),
     ("store-kill", store_kill::measure),
     ("pd-kill", pd_kill::measure),
+    ("rolling-restart", rolling::measure),
+    ("import", import::measure),
     ("throughput", throughput::measure),
     ("simulation", simulation::measure),
 ];

@@ -33,6 +33,10 @@ pub enum Input {
     Order(Order, OrderReply),
     /// A message to another member was lost.
     Unreachable(PeerId),
+    /// Someone wants to know whether the member goes on; called at once.
+    Ping(Box<dyn FnOnce() + Send>),
+    /// This member is about to stop: another one shall lead. Given again until one does.
+    Leave,
     /// The state engine holds everything up to this position durably, as [`super::Member::flush`] asked for.
     Durable(Index),
 }

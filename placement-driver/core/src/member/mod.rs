@@ -238,8 +238,21 @@ impl Member {
             Input::Order(order, reply) => self.serve(Call::Order(order, reply), now),
             Input::Unreachable(member) => self.node.report_unreachable(member),
             Input::Durable(index) => self.truncation.durable(index),
+            Input::Leave => self.hand_over(now),
+            Input::Ping(pong) => pong(),
         }
         self.settle(now);
+    }
+
+    /// Lets a member lead that has the whole log, if there is one.
+    fn hand_over(&mut self, now: Now) {
+        let own = self.config.member;
+        let mut others = self.config.members.iter().map(|member| member.id);
+        let heir = others.find(|other| *other != own && self.node.follows(*other));
+        if let Some(heir) = heir.filter(|_| self.is_leader()) {
+            // One under way goes on.
+            let _ = self.node.transfer_leader(heir, now.moment);
+        }
     }
 
     /// Releases what the lease at `now` allows, proposes what is queued, and collects what is to be written and sent. `now` is read after the last input was handled: a lease judged by an older reading could

@@ -10,6 +10,8 @@
 //! | `GET /pd/api/v1/members` | `{header: {cluster_id}, members: [{name, member_id, client_urls, peer_urls}], leader}` |
 //! | `/pd/api/v1/operators`, `/pd/api/v1/store/ID` | orders for regions and stores: [`orders`] |
 //! | `GET /health` | 200 while this member sees a leader, else 503 |
+//! | `GET /ready` | the same, and 503 from when it was asked to stop |
+//! | `GET /live` | 200, unless the member's thread does not answer: start it anew |
 //! | `GET /metrics` | Prometheus text |
 //!
 //! *Place*: merged with the gRPC services by [`crate::node`]; regions and stores come from the leader, through
@@ -37,6 +39,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::config::HOLD_MAX;
 use yadkv_placement_core::{MemberAddress, Overview, Refusal};
@@ -47,6 +50,10 @@ use yadkv_proto::pdpb::{PeerStats, StoreStats};
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Longest wait for the leader's answer, which may list very many regions.
 const FORWARD_MAX: Duration = Duration::from_secs(10);
+/// How long the member's thread may take to answer: longer than any of its writes on a slow disk.
+const LIVE_MAX: Duration = Duration::from_secs(5);
+/// Time between two questions to a full inbox.
+const LIVE_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// What the routes need.
 #[derive(Clone)]
@@ -57,6 +64,8 @@ pub struct Http {
     pub members: Arc<Vec<MemberAddress>>,
     /// Everything measured.
     pub registry: Registry,
+    /// Fires when this member is asked to stop.
+    pub leave: CancellationToken,
 }
 
 /// The routes.
@@ -78,6 +87,8 @@ pub fn routes(http: Http) -> Router {
         .route("/pd/api/v1/operators", get(orders::list).post(orders::add))
         .route("/pd/api/v1/operators/{region}", delete(orders::cancel))
         .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/live", get(live))
         .route("/metrics", get(metrics))
         .method_not_allowed_fallback(not_so)
         .with_state(http)
@@ -139,6 +150,29 @@ async fn health(State(http): State<Http>) -> (StatusCode, Json<Value>) {
         StatusCode::SERVICE_UNAVAILABLE
     };
     (code, Json(json!({ "health": healthy })))
+}
+
+async fn ready(State(http): State<Http>) -> (StatusCode, &'static str) {
+    if http.leave.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the member stops\n");
+    }
+    match http.door.handle.state().borrow().leader {
+        Some(_) => (StatusCode::OK, "ok\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n"),
+    }
+}
+
+async fn live(State(http): State<Http>) -> (StatusCode, &'static str) {
+    let answer = tokio::time::timeout(LIVE_MAX, async {
+        // A full inbox is asked again.
+        while !http.door.handle.answers().await {
+            tokio::time::sleep(LIVE_AGAIN_AFTER).await;
+        }
+    });
+    match answer.await {
+        Ok(()) => (StatusCode::OK, "ok\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the member is stuck\n"),
+    }
 }
 
 async fn metrics(State(http): State<Http>) -> Result<String, (StatusCode, String)> {

@@ -30,7 +30,11 @@ impl Server {
     pub fn start(config: Config, listener: TcpListener) -> Self {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let task = tokio::spawn(run(config.clone(), listener, stop.clone()));
+        let task = tokio::spawn(run(
+            config.clone(),
+            listener,
+            (CancellationToken::new(), stop.clone()),
+        ));
         Self {
             address,
             config,

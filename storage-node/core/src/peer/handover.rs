@@ -1,11 +1,12 @@
-//! A replica that should not lead, with damaged data, beside one that stands still, or on a disk without room or that hangs:
-//! it leads no longer than it has to.
+//! A replica that should not lead, with damaged data, beside one that stands still, on a disk without room or that hangs, or on
+//! a store that stops: it leads no longer than it has to.
 //!
 //! *Why beside*: a region that waits to become part of its neighbour has the neighbour's leader called by its replica on the
 //! same store. One that stands still calls nobody.
 //!
 //! *Limits and failure*: while no other voter keeps up it goes on leading; what it cannot read or write it refuses. One that
-//! is given leadership back (the other store may be no better off) keeps it for [`AGAIN_AFTER`].
+//! is given leadership back (the other store may be no better off) keeps it for [`AGAIN_AFTER`], or on a store that stops for
+//! [`LEAVING_AGAIN_AFTER`].
 //!
 //! *Next stop*: [`crate::damage`], [`crate::room`], [`crate::stuck`].
 
@@ -17,6 +18,8 @@ use yadkv_proto::time::Moment;
 
 /// Shorter, and leadership goes back and forth between two stores that both want to be rid of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// The same on a store that stops: one that goes cannot wait. About the time that an order to hand over is good for.
+const LEAVING_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Why a replica should not lead.
 #[derive(Debug, Default)]
@@ -24,6 +27,7 @@ pub(super) struct Handover {
     damaged: bool,
     beside_halted: bool,
     cramped: bool,
+    leaving: bool,
     /// When it handed over last.
     last: Option<Moment>,
 }
@@ -44,6 +48,11 @@ impl Peer {
         self.handover.cramped = cramped;
     }
 
+    /// Whether the store is about to stop.
+    pub fn set_leaving(&mut self, leaving: bool) {
+        self.handover.leaving = leaving;
+    }
+
     /// Hands leadership over, if it has to.
     pub(super) fn hand_over_if_due(&mut self, now: Moment) {
         let reason = match &self.handover {
@@ -54,12 +63,17 @@ impl Peer {
                 ..
             } => "damaged data of a neighbour, which may wait for this leader",
             Handover { cramped: true, .. } => "a full or hung disk",
+            Handover { leaving: true, .. } => "the store stops",
             _ => {
                 self.handover.last = None;
                 return;
             }
         };
-        let recently = |last: Moment| now.since(last) < AGAIN_AFTER;
+        let pause = match self.handover.leaving {
+            true => LEAVING_AGAIN_AFTER,
+            false => AGAIN_AFTER,
+        };
+        let recently = |last: Moment| now.since(last) < pause;
         if !self.is_leader() || self.handover.last.is_some_and(recently) {
             return;
         }

@@ -298,6 +298,8 @@ pub enum Input {
     Room(Room),
     /// Writes to the disk hang, or do no longer.
     Hangs(bool),
+    /// The store is about to stop: replicas that lead hand over.
+    Leave,
     /// People want to see replicas.
     Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.

@@ -114,6 +114,8 @@ pub struct Worker {
     room: Room,
     /// Whether the disk hangs.
     hangs: bool,
+    /// Whether the store is about to stop.
+    leaves: bool,
     dropped: BTreeMap<&'static str, u64>,
 }
 
@@ -151,6 +153,7 @@ impl Worker {
             moving: BTreeSet::new(),
             room: Room::default(),
             hangs: false,
+            leaves: false,
             dropped: BTreeMap::new(),
         };
         worker.recover(now)?;
@@ -221,6 +224,7 @@ impl Worker {
             Input::Damaged(regions) => self.damaged(&regions),
             Input::Room(room) => self.room = room,
             Input::Hangs(hangs) => self.hangs = hangs,
+            Input::Leave => self.leaves = true,
             Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self
@@ -311,6 +315,7 @@ impl Worker {
                 });
             }
             peer.set_cramped(self.hangs || self.room != Room::Plenty);
+            peer.set_leaving(self.leaves);
             peer.tick(now, &self.shared.config, &mut self.effects);
             if peer.wants_round(&self.shared.config) {
                 self.touched.insert(peer.id());

@@ -46,6 +46,13 @@ impl Script {
         Ok(())
     }
 
+    pub(crate) fn leave(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<(), Failure> {
+        let store = self.store(args.next_pos().ok_or("which store?")?)?;
+        self.cluster.input(store, Input::Leave);
+        self.cluster.settle();
+        Ok(())
+    }
+
     pub(crate) fn damaged(&mut self, args: &mut ArgumentConsumer<'_>) -> Result<String, Failure> {
         let store = self.store(args.next_pos().ok_or("which store?")?)?;
         let store = &self.cluster.stores[&store];

@@ -9,13 +9,13 @@
 use super::register::RegisterError;
 use super::{Pd, header};
 use crate::clock;
+use crate::life::Life;
 use crate::metrics::Metrics;
 use crate::router::Router;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Notify;
 use yadkv_engine::{Engine, LogEngine};
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats, TimeInterval};
@@ -46,8 +46,8 @@ pub struct Heartbeat {
     pub start_time: u32,
     /// Time between two heartbeats.
     pub interval: Duration,
-    /// Fires when something changed that the placement driver should not hear late.
-    pub changed: Arc<Notify>,
+    /// Whether it serves; says when something changed that the placement driver should not hear late.
+    pub life: Life,
 }
 
 /// What was applied until some moment, seconds since the epoch.
@@ -63,6 +63,7 @@ impl Heartbeat {
     pub async fn run(self) -> RegisterError {
         let mut interval = tokio::time::interval(self.interval);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let changed = self.life.changed();
         let mut told = Written {
             at: self.start_time.into(),
             bytes: 0,
@@ -71,7 +72,7 @@ impl Heartbeat {
         loop {
             tokio::select! {
                 _ = interval.tick() => {}
-                () = self.changed.notified() => {}
+                () = changed.notified() => {}
             }
             let written = self.written();
             let stats = StoreStats {
@@ -149,6 +150,7 @@ impl Heartbeat {
             is_busy: self.front.log_full.load(Ordering::Relaxed)
                 || self.front.writes.hang(clock::moment())
                 || self.router.is_crowded()
+                || self.life.leaves()
                 || !damage.files.is_empty(),
             is_apply_busy: self.apply_is_behind(),
             start_time: self.start_time,
