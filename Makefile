@@ -2,7 +2,7 @@
 # needs on Debian; without root it prints the line to run and stops.
 
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
-TEST_PACKAGES := strace faketime e2fsprogs util-linux
+TEST_PACKAGES := strace faketime e2fsprogs util-linux shellcheck
 BENCH_PACKAGES := etcd-server redis-server
 
 # Where rustup puts Rust.
