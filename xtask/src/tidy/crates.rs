@@ -1,6 +1,6 @@
 //! Which crate may use which: dependencies point down the list, never up and never sideways.
 //!
-//! *Next stop*: `ARCHITECTURE.md`, which explains the order.
+//! *Next stop*: [`super::guide`]; `ARCHITECTURE.md` explains the order.
 
 use std::path::Path;
 use toml::{Table, Value};

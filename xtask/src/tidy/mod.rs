@@ -5,12 +5,14 @@
 //! | [`files`] | at most 800 lines, a module doc first, no unfinished marks |
 //! | [`functions`] | at most 70 lines a function, 120 in tests |
 //! | [`crates`] | dependencies point down the house's list |
+//! | [`guide`] | the guide's includes, links and chapters lead somewhere, and every anchor is used |
 //!
 //! *Next stop*: [`files`].
 
 mod crates;
 mod files;
 mod functions;
+mod guide;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ pub(crate) fn run() -> ExitCode {
         functions::check(source, &mut complaints);
     }
     crates::check(root, &mut complaints);
+    guide::check(root, &mut complaints);
     for complaint in &complaints {
         eprintln!("{complaint}");
     }
