@@ -44,6 +44,7 @@ pub trait Runtime: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<StoreResponse, CallError>>;
 }
 
+// ANCHOR: call-error
 /// Why a call brought no answer, by what the caller may do next.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
@@ -60,3 +61,4 @@ pub enum CallError {
     #[error("not served: {0}")]
     NotServed(String),
 }
+// ANCHOR_END: call-error

@@ -65,6 +65,7 @@ pub(crate) struct Election {
 }
 
 impl Election {
+    // ANCHOR: hold
     pub(crate) fn new(config: &Config, start: Start, now: Moment) -> Self {
         let window = config.election_timeout_min();
         let hold = start == Start::Restart && !planted::is(Planted::RestartedVoterVotes);
@@ -79,6 +80,7 @@ impl Election {
             attempts: 0,
         }
     }
+    // ANCHOR_END: hold
 
     /// A message of the current leader was processed.
     pub(crate) fn heard_leader(&mut self, now: Moment) {
@@ -95,6 +97,7 @@ impl Election {
         self.in_hold(now) || self.leader_alive(now)
     }
 
+    // ANCHOR: admit
     /// Decides whether raft-rs may see a message that could make this replica vote.
     pub(crate) fn admit(
         &self,
@@ -121,6 +124,7 @@ impl Election {
         }
         Ok(())
     }
+    // ANCHOR_END: admit
 
     /// Ticks without a leader after which this replica campaigns in `term`.
     pub(crate) fn timeout_ticks(&self, term: Term) -> usize {

@@ -79,6 +79,7 @@ impl Lease {
         self.office = None;
     }
 
+    // ANCHOR: lease
     /// An entry was proposed.
     pub(crate) fn proposed(&mut self, index: Index, now: Moment) {
         let Some(office) = &mut self.office else {
@@ -108,6 +109,7 @@ impl Lease {
         }
     }
 
+    // ANCHOR_END: lease
     /// A `MsgTimeoutNow` exists: no lease for the rest of the term.
     pub(crate) fn revoke(&mut self) {
         if let Some(office) = &mut self.office {

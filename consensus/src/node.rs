@@ -187,6 +187,7 @@ impl Node {
         self.adjust(now);
     }
 
+    // ANCHOR: propose
     /// Appends `data` to the log, if this replica leads.
     pub fn propose(&mut self, data: Bytes, now: Moment) -> Result<Proposal, ProposeError> {
         self.assert_accepts_input();
@@ -216,6 +217,7 @@ impl Node {
         self.adjust(now);
         Ok(proposal)
     }
+    // ANCHOR_END: propose
 
     /// Starts a linearizable read. Its token comes out of a later [`crate::Ready`], in `reads` or in `lost_reads`. All
     /// reads requested before the next `ready` share one round of messages.

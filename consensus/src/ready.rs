@@ -63,6 +63,7 @@ pub struct RoleChange {
     pub leader: Option<PeerId>,
 }
 
+// ANCHOR: ready
 /// One round of work. Take the public lists out, write the batch, hand the rest to [`crate::Node::persisted`].
 #[derive(Debug)]
 pub struct Ready {
@@ -86,6 +87,7 @@ pub struct Ready {
     pub(crate) hard_state: Option<HardState>,
     pub(crate) send: Vec<RaftMessage>,
 }
+// ANCHOR_END: ready
 
 /// What may happen now that the batch is written.
 #[derive(Debug, Default)]

@@ -91,6 +91,7 @@ impl GroupLog {
         Ok(log)
     }
 
+    // ANCHOR: check
     fn check(&self, applied: Index) -> Result<(), OpenError> {
         let (commit, last) = (self.hard_state.commit, self.terms.last());
         let reason = if applied < self.truncated.index {
@@ -114,6 +115,7 @@ impl GroupLog {
             reason,
         })
     }
+    // ANCHOR_END: check
 
     /// The state machine holds everything up to `index`.
     pub(crate) fn applied(&mut self, index: Index) {

@@ -62,6 +62,7 @@ macro_rules! calls {
 }
 
 calls! {
+    // ANCHOR: store-calls
     /// A call that a store answers.
     StoreRequest / StoreResponse {
         RawGet(kvrpcpb::RawGetRequest) -> kvrpcpb::RawGetResponse,
@@ -83,6 +84,7 @@ calls! {
         GetStoreSafeTs(kvrpcpb::StoreSafeTsRequest) -> kvrpcpb::StoreSafeTsResponse,
         GetHealthFeedback(kvrpcpb::GetHealthFeedbackRequest) -> kvrpcpb::GetHealthFeedbackResponse,
     }
+    // ANCHOR_END: store-calls
 }
 
 calls! {

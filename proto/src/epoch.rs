@@ -22,7 +22,9 @@ pub fn compare(left: &RegionEpoch, right: &RegionEpoch) -> Ordering {
     (left.version, left.conf_ver).cmp(&(right.version, right.conf_ver))
 }
 
+// ANCHOR: stale
 /// Whether `candidate` is older than `known` in any part, that is: stale.
 pub fn is_stale(candidate: &RegionEpoch, known: &RegionEpoch) -> bool {
     candidate.version < known.version || candidate.conf_ver < known.conf_ver
 }
+// ANCHOR_END: stale

@@ -203,12 +203,14 @@ fn phases(world: &mut World, undecided: &mut usize) -> Result<(), String> {
         }
         sky.after(Duration::from_secs(1), Event::Nemesis(Step::Strike(0)));
     }
+    // ANCHOR: phases
     lawful(world, |world| world.run_for(safety))?;
     world.heal();
     lawful(world, |world| world.run_for(QUIET))?;
     world.history.lock().stop = true;
     settle(world)?;
     *undecided = judge(world)?;
+    // ANCHOR_END: phases
     Ok(())
 }
 

@@ -360,6 +360,7 @@ impl Sky {
         self.queue.insert((at, self.sequence), event);
     }
 
+    // ANCHOR: next-event
     /// Takes the next event out and moves time to it; deferred ones of paused machines are put back.
     pub fn next_event(&mut self) -> Option<Event> {
         loop {
@@ -377,6 +378,7 @@ impl Sky {
             }
         }
     }
+    // ANCHOR_END: next-event
 
     /// A number that nothing else has.
     pub fn id(&mut self) -> u64 {

@@ -26,6 +26,7 @@ use yadkv_proto::time::Moment;
 /// Leader hints followed without a pause. Two replicas that point at each other must not be asked in a circle.
 const QUICK_RETRIES_MAX: u32 = 3;
 
+// ANCHOR: effect
 /// What sending a command twice would mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -38,6 +39,7 @@ pub(crate) enum Effect {
     /// Something else, but the caller looks whether it is done before it sends again.
     Checked,
 }
+// ANCHOR_END: effect
 
 /// When to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,6 +103,7 @@ impl Router {
         Budget::new(&self.runtime, &self.options, call, effect)
     }
 
+    // ANCHOR: send
     /// Sends a command for one place until it is answered; also the route it was answered on.
     pub(crate) async fn send(
         &self,
@@ -120,6 +121,7 @@ impl Router {
             }
         }
     }
+    // ANCHOR_END: send
 
     /// What a command on this route says about where it believes to go.
     pub(crate) fn context(&self, route: &Route) -> Box<kvrpcpb::Context> {

@@ -81,6 +81,7 @@ pub(crate) fn judge(
     Trouble::unknown(text).into()
 }
 
+// ANCHOR: epoch-not-match
 /// Takes in the regions that the store sent along.
 fn epoch_not_match(router: &Router, route: &Route, error: errorpb::EpochNotMatch) -> Wait {
     let mut regions = router.regions.lock();
@@ -108,3 +109,4 @@ fn epoch_not_match(router: &Router, route: &Route, error: errorpb::EpochNotMatch
     }
     if learnt { Wait::None } else { Wait::Grow }
 }
+// ANCHOR_END: epoch-not-match

@@ -222,6 +222,7 @@ impl Cluster {
         for token in &ready.lost_reads {
             let _ = writeln!(self.log, "{id} read {} lost", token.0);
         }
+        // ANCHOR: write-then-send
         let durability = if ready.must_sync {
             Durability::Synced
         } else {
@@ -232,6 +233,7 @@ impl Cluster {
         }
         let persisted = self.node(id).persisted(ready, now);
         self.send(persisted.send);
+        // ANCHOR_END: write-then-send
         self.take_snapshots(id, persisted.snapshots);
         late.extend(persisted.committed);
         self.apply(id, late);

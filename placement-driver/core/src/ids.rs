@@ -40,6 +40,7 @@ impl IdSource {
         }
     }
 
+    // ANCHOR: ids
     /// Takes `count` ids in a row, or none if the chunk holds fewer: raise the bound and ask again.
     pub fn take(&mut self, count: u64) -> Option<Range<u64>> {
         let end = self.next.checked_add(count)?;
@@ -61,6 +62,7 @@ impl IdSource {
         Some(self.proposed)
     }
 
+    // ANCHOR_END: ids
     /// A raise was applied.
     pub fn raised(&mut self, bound: u64) {
         self.bound = self.bound.max(bound);

@@ -88,6 +88,7 @@ impl RegionMap {
         Ok(())
     }
 
+    // ANCHOR: replace
     /// Puts `added` in the place of `removed`, or says why not and changes nothing.
     pub fn replace(&mut self, removed: &[RegionId], added: Vec<Region>) -> Result<(), Misfit> {
         let added = checked(added)?;
@@ -103,6 +104,7 @@ impl RegionMap {
         self.assert_tiling();
         Ok(())
     }
+    // ANCHOR_END: replace
 
     /// Whether `replace` would succeed. `added` is sorted by start key.
     fn check(&self, removed: &[RegionId], added: &[Arc<Region>]) -> Result<(), Misfit> {
@@ -208,6 +210,7 @@ impl RegionMap {
     }
 }
 
+// ANCHOR: succeeds
 /// Whether `new` may follow `old` at keys that both cover.
 ///
 /// One id: neither part goes back and something rises; the range changes only with the version. Different
@@ -222,6 +225,7 @@ pub fn succeeds(new: &Region, old: &Region) -> bool {
     }
     new_epoch.version > old_epoch.version || KeyRange::of(new) == KeyRange::of(old)
 }
+// ANCHOR_END: succeeds
 
 /// Whether a descriptor has all that the map relies on.
 pub fn is_complete(region: &Region) -> bool {

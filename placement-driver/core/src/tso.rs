@@ -82,6 +82,7 @@ impl Oracle {
         }
     }
 
+    // ANCHOR: take
     /// Takes `count` timestamps, 1 to 2^18.
     pub fn take(&mut self, count: u64, now: Now) -> Taken {
         assert!(
@@ -107,6 +108,7 @@ impl Oracle {
             logical: logical + count - 1,
         })
     }
+    // ANCHOR_END: take
 
     /// The bound to propose now, if one is due. The caller proposes it, or calls [`Oracle::dropped`].
     pub fn raise(&mut self, now: Now) -> Option<u64> {

@@ -60,6 +60,7 @@ impl Laws {
         self.applied.retain(|(of, _), _| *of != store);
     }
 
+    // ANCHOR: applying
     /// Entries are about to be applied.
     pub fn applying(
         &mut self,
@@ -80,6 +81,7 @@ impl Laws {
             }
         }
     }
+    // ANCHOR_END: applying
 
     /// A store made a step.
     pub fn after_store(&mut self, sky: &Shared, host: &StoreHost) {

@@ -49,6 +49,7 @@ pub struct Front {
     pub writes: Writes,
 }
 
+// ANCHOR: next
 /// What the caller of [`Front::submit`] does next.
 #[derive(Debug)]
 pub enum Next {
@@ -59,6 +60,7 @@ pub enum Next {
     /// Hand to the worker that owns the region; if its inbox is full, [`Input::refuse_busy`].
     Send(RegionId, Input),
 }
+// ANCHOR_END: next
 
 impl Front {
     /// Takes a request in.

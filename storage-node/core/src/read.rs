@@ -41,6 +41,7 @@ pub struct LeaseRead {
 }
 
 impl LeaseRead {
+    // ANCHOR: begin
     /// Step 1; `None` if there is no delegate: ask the worker.
     pub fn begin(view: Arc<RegionView>) -> Option<Self> {
         let delegate = view.delegate()?;
@@ -51,6 +52,7 @@ impl LeaseRead {
             clock_ms,
         })
     }
+    // ANCHOR_END: begin
 
     /// Step 2 without touching the disk; `None` if the disk must be asked.
     pub fn evaluate_cached(
@@ -77,6 +79,7 @@ impl LeaseRead {
         evaluate(engine, &self.view, self.clock_ms, kind, request)
     }
 
+    // ANCHOR: confirm
     /// Step 3; `now` must have been read after step 2.
     pub fn confirm(&self, now: Moment) -> bool {
         let same = self
@@ -85,6 +88,7 @@ impl LeaseRead {
             .is_some_and(|delegate| Arc::ptr_eq(&delegate, &self.delegate));
         same && self.delegate.covers(now) && !self.view.is_over()
     }
+    // ANCHOR_END: confirm
 }
 
 /// A read whose index was confirmed by a majority and is applied here.

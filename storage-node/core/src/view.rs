@@ -283,6 +283,7 @@ impl RegionView {
         self.successors.get()
     }
 
+    // ANCHOR: check
     /// Checks a request's address and epoch, not leadership, in the order of `proto/README.md`, Region errors.
     pub fn check(&self, store: StoreId, context: &Context) -> Result<(), errorpb::Error> {
         check_store(store, context)?;
@@ -299,6 +300,7 @@ impl RegionView {
         }
         Ok(())
     }
+    // ANCHOR_END: check
 }
 
 /// Checks that a request is meant for this store.

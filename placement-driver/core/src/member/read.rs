@@ -90,6 +90,7 @@ impl Member {
         self.node.lease().is_some_and(|until| moment < until)
     }
 
+    // ANCHOR: release
     /// Lets go what the lease covers at `now`; sends the rest the long way.
     pub(super) fn release(&mut self, now: Now) {
         if !self.reading.has_held() {
@@ -113,6 +114,7 @@ impl Member {
         }
         self.ask(held.into_iter().map(|(call, _)| call).collect(), now);
     }
+    // ANCHOR_END: release
 
     /// Starts a round of ReadIndex for these reads.
     fn ask(&mut self, calls: Vec<Call>, now: Now) {

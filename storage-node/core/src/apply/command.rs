@@ -37,10 +37,12 @@ pub(super) fn apply(
     replica: &mut Replica,
     command: Command,
 ) -> Result<Result<Outcome, Rejection>, ApplyError> {
+    // ANCHOR: version
     let checked = !planted::is(Planted::EpochUncheckedAtApply);
     if checked && command.version != replica.version() {
         return Ok(Err(Rejection::EpochChanged(replica.region.clone())));
     }
+    // ANCHOR_END: version
     let ends_wait = matches!(command.operation, Some(Operation::RollbackMerge(_)));
     if replica.merging.is_some() && !ends_wait {
         return Ok(Err(Rejection::EpochChanged(replica.region.clone())));
@@ -149,6 +151,7 @@ fn put(
     staged.put(family, key, RawValue::encode(value, expires_ms));
 }
 
+// ANCHOR: compare-and-swap
 fn compare_and_swap(
     staged: &mut Staged,
     replica: &mut Replica,
@@ -174,3 +177,4 @@ fn compare_and_swap(
         previous,
     })
 }
+// ANCHOR_END: compare-and-swap

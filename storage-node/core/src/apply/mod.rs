@@ -574,6 +574,7 @@ fn unpack(region: RegionId, entry: &LogEntry) -> Result<(RegionEntry, bool), App
 }
 
 impl Prepared {
+    // ANCHOR: finish
     /// After the batch was written: publishes the clocks, answers the callers, tells what was applied.
     pub fn finish(self) -> Vec<Progress> {
         let mut done = Vec::with_capacity(self.progress.len());
@@ -599,4 +600,5 @@ impl Prepared {
         }
         done
     }
+    // ANCHOR_END: finish
 }

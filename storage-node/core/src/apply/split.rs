@@ -116,6 +116,7 @@ fn fits(region: &Region, parts: &[SplitPart]) -> Result<(), &'static str> {
     }
 }
 
+// ANCHOR: cut
 fn cut(region: &Region, parts: &[SplitPart], epoch: RegionEpoch) -> (Vec<Region>, Region) {
     let mut start_key = region.start_key.clone();
     let mut cut_off = Vec::with_capacity(parts.len());
@@ -138,3 +139,4 @@ fn cut(region: &Region, parts: &[SplitPart], epoch: RegionEpoch) -> (Vec<Region>
     };
     (cut_off, rest)
 }
+// ANCHOR_END: cut

@@ -95,6 +95,7 @@ impl Proposals {
             .push_back((proposal.index, proposal.term, responders));
     }
 
+    // ANCHOR: resolve
     /// Callers of the commands in committed entries; callers whose entry lost its place are refused.
     pub(super) fn resolve(
         &mut self,
@@ -122,6 +123,7 @@ impl Proposals {
         }
         matched
     }
+    // ANCHOR_END: resolve
 
     /// Leadership is over: nobody here will learn what became of the rest.
     pub(super) fn abandon(&mut self) {

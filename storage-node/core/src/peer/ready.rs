@@ -140,6 +140,7 @@ impl Peer {
         }
     }
 
+    // ANCHOR: publish-lease
     /// Publishes or withdraws the right to read under the lease.
     pub(super) fn publish_lease(&mut self) {
         let applied_own_term = self.applied.term == self.node.term();
@@ -152,4 +153,5 @@ impl Peer {
             _ => self.view.withdraw(),
         }
     }
+    // ANCHOR_END: publish-lease
 }

@@ -29,9 +29,11 @@ macro_rules! unary {
                 Ok(response)
             }
 
+            // ANCHOR: unary
             $(async fn $method(&self, request: Request<$request>) -> Result<Response<$response>, Status> {
                 self.0.call(request.into_inner().into()).await
             })*
+            // ANCHOR_END: unary
 
             /// There is no coprocessor; callers get the error that the call has a field for.
             async fn raw_coprocessor(
