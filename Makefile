@@ -4,6 +4,8 @@
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
 TEST_PACKAGES := strace faketime e2fsprogs util-linux shellcheck
 BENCH_PACKAGES := etcd-server redis-server
+# What builds the guide; the version that its pages were read with.
+MDBOOK_VERSION := 0.5.4
 
 # Where rustup puts Rust.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -11,7 +13,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-test setup-bench bench figures rolling-restart soak planted-bugs demo-data clean
+.PHONY: playground test lint setup setup-test setup-bench bench figures rolling-restart soak planted-bugs demo-data guide clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -56,6 +58,16 @@ planted-bugs: setup
 demo-data: setup-test
 	cargo build --package yadkv
 	cargo test --package yadkv-tests --test demo_data -- --nocapture
+
+# No RocksDB is built here: the plain compiler will do.
+guide: CC := cc
+guide:
+	@scripts/install-packages build-essential ca-certificates curl
+	@command -v mdbook >/dev/null || { \
+		echo "mdBook $(MDBOOK_VERSION) is missing: building it takes about three minutes on an idle core, once"; \
+		cargo install mdbook --locked --version $(MDBOOK_VERSION) --no-default-features --features search; }
+	mdbook build guide
+	@echo "ready: open target/guide/index.html in a browser"
 
 clean:
 	cargo clean
