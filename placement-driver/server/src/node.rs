@@ -94,12 +94,8 @@ pub async fn run(
     let tasks = TaskTracker::new();
     let streams = Streams::default();
     let (handle, inputs, state) = driver::inbox(&metrics);
-    let others: Vec<_> = core
-        .members
-        .iter()
-        .filter(|other| other.id != core.member)
-        .cloned()
-        .collect();
+    let others = core.members.iter().filter(|one| one.id != core.member);
+    let others: Vec<_> = others.cloned().collect();
     let outgoing = Outgoing::start(&others, &handle, &metrics, &tasks, &stop);
     let Data {
         kv,

@@ -21,6 +21,7 @@
 //! | `room S plenty\|scarce\|none` · `hangs S BOOL` · `leave S` | what there is on the disk of store S · whether its writes hang · it is about to stop |
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
+//! | `clock S [behind_ms=N]` | the wall clock of store S is behind |
 //! | `inspect S R` | what a store says of its replica |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -125,6 +126,11 @@ impl Runner for Script {
             "merges" => self.cluster.merges = args.next_pos().ok_or("true or false?")?.parse()?,
             "damage" => self.damage(&mut args)?,
             "room" => self.room(&mut args)?,
+            "clock" => {
+                let store = self.store(args.next_pos().ok_or("which store?")?)?;
+                let behind = take(&mut args, "behind_ms")?.unwrap_or(0);
+                self.cluster.behind_ms.insert(store, behind);
+            }
             "hangs" => self.hangs(&mut args)?,
             "leave" => self.leave(&mut args)?,
             "damaged" => out = self.damaged(&mut args)?,

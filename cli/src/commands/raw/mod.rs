@@ -123,11 +123,6 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
                 .ok_or_else(|| not_found(&key))?;
             say(escape(&value))?;
         }
-        RawCommand::Put { key, value, ttl: 0 } => {
-            raw.put(unescape(&key)?, unescape(&value)?)
-                .await
-                .context(&key)?;
-        }
         RawCommand::Put { key, value, ttl } => {
             let ttl = Duration::from_secs(ttl);
             raw.put_with_ttl(unescape(&key)?, unescape(&value)?, ttl)
@@ -158,9 +153,7 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
             let old = if absent { None } else { Some(old) };
             cas(&raw, &key, old.as_deref(), &new).await?;
         }
-        RawCommand::Ttl { key } => {
-            say(ttl_s(&raw, &key).await?)?;
-        }
+        RawCommand::Ttl { key } => say(ttl_s(&raw, &key).await?)?,
         RawCommand::DeleteRange { start, end } => {
             raw.delete_range(unescape(&start)?, unescape(&end)?)
                 .await

@@ -64,6 +64,8 @@ pub struct Cluster {
     pub cut: BTreeSet<u64>,
     /// Stores whose apply is held back.
     pub stalled: BTreeSet<u64>,
+    /// Milliseconds by which the wall clocks of stores are behind.
+    pub behind_ms: BTreeMap<u64, u64>,
     /// The last heartbeat of each region to the placement driver.
     pub reported: BTreeMap<u64, RegionHeartbeatRequest>,
     /// Whether data engines flush when they are asked to.
@@ -144,6 +146,7 @@ impl Cluster {
             merges: true,
             snapshots: true,
             snapshots_sent: 0,
+            behind_ms: BTreeMap::new(),
             steps_max: None,
             arrivals: Arrivals::default(),
             next_id: 100,
@@ -211,8 +214,17 @@ impl Cluster {
         self.held.remove(&id);
     }
 
+    /// What a store's clocks say.
+    fn now_at(&self, id: u64) -> Now {
+        let behind = self.behind_ms.get(&id).copied().unwrap_or(0);
+        Now {
+            moment: self.now.moment,
+            wall_ms: self.now.wall_ms - behind,
+        }
+    }
+
     pub fn input(&mut self, id: u64, input: Input) {
-        let now = self.now;
+        let now = self.now_at(id);
         if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
             running.worker.handle(input, now).unwrap();
         }
@@ -266,7 +278,7 @@ impl Cluster {
     }
 
     fn step(&mut self, id: u64) {
-        let now = self.now;
+        let now = self.now_at(id);
         let store = self.stores.get_mut(&id).unwrap();
         let raft = store.raft.clone();
         let Some(running) = &mut store.running else {
@@ -583,7 +595,7 @@ impl Cluster {
     pub fn submit(&mut self, id: u64, request: StoreRequest) -> Answer {
         let answer = Answer::default();
         let slot = answer.0.clone();
-        let now = self.now;
+        let now = self.now_at(id);
         let store = self.stores.get_mut(&id).unwrap();
         let kv = store.kv.clone();
         let Some(running) = &mut store.running else {
