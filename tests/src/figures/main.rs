@@ -9,9 +9,10 @@
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
 //! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`restart`], [`clients`],
-//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`throughput`], [`simulation`].
+//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`speed`], [`sustained`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod clients;
 mod disks;
 mod idle;
@@ -24,8 +25,9 @@ mod restart;
 mod rolling;
 mod simulation;
 mod slow;
+mod speed;
 mod store_kill;
-mod throughput;
+mod sustained;
 mod writers;
 
 use std::process::ExitCode;
@@ -61,7 +63,7 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 14] = [
+const MEASURES: [(&str, Measure); 15] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
@@ -74,7 +76,8 @@ const MEASURES: [(&str, Measure); 14] = [
     ("pd-kill", pd_kill::measure),
     ("rolling-restart", rolling::measure),
     ("import", import::measure),
-    ("throughput", throughput::measure),
+    ("speed", speed::measure),
+    ("sustained", sustained::measure),
     ("simulation", simulation::measure),
 ];
 

@@ -2,7 +2,7 @@
 //!
 //! *Invariants*: no call fails, and no timestamp is below one that was given before it was asked for.
 //!
-//! *Next stop*: [`super::throughput`].
+//! *Next stop*: [`super::speed`].
 
 use crate::Figure;
 use std::sync::Arc;

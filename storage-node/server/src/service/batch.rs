@@ -16,6 +16,7 @@
 use super::admission;
 use super::answers::{Backlog, Held, Parcel};
 use super::{Arrived, Door};
+use crate::clock;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use std::collections::VecDeque;
@@ -150,7 +151,7 @@ impl Frames {
 
     /// `None` when nobody waits for answers any more.
     async fn take(&self, frame: BatchCommandsRequest) -> Option<()> {
-        let deadline = Instant::now() + admission::WAIT_MAX;
+        let (now, deadline) = (clock::now(), Instant::now() + admission::WAIT_MAX);
         let mut waiting = Vec::new();
         for (id, request) in frame.request_ids.into_iter().zip(frame.requests) {
             let place = match self.answers.clone().try_reserve_owned() {
@@ -169,7 +170,7 @@ impl Frames {
                         let (cmd, held) = (encode(response), held.on(backlog));
                         place.send(Answer { id, cmd, held });
                     };
-                    waiting.extend(self.door.take(Arrived::new(request, deliver)));
+                    waiting.extend(self.door.take(Arrived::new(request, deliver, now)));
                 }
                 Err(test_id) => {
                     let cmd = ResponseCmd::Empty(BatchCommandsEmptyResponse { test_id });

@@ -27,13 +27,13 @@ use admission::{Admission, Admitted};
 use answers::{Answers, Held, Parcel};
 use crossbeam::channel::{Sender, TrySendError};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::sync::oneshot;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use yadkv_engine::Engine;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
+use yadkv_proto::time::Now;
 use yadkv_storage_core::front::{self, Front, Next};
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::respond::Reply;
@@ -65,16 +65,17 @@ pub struct Door {
 pub struct Arrived<Deliver> {
     request: StoreRequest,
     deliver: Deliver,
-    at: Instant,
+    at: Now,
 }
 
 impl<Deliver: FnOnce(StoreResponse, Held) + Send + 'static> Arrived<Deliver> {
-    /// `deliver` gets the answer once, on any thread, and lets go of what it holds when the connection has it.
-    pub fn new(request: StoreRequest, deliver: Deliver) -> Self {
+    /// `deliver` gets the answer once, on any thread, and lets go of what it holds when the connection has it. `at` may be
+    /// the moment when a frame came whose commands are taken one after the other.
+    pub fn new(request: StoreRequest, deliver: Deliver, at: Now) -> Self {
         Self {
             request,
             deliver,
-            at: Instant::now(),
+            at,
         }
     }
 }
@@ -94,7 +95,8 @@ impl Door {
         let Some(admitted) = self.admission.try_admit(&arrived.request) else {
             return Some(arrived);
         };
-        self.submit(arrived, admitted);
+        let now = arrived.at;
+        self.submit(arrived, admitted, now);
         None
     }
 
@@ -104,7 +106,7 @@ impl Door {
         Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
     {
         match self.admission.admit(&arrived.request, deadline).await {
-            Some(admitted) => self.submit(arrived, admitted),
+            Some(admitted) => self.submit(arrived, admitted, clock::now()),
             None => {
                 let (request, reply) = self.measured(arrived, None);
                 let reason = "too many bytes of requests are under way";
@@ -113,12 +115,12 @@ impl Door {
         }
     }
 
-    fn submit<Deliver>(&self, arrived: Arrived<Deliver>, admitted: Admitted)
+    fn submit<Deliver>(&self, arrived: Arrived<Deliver>, admitted: Admitted, now: Now)
     where
         Deliver: FnOnce(StoreResponse, Held) + Send + 'static,
     {
         let (request, reply) = self.measured(arrived, Some(admitted));
-        match self.front.submit(request, reply, clock::now()) {
+        match self.front.submit(request, reply, now) {
             Next::Answered => {}
             Next::Send(region, input) => {
                 self.router.send(region, input);
@@ -168,7 +170,8 @@ impl Door {
             drop(admitted);
             let (response, held) = answers.charge(response, read);
             if let Some(call) = call {
-                call.seconds.observe(at.elapsed().as_secs_f64());
+                let taken = clock::moment().since(at.moment);
+                call.seconds.observe(taken.as_secs_f64());
                 if region_error(&response) {
                     call.region_errors.inc();
                 }
@@ -186,7 +189,7 @@ impl Door {
         let (sender, receiver) = oneshot::channel();
         // The caller may have gone meanwhile: then nobody misses the answer.
         let deliver = move |response, held| drop(sender.send((response, held)));
-        if let Some(waiting) = self.take(Arrived::new(request, deliver)) {
+        if let Some(waiting) = self.take(Arrived::new(request, deliver, clock::now())) {
             let deadline = time::Instant::now() + admission::WAIT_MAX;
             self.take_until(waiting, deadline).await;
         }
