@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use yadkv_tests::{Cluster, binary, borders, eventually};
 
-const RECORDS: u64 = 200_000;
+const RECORDS: u64 = 400_000;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

@@ -1,7 +1,7 @@
 //! `raw import`: puts the records of a file, and goes on where it was interrupted.
 //!
 //! *Life of an import*: records become batches of [`BATCH_RECORDS`] → [`IN_FLIGHT_MAX`] batches are under way → the oldest
-//! is answered: the mark moves behind it → once a second the mark is written down, in `FILE.progress` → all are in: that
+//! is answered: the mark moves behind it → every [`MARK_INTERVAL`] the mark is written down, in `FILE.progress` → all are in: that
 //! file is removed.
 //!
 //! *Invariants*: everything before the mark is in the store. Of two records with one key the later one wins: a batch that
@@ -34,7 +34,7 @@ const BATCH_BYTES: usize = 256 << 10;
 /// Batches under way.
 const IN_FLIGHT_MAX: usize = 16;
 /// Time between two marks on the disk.
-const MARK_INTERVAL: Duration = Duration::from_secs(1);
+const MARK_INTERVAL: Duration = Duration::from_millis(200);
 /// Layout of the file with the mark.
 const FORMAT: u64 = 1;
 
