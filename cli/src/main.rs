@@ -16,6 +16,7 @@ mod text;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Outcome;
+use server::pages::LogFilter;
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -52,14 +53,15 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("YADKV_LOG")
-                .unwrap_or_else(|_| "info,tikv_client=warn".into()),
-        )
+    let filter = tracing_subscriber::EnvFilter::try_from_env("YADKV_LOG")
+        .unwrap_or_else(|_| "info,tikv_client=warn".into());
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
-        .init();
+        .with_filter_reloading();
+    let log = LogFilter::new(subscriber.reload_handle());
+    subscriber.init();
     abort_on_panic();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if matches!(cli.command, Command::Pd(_) | Command::Store(_)) {
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let ended = runtime.block_on(run(cli.command));
+    let ended = runtime.block_on(run(cli.command, log));
     // A thread may still wait for standard input.
     runtime.shutdown_background();
     match ended {
@@ -100,10 +102,10 @@ fn abort_on_panic() {
     }));
 }
 
-async fn run(command: Command) -> Outcome {
+async fn run(command: Command, log: LogFilter) -> Outcome {
     match command {
-        Command::Pd(args) => server::pd::run(args).await,
-        Command::Store(args) => server::store::run(args).await,
+        Command::Pd(args) => server::pd::run(args, log).await,
+        Command::Store(args) => server::store::run(args, log).await,
         Command::Playground(args) => server::playground::run(args).await,
         Command::Raw(args) => commands::raw::run(args).await,
         Command::Ctl(args) => commands::ctl::run(args).await,

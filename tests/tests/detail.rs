@@ -219,6 +219,24 @@ fn check_status_port(cluster: &Cluster, all: &[Value]) {
     }
 }
 
+#[test]
+fn what_a_server_logs_is_shown_and_changed() {
+    let cluster = Cluster::start(&[&borders(1)]);
+    for (server, process) in [
+        (&*cluster.status[0], &cluster.stores[0]),
+        (cluster.pds[0].address(), &cluster.pds[0]),
+    ] {
+        let filter = |row: Value| row["filter"].as_str().unwrap().to_owned();
+        assert!(filter(one(&cluster, &["log", server])).contains("info"));
+        let set = one(&cluster, &["log", server, "warn,yadkv=info"]);
+        assert!(filter(set).contains("yadkv=info"));
+        assert!(process.log().contains("what is logged has changed"));
+        let said = refusal(&cluster, &["log", server, "info,=x="]);
+        assert!(said.contains("for example"), "{said}");
+        assert!(filter(one(&cluster, &["log", server])).contains("warn"));
+    }
+}
+
 /// One leads, the others follow it, and their positions fit together.
 fn check_replicas(region: &Value) {
     let leader = &region["leader"];

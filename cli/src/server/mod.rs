@@ -8,6 +8,7 @@
 //!
 //! *Next stop*: [`store`].
 
+pub(crate) mod pages;
 pub(crate) mod pd;
 pub(crate) mod playground;
 pub(crate) mod ports;

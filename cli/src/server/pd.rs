@@ -2,6 +2,7 @@
 //!
 //! *Next stop*: `yadkv_placement_driver::node`.
 
+use super::pages::{LogFilter, pages};
 use super::{ServerArgs, bind, shutdown};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
@@ -10,7 +11,7 @@ use yadkv_placement_driver::config::Config;
 use yadkv_placement_driver::node;
 
 /// Runs a placement driver.
-pub(crate) async fn run(args: ServerArgs) -> Outcome {
+pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     if args.print_default_config {
         let settings = toml::to_string_pretty(&Config::default()).context("default settings")?;
         return say(settings.trim_end());
@@ -20,7 +21,7 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
     let listener = bind(&config.pd.addr).await?;
     let told = shutdown(args.stop_with_stdin)?;
     let data_dir = config.pd.data_dir.clone();
-    node::run(config, listener, (told.leave, told.stop))
+    node::run(config, listener, pages(log), (told.leave, told.stop))
         .await
         .context(format!("placement driver at {}", data_dir.display()))
 }

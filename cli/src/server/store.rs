@@ -3,6 +3,7 @@
 //!
 //! *Next stop*: `yadkv_storage_node::node`.
 
+use super::pages::{LogFilter, pages};
 use super::{ServerArgs, bind, shutdown};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
@@ -19,7 +20,7 @@ const RESTARTS: &str = "YADKV_RESTARTS";
 const RESTARTS_MAX: u32 = 8;
 
 /// Runs a storage node.
-pub(crate) async fn run(args: ServerArgs) -> Outcome {
+pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     if args.print_default_config {
         let settings = toml::to_string_pretty(&Config::default()).context("default settings")?;
         return say(settings.trim_end());
@@ -36,7 +37,7 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
     let ended = node::run(
         config,
         listener,
-        status,
+        status.map(|status| (status, pages(log))),
         (told.leave.clone(), told.stop.clone()),
     )
     .await;

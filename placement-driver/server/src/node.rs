@@ -72,10 +72,11 @@ pub enum NodeError {
 }
 
 /// Runs a member on `listener` until something fatal happens, or it is told to stop: `leave` has it let another member lead
-/// first, `stop` cuts that short.
+/// first, `stop` cuts that short. `more` are pages that are shown beside its own.
 pub async fn run(
     config: Config,
     listener: TcpListener,
+    more: axum::Router,
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
@@ -129,7 +130,14 @@ pub async fn run(
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
-    let served = serve(listener, &core, service, registry, (leave, stop.clone())).await;
+    let served = serve(
+        listener,
+        &core,
+        service,
+        (registry, more),
+        (leave, stop.clone()),
+    )
+    .await;
     stop.cancel();
     tasks.close();
     let _ = tokio::time::timeout(DRAIN_MAX, tasks.wait()).await;
@@ -211,7 +219,7 @@ async fn serve(
     listener: TcpListener,
     core: &CoreConfig,
     service: Service,
-    registry: Registry,
+    (registry, more): (Registry, axum::Router),
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     let members: Arc<Vec<MemberAddress>> = Arc::new(core.members.clone());
@@ -249,6 +257,7 @@ async fn serve(
         .into_axum_router()
         .reset_fallback()
         .merge(http)
+        .merge(more)
         .fallback(http::unknown);
     let serving = Server::builder()
         .accept_http1(true)

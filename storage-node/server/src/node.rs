@@ -121,11 +121,11 @@ pub enum NodeError {
 }
 
 /// Runs a node until something fatal happens, or it is told to stop: `leave` has it hand over first what it leads, `stop`
-/// cuts that short. `status` serves [`crate::status`].
+/// cuts that short. `status` serves [`crate::status`], and more pages beside it.
 pub async fn run(
     config: Config,
     listener: TcpListener,
-    status: Option<TcpListener>,
+    status: Option<(TcpListener, axum::Router)>,
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
@@ -504,13 +504,15 @@ impl Node {
         &self,
         config: &Config,
         listener: TcpListener,
-        status_listener: Option<TcpListener>,
+        status_page: Option<(TcpListener, axum::Router)>,
     ) -> Result<(), NodeError> {
         let bound = listener
             .local_addr()
             .map_err(|error| NodeError::Serve(error.to_string()))?;
-        let status = status_listener.as_ref();
-        let status = status.map(TcpListener::local_addr).transpose();
+        let status = status_page.as_ref();
+        let status = status
+            .map(|(listener, _)| listener.local_addr())
+            .transpose();
         let status = status.map_err(|error| NodeError::Serve(error.to_string()))?;
         let addresses = Addresses::of(config, bound, status).map_err(NodeError::Address)?;
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -539,7 +541,7 @@ impl Node {
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
-        if let Some(listener) = status_listener {
+        if let Some((listener, more)) = status_page {
             let pages = status::Pages {
                 store: StoreId(self.record.store_id),
                 registry: self.registry.clone(),
@@ -548,7 +550,7 @@ impl Node {
                 life: self.life.clone(),
             };
             let stopped = stop.clone().cancelled_owned();
-            tokio::spawn(status::serve(listener, pages, stopped));
+            tokio::spawn(status::serve(listener, pages, more, stopped));
         }
         let (address, status) = (&addresses.clients, &addresses.status);
         tracing::info!(store = self.record.store_id, address, status, "serving");

@@ -42,10 +42,11 @@ pub struct Pages {
     pub life: Life,
 }
 
-/// Serves until `shutdown` is done.
+/// Serves until `shutdown` is done; `more` are pages of others.
 pub async fn serve(
     listener: TcpListener,
     pages: Pages,
+    more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let registry = pages.registry.clone();
@@ -62,6 +63,7 @@ pub async fn serve(
         .route("/ready", get(ready))
         .with_state(pages.clone())
         .merge(live::routes(pages.clone()))
+        .merge(more)
         .merge(regions::routes(pages));
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown)

@@ -19,12 +19,13 @@ mod region;
 mod store;
 mod table;
 
-use super::connect;
+use super::{connect, http};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
 use crate::text::unescape;
 use clap::{Args, Subcommand};
 use health::Trouble;
+use hyper::Method;
 use serde_json::{Value, json};
 use table::Shown;
 use yadkv_client::Api;
@@ -81,6 +82,12 @@ enum CtlCommand {
     },
     /// A fresh timestamp.
     Tso,
+    /// Shows or sets what a server logs, until it starts anew: levels by module, for example info,yadkv_storage_core=debug.
+    Log {
+        /// A placement driver's address, or a store's status address.
+        server: String,
+        filter: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -194,6 +201,7 @@ async fn show(args: &CtlArgs) -> Outcome<Shown> {
             detail::show(pd, region::holds(pd, key).await?).await
         }
         CtlCommand::Region { store, state, .. } => region::list(pd, *store, *state).await,
+        CtlCommand::Log { server, filter } => log(server, filter.as_deref()).await.map(Shown::rows),
         CtlCommand::Member | CtlCommand::Tso => look(args).await.map(Shown::rows),
     }
 }
@@ -211,6 +219,12 @@ async fn look(args: &CtlArgs) -> Outcome<Vec<Value>> {
         CtlCommand::Tso => Ok(vec![timestamp(&client).await?]),
         _ => Ok(Vec::new()),
     }
+}
+
+async fn log(server: &str, filter: Option<&str>) -> Outcome<Vec<Value>> {
+    let wanted = filter.map(|filter| json!({ "filter": filter }));
+    let method = wanted.as_ref().map_or(Method::GET, |_| Method::PUT);
+    Ok(vec![http::ask(server, method, "/log", wanted).await?])
 }
 
 async fn members(admin: &AdminClient) -> Outcome<Vec<Value>> {

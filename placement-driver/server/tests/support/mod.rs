@@ -33,6 +33,7 @@ impl Server {
         let task = tokio::spawn(run(
             config.clone(),
             listener,
+            axum::Router::new(),
             (CancellationToken::new(), stop.clone()),
         ));
         Self {
