@@ -2,7 +2,7 @@
 //!
 //! *Place*: [`super::Journal`] starts it with itself, and ends it.
 //!
-//! *Life of a look*: nothing was written for [`QUIET`] → a mark, synced: it vouches for the last record, which nothing
+//! *Life of a look*: nothing was written for [`Options::quiet`] → a mark, synced: it vouches for the last record, which nothing
 //! else does yet. Segments take more than they may → what is alive in the oldest one is written again at the end → all of
 //! that durable → the oldest one is used again, or goes. No segment is prepared → one is made.
 //!
@@ -23,10 +23,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// Time without a record after which the last one gets its mark.
-const QUIET: Duration = Duration::from_millis(50);
 /// Bytes of pairs that are written again at once.
 const CARRY_BYTES: usize = 1 << 20;
 /// Segments that are kept for later; more are given back to the file system.
@@ -83,7 +80,7 @@ impl Shared {
         let works = state.prepared.is_empty() || self.must_clean(&state);
         match (works, unmarked) {
             (true, _) => {}
-            (false, true) => drop(self.wake.wait_for(&mut state, QUIET)),
+            (false, true) => drop(self.wake.wait_for(&mut state, self.options.quiet)),
             (false, false) => self.wake.wait(&mut state),
         }
         state.healthy()?;

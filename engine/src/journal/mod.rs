@@ -49,6 +49,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Segments that there may be beyond twice what is alive.
 pub const SLACK: u64 = 4;
@@ -74,7 +75,12 @@ pub struct Options {
     /// Bytes of a segment, at most 1 GiB; a larger batch has one of its own. Small: more files, each with two more
     /// syncs; large: more to read again when one is cleaned, all at once in memory.
     pub segment_bytes: u64,
+    /// Time without a record after which a mark vouches for the last one, at the cost of a sync: [`QUIET`].
+    pub quiet: Duration,
 }
+
+/// Short enough that few records are ever without a mark, long enough that a journal in use writes none.
+pub const QUIET: Duration = Duration::from_millis(50);
 
 /// A log-structured engine.
 pub struct Journal {

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use yadkv_consensus::{FIRST_INDEX, LogStore, Start};
 use yadkv_engine::Engine;
-use yadkv_engine::journal::{self, Journal};
+use yadkv_engine::journal::{self, Journal, QUIET};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_placement_core::member::GROUP;
 use yadkv_placement_core::{Config, FAMILIES};
@@ -131,6 +131,7 @@ impl Data {
         let options = journal::Options {
             families: yadkv_consensus::FAMILIES.to_vec(),
             segment_bytes: SEGMENT_BYTES,
+            quiet: QUIET,
         };
         let raft = Arc::new(Journal::open(&raft_path, options)?);
         let log = LogStore::open(raft, memory_bytes / 8)?;

@@ -22,7 +22,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
-use yadkv_engine::journal::{self, Journal};
+use yadkv_engine::journal::{self, Journal, QUIET};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_engine::{Engine, Intake};
 use yadkv_proto::storagepb::StoreRecord;
@@ -105,6 +105,7 @@ impl Data {
         let options = journal::Options {
             families: yadkv_consensus::FAMILIES.to_vec(),
             segment_bytes: config.log_segment_bytes(),
+            quiet: QUIET,
         };
         let raft = Arc::new(Journal::open(&raft_path, options)?);
         let log_error = |error: yadkv_consensus::OpenError| OpenError::Log {
