@@ -88,7 +88,8 @@ impl Frames {
         let queued = timeout_at(deadline, self.queue.send(Call { command, reply })).await;
         let queued = queued.map_err(|_| CallError::NotSent("too many commands wait".into()))?;
         queued.map_err(|_| CallError::NotSent("the client is shutting down".into()))?;
-        Answer(answer).within(deadline - Instant::now()).await
+        let left = deadline.saturating_duration_since(Instant::now());
+        Answer(answer).within(left).await
     }
 }
 
