@@ -27,6 +27,7 @@ use crate::service::pd::Service;
 use crate::transport::{Incoming, Outgoing};
 use prometheus::Registry;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -138,13 +139,22 @@ pub async fn run(
         (leave, stop.clone()),
     )
     .await;
+    let ended = end(stop, tasks, driven).await;
+    drop(lock);
+    ended.and(served)
+}
+
+/// Waits for what a node has started.
+async fn end(
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    driven: JoinHandle<Result<(), Fatal>>,
+) -> Result<(), NodeError> {
     stop.cancel();
     tasks.close();
     let _ = tokio::time::timeout(DRAIN_MAX, tasks.wait()).await;
-    let ended = tokio::task::spawn_blocking(move || driven.join()).await;
-    drop(lock);
-    match ended {
-        Ok(Ok(ended)) => ended.map_err(NodeError::from).and(served),
+    match tokio::task::spawn_blocking(move || driven.join()).await {
+        Ok(Ok(ended)) => Ok(ended?),
         _ => Err(NodeError::Panicked),
     }
 }
@@ -169,7 +179,7 @@ fn open(config: &Config, core: CoreConfig) -> Result<(Data, Member), NodeError> 
 fn start(
     driver: Driver,
     stop: CancellationToken,
-) -> Result<std::thread::JoinHandle<Result<(), Fatal>>, NodeError> {
+) -> Result<JoinHandle<Result<(), Fatal>>, NodeError> {
     let run = move || {
         let _stops = stop.drop_guard();
         let ended = driver.run();
