@@ -140,3 +140,35 @@ fn a_wrong_line_is_named_and_the_import_goes_on_behind_what_is_in() {
     let said = failure(&cluster, &v1);
     assert!(said.contains("another cluster or key space"), "{said}");
 }
+
+/// A batch that fails in the middle: what comes behind it is in, but an import that goes on must not pass over it.
+#[test]
+fn nothing_is_passed_over_behind_a_batch_that_failed() {
+    let cluster = Cluster::start(&[&borders(2)]);
+    let (pd, file) = (cluster.pd(), cluster.folder.path().join("in.tsv"));
+    let import = ["raw", "--pd", &pd, "import", text(&file)];
+    let many = |value: &str| {
+        let mut lines = format!("a\t1\nb\t{value}\n");
+        (0..40_000).for_each(|number| writeln!(lines, "k{number}\t{number}").unwrap());
+        lines
+    };
+    fs::write(&file, many(&"v".repeat(9 << 20))).unwrap();
+    let said = failure(&cluster, &import);
+    assert!(
+        said.contains("lines 1 to 2"),
+        "{}",
+        &said[..said.len().min(400)]
+    );
+    assert!(
+        said.contains("the first 0 lines are in"),
+        "{}",
+        &said[..said.len().min(400)]
+    );
+    fs::write(&file, many("2")).unwrap();
+    assert_eq!(cluster.run(&import), "40002 records imported\n");
+    let get = |key: &str| cluster.run(&["raw", "--pd", &pd, "get", key]);
+    assert_eq!(
+        (&*get("a"), &*get("b"), &*get("k39999")),
+        ("1\n", "2\n", "39999\n")
+    );
+}

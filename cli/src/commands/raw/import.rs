@@ -1,11 +1,12 @@
 //! `raw import`: puts the records of a file, and goes on where it was interrupted.
 //!
 //! *Life of an import*: records become batches of [`BATCH_RECORDS`] → [`IN_FLIGHT_MAX`] batches are under way → the oldest
-//! is answered: the mark moves behind it → every [`MARK_INTERVAL`] the mark is written down, in `FILE.progress` → all are in: that
-//! file is removed.
+//! is answered: the mark moves behind it → every [`MARK_INTERVAL`] the mark is written down, in `FILE.progress` → all are
+//! in: that file is removed.
 //!
-//! *Invariants*: everything before the mark is in the store. Of two records with one key the later one wins: a batch that
-//! names a key which is under way waits. A mark counts for the same file up to there (checksum), cluster and key space only.
+//! *Invariants*: everything before the mark is in the store: when a batch fails the mark stays before it, whatever comes
+//! of those behind it. Of two records with one key the later one wins: a batch that names a key which is under way waits.
+//! A mark counts for the same file up to there (checksum), cluster and key space only.
 //!
 //! *Limits and failure*: a wrong line or a batch that fails ends the import, after what was under way is known; the message
 //! says how much is in, and the same command goes on from there. Standard input cannot be gone on with.
@@ -82,6 +83,8 @@ struct Import<R> {
     keys: HashSet<Bytes>,
     /// Behind the last record that is in, as are all before it.
     reached: Position,
+    /// Whether a batch has failed: what comes behind it may be in, but not all before that.
+    broken: bool,
     marked_at: Instant,
 }
 
@@ -100,6 +103,7 @@ impl<R: BufRead> Import<R> {
             bar,
             under_way: VecDeque::new(),
             keys: HashSet::new(),
+            broken: false,
             marked_at: Instant::now(),
         }
     }
@@ -177,11 +181,13 @@ impl<R: BufRead> Import<R> {
         Ok(())
     }
 
+    /// Waits for what is under way; the first failure.
     async fn wait_for_all(&mut self) -> Outcome {
+        let mut all = Ok(());
         while !self.under_way.is_empty() {
-            self.wait_for_one().await?;
+            all = all.and(self.wait_for_one().await);
         }
-        Ok(())
+        all
     }
 
     /// Waits for the oldest batch.
@@ -189,10 +195,18 @@ impl<R: BufRead> Import<R> {
         let Some(batch) = self.under_way.pop_front() else {
             return Ok(());
         };
-        let put = batch.sent.await.context("import")?;
-        put.context(format!("lines {} to {}", batch.first_line, batch.end.line))?;
+        let place = format!("lines {} to {}", batch.first_line, batch.end.line);
+        let put = match batch.sent.await {
+            Ok(put) => put.context(place),
+            Err(error) => Err(error).context(place),
+        };
+        self.broken |= put.is_err();
+        put?;
         for key in &batch.keys {
             self.keys.remove(key);
+        }
+        if self.broken {
+            return Ok(());
         }
         self.reached = batch.end;
         self.bar.set_position(self.reached.offset);
@@ -248,7 +262,7 @@ impl Mark {
         Ok(())
     }
 
-    /// Durable before it counts: a mark that is cut would be of no use.
+    /// Renamed into its place: one that is cut would be of no use.
     fn write(&self, reached: &Position) -> Outcome {
         let mark = json!({
             "format": FORMAT,
