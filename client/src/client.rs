@@ -5,6 +5,7 @@
 use crate::admin::AdminClient;
 use crate::error::{Error, Result};
 use crate::keyspace::Keyspace;
+use crate::observer::Observed;
 use crate::options::{Api, DEFAULT_KEYSPACE, Options};
 use crate::raw::RawClient;
 use crate::routing::Router;
@@ -55,6 +56,10 @@ impl Client {
         endpoints: impl IntoIterator<Item = impl Into<String>>,
         options: Options,
     ) -> Result<Self> {
+        let runtime = match &options.observer {
+            Some(observer) => Arc::new(Observed::new(runtime, observer.clone())),
+            None => runtime,
+        };
         let endpoints: Vec<String> = endpoints.into_iter().map(Into::into).collect();
         let pd = Arc::new(PdClient::new(runtime.clone(), &endpoints));
         let mut budget = Budget::new(&runtime, &options, "connect", Effect::Read);

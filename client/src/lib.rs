@@ -28,6 +28,9 @@ mod error;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 mod keyspace;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+pub mod observer;
 mod options;
 pub mod raw;
 mod routing;

@@ -2,6 +2,8 @@
 //!
 //! *Next stop*: `runtime`.
 
+use crate::observer::Observer;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Which key space a client works in.
@@ -50,6 +52,8 @@ pub struct Options {
     /// value, except that a lost copy may arrive late and undo a newer write of the same key; with false such a
     /// write ends in [`crate::Error::OutcomeUnknown`]. A compare-and-swap is never sent again.
     pub repeat_lost_writes: bool,
+    /// Who hears how calls and requests go; nobody.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl Default for Options {
@@ -63,6 +67,7 @@ impl Default for Options {
             regions_max: 65_536,
             concurrency: 16,
             repeat_lost_writes: true,
+            observer: None,
         }
     }
 }

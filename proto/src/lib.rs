@@ -20,6 +20,7 @@ pub mod epoch;
 pub mod grpc;
 pub mod id;
 pub mod key;
+pub mod region_error;
 pub mod time;
 
 /// Messages of each package, generated from `proto/proto/*.proto`.

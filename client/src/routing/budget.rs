@@ -15,6 +15,7 @@
 //! *Next stop*: [`super::cache`].
 
 use crate::error::Error;
+use crate::observer::{Observer, Watch};
 use crate::options::Options;
 use crate::runtime::Runtime;
 use futures::future::{Either, select};
@@ -112,6 +113,8 @@ pub(crate) struct Budget {
     maybe_done: bool,
     partly_done: bool,
     last: String,
+    observer: Option<Arc<dyn Observer>>,
+    _watch: Watch,
 }
 
 impl Budget {
@@ -140,6 +143,8 @@ impl Budget {
             maybe_done: false,
             partly_done: false,
             last: String::new(),
+            observer: options.observer.clone(),
+            _watch: Watch::new(runtime, options.observer.as_ref(), call),
         }
     }
 
@@ -196,6 +201,9 @@ impl Budget {
 
     /// Takes note of a failed attempt that is being retried together with another.
     pub(crate) fn note(&mut self, trouble: &Trouble) {
+        if let Some(observer) = &self.observer {
+            observer.attempt_failed(self.call);
+        }
         self.maybe_done |= trouble.maybe_done;
         self.last.clone_from(&trouble.text);
     }
@@ -216,6 +224,9 @@ impl Budget {
     }
 
     fn give_up(&self) -> Error {
+        if let Some(observer) = &self.observer {
+            observer.gave_up(self.call);
+        }
         let last = match self.last.as_str() {
             "" => "no attempt has ended".to_owned(),
             last => last.to_owned(),

@@ -2,6 +2,7 @@
 //! fail over, and faults on demand.
 #![allow(clippy::unwrap_used)]
 
+mod observed;
 mod store;
 mod tests;
 

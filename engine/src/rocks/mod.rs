@@ -21,12 +21,14 @@
 //!
 //! *Next stop*: `wal`; the end of the tour.
 
+mod activity;
 mod damage;
 mod held;
 mod intake;
 mod options;
 mod place;
 
+pub use activity::Activity;
 pub use options::{BlockCache, Compression, Drop, FamilyOptions, Options};
 
 use crate::wal;
@@ -60,6 +62,8 @@ pub struct Rocks {
     directory: PathBuf,
     /// Position = [`Family`].
     families: Vec<String>,
+    /// What the database was opened with: RocksDB's counters are in it.
+    database_options: rocksdb::Options,
     /// How tables of each family are made.
     table_options: Vec<rocksdb::Options>,
     logged: bool,
@@ -111,6 +115,7 @@ impl Rocks {
             table_options: options.tables(),
             logged: options.logged,
             damage,
+            database_options: database,
             poisoned: OnceLock::new(),
             buffered,
             synced,

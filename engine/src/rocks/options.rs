@@ -4,6 +4,7 @@
 //!
 //! *Next stop*: [`super::Rocks`].
 
+use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
     DBRecoveryMode, LogLevel, SliceTransform, compaction_filter::Decision,
@@ -195,6 +196,8 @@ impl Options {
         options.set_keep_log_file_num(INFO_LOGS_MAX);
         options.set_max_log_file_size(INFO_LOG_BYTES_MAX);
         options.set_log_level(LogLevel::Warn);
+        options.enable_statistics();
+        options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
         options
     }
 

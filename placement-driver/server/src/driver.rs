@@ -281,27 +281,12 @@ impl Driver {
             term: self.member.term().0,
             cluster_id: self.member.cluster_id().unwrap_or_default().0,
         };
-        self.metrics.leads.set(i64::from(state.leads));
-        self.metrics
-            .term
-            .set(i64::try_from(state.term).unwrap_or(i64::MAX));
-        self.metrics
-            .waiting
-            .set(i64::try_from(self.member.waiting()).unwrap_or(i64::MAX));
-        let cluster = self.member.cluster();
-        self.metrics
-            .regions
-            .set(i64::try_from(cluster.regions().len()).unwrap_or(i64::MAX));
-        self.metrics
-            .stores
-            .set(i64::try_from(cluster.stores().len()).unwrap_or(i64::MAX));
-        self.metrics
-            .log_entries
-            .set(i64::try_from(self.member.log_entries()).unwrap_or(i64::MAX));
+        self.metrics.show(&self.member);
         self.count_transfers();
         self.state.send_if_modified(|published| {
             let changed = *published != state;
             if changed {
+                self.metrics.leader_changes.inc();
                 tracing::info!(
                     leader = state.leader.as_ref().map_or("none", |leader| &leader.name),
                     leads = state.leads,

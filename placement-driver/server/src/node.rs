@@ -19,13 +19,13 @@ use crate::driver::{self, Driver, Handle};
 use crate::flush::Flusher;
 use crate::forward::Forwarder;
 use crate::http::{self, Http};
-use crate::metrics::Metrics;
+use crate::metrics::cluster::Cluster;
+use crate::metrics::{self, Metrics};
 use crate::service::Door;
 use crate::service::etcd::Etcd;
 use crate::service::heartbeats::Streams;
 use crate::service::pd::Service;
 use crate::transport::{Incoming, Outgoing};
-use prometheus::Registry;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use yadkv_metrics::Meters;
 use yadkv_placement_core::{Config as CoreConfig, ConfigError, Fatal, Member, MemberAddress};
 use yadkv_proto::etcdserverpb::cluster_server::ClusterServer;
 use yadkv_proto::etcdserverpb::kv_server::KvServer;
@@ -90,8 +91,7 @@ pub async fn run(
         tokio::task::spawn_blocking(move || open(&config, core))
     };
     let (data, member) = opening.await.map_err(|_| NodeError::Panicked)??;
-    let registry = Registry::new();
-    let metrics = Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
+    let (meters, metrics, shown) = meters().map_err(|error| NodeError::Serve(error.to_string()))?;
     let stop = stop.child_token();
     let tasks = TaskTracker::new();
     let streams = Streams::default();
@@ -135,13 +135,23 @@ pub async fn run(
         listener,
         &core,
         service,
-        (registry, more),
+        (meters, shown, more),
         (leave, stop.clone()),
     )
     .await;
     let ended = end(stop, tasks, driven).await;
     drop(lock);
     ended.and(served)
+}
+
+/// Everything that a member measures.
+fn meters() -> Result<(Meters, Metrics, Cluster), yadkv_metrics::Error> {
+    let meters = Meters::new(metrics::PREFIX);
+    let metrics = Metrics::new(&meters)?;
+    let cluster = Cluster::new(&meters)?;
+    meters.add_process()?;
+    metrics::add_runtime(&meters)?;
+    Ok((meters, metrics, cluster))
 }
 
 /// Waits for what a node has started.
@@ -229,7 +239,7 @@ async fn serve(
     listener: TcpListener,
     core: &CoreConfig,
     service: Service,
-    (registry, more): (Registry, axum::Router),
+    (meters, cluster, more): (Meters, Cluster, axum::Router),
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     let members: Arc<Vec<MemberAddress>> = Arc::new(core.members.clone());
@@ -247,7 +257,8 @@ async fn serve(
     let http = http::routes(Http {
         door: service.door.clone(),
         members,
-        registry,
+        meters,
+        cluster,
         leave,
     });
     macro_rules! limited {

@@ -446,7 +446,7 @@ async fn a_member_that_lags_behind_the_log_is_sent_the_state() {
     let put = put_store(&mut pd, id, fourth, "127.0.0.1:20170").await;
     let refused = put.unwrap().header.and_then(|header| header.error);
     assert_eq!(refused, None);
-    until("all stores", || counted("yadkv_pd_stores 4")).await;
+    until("all stores", || counted("yadkv_pd_map_stores 4")).await;
     let installed = "yadkv_pd_state_transfers_total{outcome=\"installed\"} 0";
     assert_eq!(counted(installed).await, Some(()), "no other state");
 }

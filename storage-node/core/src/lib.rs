@@ -46,4 +46,5 @@ pub mod snapshot;
 pub mod split;
 pub mod store;
 pub mod stuck;
+pub mod tally;
 pub mod view;

@@ -62,7 +62,7 @@ impl DamageWatch {
         // Every time: an offer to a worker that is behind may be lost.
         self.router.offer(|| Input::Damaged(found.regions.clone()));
         let files = i64::try_from(found.files.len()).unwrap_or(i64::MAX);
-        self.metrics.damaged_files.set(files);
+        self.metrics.moves.damaged_files.set(files);
         *last = found;
     }
 }

@@ -65,6 +65,8 @@ pub struct Data {
     pub kv: Arc<dyn Engine>,
     /// The same engine, as it takes snapshots in.
     pub intake: Arc<dyn Intake>,
+    /// The same engine, as it tells of itself.
+    pub rocks: Arc<Rocks>,
     /// Their logs.
     pub log: LogStore,
     /// Who it belongs to; `None` if it is new.
@@ -94,7 +96,7 @@ impl Data {
         let mut options = Options::new(families, cache).unlogged();
         options.write_buffer_bytes = config.data_memtable_bytes();
         let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
-        let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine);
+        let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine.clone());
         let record = recover::store_record(&*kv)?;
         if record.is_some() && !raft_existed {
             return Err(OpenError::Log {
@@ -125,6 +127,7 @@ impl Data {
         Ok(Self {
             kv,
             intake,
+            rocks: engine,
             log,
             record,
             _lock: lock,

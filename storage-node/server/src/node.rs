@@ -16,7 +16,7 @@ use crate::damage::DamageWatch;
 use crate::data::{Data, OpenError};
 use crate::disk::{DiskWatch, is_full};
 use crate::life::Life;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, resources};
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
 use crate::pd::register::{self, RegisterError};
@@ -43,7 +43,6 @@ use crate::transport::{Outgoing, Resolver};
 use crate::{clock, status};
 use crossbeam::channel::{self, Receiver, Sender};
 use parking_lot::Mutex;
-use prometheus::Registry;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -56,6 +55,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
 use yadkv_engine::{Engine, LogEngine};
+use yadkv_metrics::Meters;
 use yadkv_proto::id::{ClusterId, Index, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -214,7 +214,9 @@ struct Node {
     pd: Arc<Pd>,
     router: Router,
     door: Door,
-    registry: Registry,
+    meters: Meters,
+    /// What they look at.
+    sources: Option<Arc<resources::Sources>>,
     under_way: UnderWay,
     life: Life,
     failure: Failure,
@@ -229,9 +231,9 @@ impl Node {
         record: StoreRecord,
         pd: Arc<Pd>,
     ) -> Result<Self, NodeError> {
-        let registry = Registry::new();
-        let metrics =
-            Metrics::new(&registry).map_err(|error| NodeError::Serve(error.to_string()))?;
+        let meters = Meters::new(metrics::PREFIX);
+        let failed = |error: yadkv_metrics::Error| NodeError::Serve(error.to_string());
+        let metrics = Metrics::new(&meters).map_err(failed)?;
         let failure = Failure::default();
         let (router, inboxes) = inboxes(config);
         let (reports, reported) = mpsc::channel(regions::QUEUE);
@@ -255,7 +257,6 @@ impl Node {
             kv: data.kv.clone(),
             router: router.clone(),
             reads,
-            calls: metrics.calls(),
             metrics,
             admission: Admission::new(config.request_bytes()),
             answers: Answers::new(config.answer_bytes()),
@@ -268,7 +269,8 @@ impl Node {
             pd,
             router,
             door,
-            registry,
+            meters,
+            sources: None,
             under_way: UnderWay::default(),
             failure,
             conversations: Mutex::new(Some(Conversations {
@@ -322,6 +324,8 @@ impl Node {
             (config.message_bytes(), self.door.metrics.clone()),
             self.failure.stop.clone(),
         );
+        self.show_resources(config, outgoing.clone())
+            .map_err(|error| NodeError::Serve(error.to_string()))?;
         let of = config.store.workers as u64;
         let mut threads = Vec::new();
         for (number, (inbox, mailbox)) in inboxes.into_iter().enumerate() {
@@ -358,6 +362,26 @@ impl Node {
                 .push(spawn(&format!("worker-{number}"), move || thread.run())?);
         }
         Ok(())
+    }
+
+    /// What is looked at only when the metrics are asked for.
+    fn show_resources(
+        &mut self,
+        config: &Config,
+        outgoing: Outgoing,
+    ) -> Result<(), yadkv_metrics::Error> {
+        let sources = resources::Sources {
+            config: config.clone(),
+            door: self.door.clone(),
+            router: self.router.clone(),
+            outgoing,
+            log: self.data.log.clone(),
+            rocks: self.data.rocks.clone(),
+        };
+        let sources = self.sources.insert(Arc::new(sources));
+        resources::Gauges::new(&self.meters)?.show(&self.meters, sources);
+        self.meters.add_process()?;
+        resources::add_runtime(&self.meters)
     }
 
     fn shared(&self, config: &Config) -> Shared {
@@ -544,7 +568,7 @@ impl Node {
         if let Some((listener, more)) = status_page {
             let pages = status::Pages {
                 store: StoreId(self.record.store_id),
-                registry: self.registry.clone(),
+                meters: self.meters.clone(),
                 router: self.router.clone(),
                 under_way: self.under_way.clone(),
                 life: self.life.clone(),

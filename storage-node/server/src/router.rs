@@ -121,6 +121,19 @@ impl Router {
         }
     }
 
+    /// Inputs that wait for workers.
+    pub fn waiting(&self) -> usize {
+        self.workers.iter().map(|(inbox, _)| inbox.len()).sum()
+    }
+
+    /// Bytes of entries in Raft messages that wait for workers.
+    pub fn arriving_bytes(&self) -> usize {
+        let mailboxes = self.workers.iter().map(|(_, mailbox)| mailbox);
+        mailboxes
+            .map(|mailbox| mailbox.entry_bytes.load(Ordering::Relaxed))
+            .sum()
+    }
+
     fn owner(&self, region: RegionId) -> usize {
         let owner = Shard::owner(region, self.workers.len() as u64);
         usize::try_from(owner).unwrap_or(0)

@@ -22,9 +22,9 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
-use prometheus::{Registry, TextEncoder};
 use std::future::Future;
 use tokio::net::TcpListener;
+use yadkv_metrics::Meters;
 use yadkv_proto::id::StoreId;
 
 /// What the pages show.
@@ -33,7 +33,7 @@ pub struct Pages {
     /// This store.
     pub store: StoreId,
     /// Everything measured.
-    pub registry: Registry,
+    pub meters: Meters,
     /// Who knows the replicas.
     pub router: Workers,
     /// Snapshots on their way to other stores.
@@ -49,15 +49,6 @@ pub async fn serve(
     more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let registry = pages.registry.clone();
-    let metrics = move || {
-        let families = registry.gather();
-        async move {
-            TextEncoder::new()
-                .encode_to_string(&families)
-                .map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
-        }
-    };
     let app = Router::new()
         .route("/metrics", get(metrics))
         .route("/ready", get(ready))
@@ -68,6 +59,11 @@ pub async fn serve(
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+async fn metrics(State(pages): State<Pages>) -> Result<String, (StatusCode, String)> {
+    let text = pages.meters.text();
+    text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 
 async fn ready(State(pages): State<Pages>) -> Result<&'static str, (StatusCode, String)> {

@@ -13,7 +13,7 @@
 use super::Known;
 use crate::config::{MemberAddress, ScheduleConfig};
 use crate::reports::Condition;
-use crate::schedule::operator::Operator;
+use crate::schedule::operator::{Ended, Operator};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +74,8 @@ pub struct Overview {
     pub replicas: u32,
     /// Running operators, and after them those that ended last.
     pub operators: Vec<Operator>,
+    /// How many operators have ended since this leader took office.
+    pub ended: Ended,
     /// Timestamps below are, or may have been, given out. Milliseconds since the epoch.
     pub tso_bound_ms: u64,
 }

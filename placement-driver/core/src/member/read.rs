@@ -230,6 +230,7 @@ impl Member {
                     regions,
                     replicas: self.config.schedule.replicas,
                     operators: operators.cloned().collect(),
+                    ended: office.operators.counts(),
                     tso_bound_ms: self.cluster.tso_bound_ms(),
                 })))
             }

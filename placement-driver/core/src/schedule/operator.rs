@@ -136,11 +136,23 @@ impl Operator {
     }
 }
 
+/// How many operators of a term of office ended, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Done.
+    pub success: u64,
+    /// Overtaken.
+    pub cancel: u64,
+    /// Not done in time.
+    pub timeout: u64,
+}
+
 /// All operators.
 #[derive(Debug, Default)]
 pub struct Operators {
     running: BTreeMap<RegionId, Operator>,
     ended: VecDeque<Operator>,
+    counts: Ended,
     /// Some ended since somebody asked.
     room: bool,
 }
@@ -210,6 +222,11 @@ impl Operators {
     /// All running operators, by region.
     pub fn running(&self) -> impl Iterator<Item = &Operator> {
         self.running.values()
+    }
+
+    /// How many have ended.
+    pub fn counts(&self) -> Ended {
+        self.counts
     }
 
     /// Operators that ended, the latest last.
@@ -306,6 +323,11 @@ impl Operators {
             reason = operator.reason,
             "operator ended"
         );
+        match status {
+            Status::Success => self.counts.success += 1,
+            Status::Timeout => self.counts.timeout += 1,
+            Status::Cancel | Status::Running => self.counts.cancel += 1,
+        }
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }

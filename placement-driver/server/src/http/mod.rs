@@ -25,6 +25,7 @@ mod one;
 mod orders;
 
 use crate::forward::{MARK, RETRY};
+use crate::metrics::cluster::Cluster;
 use crate::service::Door;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -34,12 +35,12 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
-use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use yadkv_metrics::Meters;
 use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::config::HOLD_MAX;
 use yadkv_placement_core::{MemberAddress, Overview, Refusal};
@@ -63,7 +64,9 @@ pub struct Http {
     /// All members.
     pub members: Arc<Vec<MemberAddress>>,
     /// Everything measured.
-    pub registry: Registry,
+    pub meters: Meters,
+    /// What is measured when this member leads.
+    pub cluster: Cluster,
     /// Fires when this member is asked to stop.
     pub leave: CancellationToken,
 }
@@ -176,8 +179,10 @@ async fn live(State(http): State<Http>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(http): State<Http>) -> Result<String, (StatusCode, String)> {
-    let families = http.registry.gather();
-    let text = TextEncoder::new().encode_to_string(&families);
+    // A member that does not lead refuses.
+    let overview = http.door.handle.overview().await.ok();
+    http.cluster.show(overview.as_ref());
+    let text = http.meters.text();
     text.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
 }
 

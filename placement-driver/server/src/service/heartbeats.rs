@@ -105,11 +105,8 @@ async fn answer_all(
             *store = leads;
             service.streams.register(leads, sender);
         }
-        let answer = service
-            .door
-            .handle
-            .request(PdRequest::RegionHeartbeat(report))
-            .await;
+        let report = PdRequest::RegionHeartbeat(report);
+        let answer = service.door.request(report).await;
         let PdResponse::RegionHeartbeat(response) = answer.map_err(|refusal| status(&refusal))?
         else {
             return Err(Status::internal("the answer is to another call"));

@@ -21,6 +21,7 @@ pub mod streams;
 use crate::driver::Handle;
 use crate::forward::{Forwarder, MARK, RETRY, may_pass};
 use crate::metrics::Metrics;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::{Request, Response, Status};
@@ -50,6 +51,22 @@ pub fn status(refusal: &Refusal) -> Status {
 }
 
 impl Door {
+    /// Asks the member here, and times it: a message of a stream.
+    pub fn request(
+        &self,
+        request: PdRequest,
+    ) -> impl Future<Output = Result<PdResponse, Refusal>> + Send + use<> {
+        self.metrics.asked(&request);
+        let seconds = &self.metrics.request_seconds;
+        let timer = seconds.with_label_values(&[request.name()]).start_timer();
+        let answer = self.handle.request(request);
+        async move {
+            let answer = answer.await;
+            timer.observe_duration();
+            answer
+        }
+    }
+
     /// Answers a unary call, here or through the leader.
     pub async fn unary<I, O>(&self, request: Request<I>) -> Result<Response<O>, Status>
     where

@@ -94,8 +94,8 @@ where
     PdRequest: From<I>,
     O: TryFrom<PdResponse, Error = PdResponse>,
 {
-    let handle = &service.door.handle;
-    let mut state = handle.state();
+    let door = &service.door;
+    let mut state = door.handle.state();
     let mut in_flight = FuturesOrdered::new();
     let mut open = true;
     while open || !in_flight.is_empty() {
@@ -112,7 +112,7 @@ where
             }
             request = requests.message(), if open && in_flight.len() < IN_FLIGHT_MAX => {
                 match request? {
-                    Some(request) => in_flight.push_back(handle.request(request.into())),
+                    Some(request) => in_flight.push_back(door.request(request.into())),
                     None => open = false,
                 }
             }

@@ -8,6 +8,7 @@
 
 use super::Peer;
 use crate::split::check::Amount;
+use std::ops::Add;
 use std::time::Duration;
 use yadkv_consensus::{Replication, Role};
 use yadkv_proto::id::{Index, PeerId, RegionId, Term};
@@ -60,6 +61,20 @@ pub struct Waiting {
     pub parked: usize,
 }
 
+impl Add for Waiting {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            queued: self.queued + other.queued,
+            queued_bytes: self.queued_bytes + other.queued_bytes,
+            proposed: self.proposed + other.proposed,
+            reads: self.reads + other.reads,
+            parked: self.parked + other.parked,
+        }
+    }
+}
+
 /// Another member, as its leader sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Follower {
@@ -93,15 +108,20 @@ impl Peer {
                 let target = merging.target.as_ref();
                 RegionId(target.map_or(0, |target| target.id))
             }),
-            waiting: Waiting {
-                queued: self.queue.len(),
-                queued_bytes: self.queue.bytes(),
-                proposed: self.proposals.len(),
-                reads: self.reads.len(),
-                parked: self.parked.len(),
-            },
+            waiting: self.waiting(),
             size: leads.then(|| self.size.estimate()),
             followers: self.followers(now),
+        }
+    }
+
+    /// Who waits for this replica.
+    pub fn waiting(&self) -> Waiting {
+        Waiting {
+            queued: self.queue.len(),
+            queued_bytes: self.queue.bytes(),
+            proposed: self.proposals.len(),
+            reads: self.reads.len(),
+            parked: self.parked.len(),
         }
     }
 

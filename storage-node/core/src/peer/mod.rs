@@ -40,6 +40,7 @@ use crate::apply::Applied;
 use crate::config::Config;
 use crate::refusal;
 use crate::store::message::Effects;
+use crate::tally::Tally;
 use crate::view::RegionView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ pub struct Peer {
     heard: lonely::Heard,
     /// Snapshots on their way, since when.
     sending: BTreeMap<PeerId, Moment>,
+    tally: Tally,
 }
 
 impl Peer {
@@ -104,6 +106,7 @@ impl Peer {
             clock_proposed: Moment(0),
             heard: lonely::Heard::new(now),
             sending: BTreeMap::new(),
+            tally: Tally::default(),
         }
     }
 

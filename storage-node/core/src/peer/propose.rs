@@ -25,7 +25,7 @@ use prost::Message;
 use std::collections::{BTreeMap, VecDeque};
 use yadkv_consensus::{Proposal, ProposeError};
 use yadkv_proto::id::{Index, StoreId, Term};
-use yadkv_proto::time::Now;
+use yadkv_proto::time::{Moment, Now};
 use yadkv_proto::yadkvpb::{Command, LogEntry, RegionEntry};
 
 /// Shortest time between two clock entries of a region.
@@ -78,10 +78,18 @@ impl Queue {
     }
 }
 
+/// An entry in the log, when it came there, and who waits for it.
+struct Proposed {
+    index: Index,
+    term: Term,
+    at: Moment,
+    responders: Vec<Responder>,
+}
+
 /// Callers of proposed entries, by position.
 #[derive(Default)]
 pub(super) struct Proposals {
-    entries: VecDeque<(Index, Term, Vec<Responder>)>,
+    entries: VecDeque<Proposed>,
 }
 
 impl Proposals {
@@ -90,34 +98,40 @@ impl Proposals {
     }
 
     /// Notes who waits for a proposal, one for each command in it.
-    pub(super) fn note(&mut self, proposal: Proposal, responders: Vec<Responder>) {
-        self.entries
-            .push_back((proposal.index, proposal.term, responders));
+    pub(super) fn note(&mut self, proposal: Proposal, at: Moment, responders: Vec<Responder>) {
+        self.entries.push_back(Proposed {
+            index: proposal.index,
+            term: proposal.term,
+            at,
+            responders,
+        });
     }
 
     // ANCHOR: resolve
-    /// Callers of the commands in committed entries; callers whose entry lost its place are refused.
+    /// Callers of the commands in committed entries; callers whose entry lost its place are refused. `took` hears when each
+    /// of the others was proposed.
     pub(super) fn resolve(
         &mut self,
         committed: &[LogEntry],
         refuse: impl Fn() -> yadkv_proto::errorpb::Error,
+        mut took: impl FnMut(Moment),
     ) -> BTreeMap<Index, Vec<Responder>> {
         let mut matched = BTreeMap::new();
         for entry in committed {
             while self
                 .entries
                 .front()
-                .is_some_and(|(index, ..)| index.0 <= entry.index)
+                .is_some_and(|first| first.index.0 <= entry.index)
             {
-                let Some((index, term, responders)) = self.entries.pop_front() else {
+                let Some(proposed) = self.entries.pop_front() else {
                     break;
                 };
-                if (index.0, term.0) == (entry.index, entry.term) {
-                    matched.insert(index, responders);
+                if (proposed.index.0, proposed.term.0) == (entry.index, entry.term) {
+                    took(proposed.at);
+                    matched.insert(proposed.index, proposed.responders);
                 } else {
-                    responders
-                        .into_iter()
-                        .for_each(|responder| responder.refuse(refuse()));
+                    let responders = proposed.responders.into_iter();
+                    responders.for_each(|responder| responder.refuse(refuse()));
                 }
             }
         }
@@ -127,10 +141,9 @@ impl Proposals {
 
     /// Leadership is over: nobody here will learn what became of the rest.
     pub(super) fn abandon(&mut self) {
-        for (.., responders) in self.entries.drain(..) {
-            responders
-                .into_iter()
-                .for_each(|responder| responder.refuse(refusal::outcome_unknown()));
+        for proposed in self.entries.drain(..) {
+            let responders = proposed.responders.into_iter();
+            responders.for_each(|responder| responder.refuse(refusal::outcome_unknown()));
         }
     }
 }
@@ -175,7 +188,11 @@ impl Peer {
                 commands,
             };
             match self.node.propose(entry.encode_to_vec().into(), now.moment) {
-                Ok(proposal) => self.proposals.note(proposal, responders),
+                Ok(proposal) => {
+                    self.tally.proposals += 1;
+                    self.tally.commands += responders.len() as u64;
+                    self.proposals.note(proposal, now.moment, responders);
+                }
                 Err(
                     ProposeError::Busy
                     | ProposeError::Transferring

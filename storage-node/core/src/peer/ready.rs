@@ -27,6 +27,7 @@ impl Peer {
         self.register_reads(now.moment);
         self.truncate_log(&mut round.batch);
         let Some(mut ready) = self.node.ready(&mut round.batch, now.moment) else {
+            round.effects.tally.add(std::mem::take(&mut self.tally));
             return self.publish_lease();
         };
         if let Some(change) = ready.role.take() {
@@ -35,22 +36,25 @@ impl Peer {
         let reads = std::mem::take(&mut ready.reads);
         let lost = std::mem::take(&mut ready.lost_reads);
         self.confirm_reads(reads, lost, &mut round.effects);
-        self.commit(std::mem::take(&mut ready.committed), &mut round.effects);
+        let committed = std::mem::take(&mut ready.committed);
+        self.commit(committed, now.moment, &mut round.effects);
         self.publish_lease();
         self.envelopes(std::mem::take(&mut ready.send_now), &mut round.send_now);
         let snapshots = std::mem::take(&mut ready.snapshots);
         self.send_snapshots(snapshots, now.moment, &mut round.effects);
         round.must_sync |= ready.must_sync;
+        round.effects.tally.add(std::mem::take(&mut self.tally));
         round.readies.push((self.id(), ready));
     }
 
     /// After it.
     pub fn persisted(&mut self, ready: Ready, now: Now, effects: &mut Effects) {
         let persisted = self.node.persisted(ready, now.moment);
-        self.commit(persisted.committed, effects);
+        self.commit(persisted.committed, now.moment, effects);
         self.publish_lease();
         self.envelopes(persisted.send, &mut effects.send);
         self.send_snapshots(persisted.snapshots, now.moment, effects);
+        effects.tally.add(std::mem::take(&mut self.tally));
     }
 
     /// Entries were applied.
@@ -89,12 +93,15 @@ impl Peer {
         }
     }
 
-    fn commit(&mut self, entries: Vec<LogEntry>, effects: &mut Effects) {
+    fn commit(&mut self, entries: Vec<LogEntry>, now: Moment, effects: &mut Effects) {
         if entries.is_empty() {
             return;
         }
         let error = self.not_leader();
-        let responders = self.proposals.resolve(&entries, || error.clone());
+        let times = &mut self.tally.commit_times;
+        let took = |proposed| times.push(now.since(proposed));
+        let responders = self.proposals.resolve(&entries, || error.clone(), took);
+        self.tally.committed += entries.len() as u64;
         let task = ApplyTask::new(self.id(), entries, responders);
         self.unapplied_bytes += task.as_ref().map_or(0, |task| task.bytes() as u64);
         effects.apply.extend(task);
@@ -117,6 +124,8 @@ impl Peer {
             "role changed"
         );
         self.view.set_leader(leader);
+        self.tally.elections += u64::from(change.role == Role::PreCandidate);
+        self.tally.leaders += u64::from(change.role == Role::Leader);
         if change.role == Role::Leader {
             self.view.set_office(change.term);
             self.report(effects);

@@ -20,6 +20,7 @@ use crate::room::Room;
 use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
 use crate::split::check::{Checked, Limits};
+use crate::tally::Tally;
 use crate::view::RegionView;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -353,6 +354,13 @@ pub struct Round {
     pub effects: Effects,
 }
 
+impl Round {
+    /// Regions that have something to be written.
+    pub fn regions(&self) -> usize {
+        self.readies.len()
+    }
+}
+
 /// A question to the placement driver: where a region is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lookup {
@@ -417,4 +425,6 @@ pub struct Effects {
     pub lookups: Vec<Lookup>,
     /// Heartbeats to the placement driver.
     pub reports: Vec<RegionHeartbeatRequest>,
+    /// What is counted.
+    pub tally: Tally,
 }

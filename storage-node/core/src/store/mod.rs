@@ -35,6 +35,7 @@ use crate::apply::{Change, Progress};
 use crate::config::Config;
 use crate::layout::LoadError;
 use crate::peer::Peer;
+use crate::peer::inspect::Waiting;
 use crate::refusal;
 use crate::room::Room;
 use crate::snapshot::install::Places;
@@ -168,6 +169,12 @@ impl Worker {
     /// The peer of a region, for inspection.
     pub fn peer(&self, region: RegionId) -> Option<&Peer> {
         self.peers.get(&region)
+    }
+
+    /// Who waits for replicas here, all together.
+    pub fn waiting(&self) -> Waiting {
+        let peers = self.peers.values();
+        peers.fold(Waiting::default(), |all, peer| all + peer.waiting())
     }
 
     /// Messages dropped so far, by reason.

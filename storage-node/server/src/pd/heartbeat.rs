@@ -113,26 +113,16 @@ impl Heartbeat {
     fn written(&self) -> Written {
         Written {
             at: clock::now().wall_ms / 1000,
-            bytes: self.metrics.applied_bytes.get(),
-            keys: self.metrics.applied_keys.get(),
+            bytes: self.metrics.apply.bytes.get(),
+            keys: self.metrics.apply.keys.get(),
         }
     }
 
     fn look(&self) -> StoreStats {
         let views = self.front.directory.all();
-        let leaders = views
-            .iter()
-            .filter(|view| view.delegate().is_some())
-            .count();
-        self.metrics
-            .regions
-            .set(i64::try_from(views.len()).unwrap_or(i64::MAX));
-        self.metrics
-            .leaders
-            .set(i64::try_from(leaders).unwrap_or(i64::MAX));
         let snapshots = |kind| {
-            let now = self.metrics.snapshots_now.with_label_values(&[kind]).get();
-            u32::try_from(now).unwrap_or(0)
+            let now = self.metrics.moves.snapshots_now.with_label_values(&[kind]);
+            u32::try_from(now.get()).unwrap_or(0)
         };
         let log_bytes = self.raft.statistics().disk_bytes;
         // What cannot be looked at stops the node elsewhere.
@@ -160,8 +150,8 @@ impl Heartbeat {
 
     /// Whether more than half of the bytes are used that may wait for apply, or entries wait in the log already.
     fn apply_is_behind(&self) -> bool {
-        let waiting = u64::try_from(self.metrics.apply_queue_bytes.get()).unwrap_or(0);
-        let left = self.metrics.apply_queue_left.get() > 0;
+        let waiting = u64::try_from(self.metrics.apply.queue_bytes.get()).unwrap_or(0);
+        let left = self.metrics.apply.queue_left.get() > 0;
         left || waiting > self.front.config.apply_queue_bytes as u64 / 2
     }
 }

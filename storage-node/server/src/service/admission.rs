@@ -50,6 +50,10 @@ impl Pool {
         }
     }
 
+    fn held(&self) -> usize {
+        self.bytes_max as usize - self.left.available_permits()
+    }
+
     fn share(&self, request: &StoreRequest) -> u32 {
         let bytes = u32::try_from(request.encoded_len()).unwrap_or(u32::MAX);
         bytes.min(self.bytes_max)
@@ -63,6 +67,11 @@ impl Admission {
             reads: Pool::new(bytes_max / 2),
             writes: Pool::new(bytes_max / 2),
         }
+    }
+
+    /// Bytes of requests under way.
+    pub fn held(&self) -> usize {
+        self.reads.held() + self.writes.held()
     }
 
     fn pool(&self, request: &StoreRequest) -> &Pool {

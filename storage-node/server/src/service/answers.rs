@@ -127,7 +127,6 @@ impl Answers {
     }
 
     /// Bytes of all answers that wait.
-    #[cfg(test)]
     pub fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }

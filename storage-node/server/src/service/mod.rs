@@ -20,7 +20,7 @@ pub mod operations;
 pub mod tikv;
 
 use crate::clock;
-use crate::metrics::{Calls, Metrics};
+use crate::metrics::Metrics;
 use crate::router::Router;
 use crate::threads::reads::ReadJob;
 use admission::{Admission, Admitted};
@@ -51,8 +51,6 @@ pub struct Door {
     pub reads: Sender<ReadJob>,
     /// Counters.
     pub metrics: Metrics,
-    /// Timers by call.
-    pub calls: Calls,
     /// Bytes of requests under way.
     pub admission: Admission,
     /// Bytes of answers that wait for their clients.
@@ -129,7 +127,7 @@ impl Door {
                 let cached = read.evaluate_cached(&*self.kv, &task.request);
                 match cached {
                     Some(response) if read.confirm(clock::moment()) => {
-                        self.metrics.lease_reads.inc();
+                        self.metrics.calls.lease_reads.inc();
                         task.responder.answer(response);
                     }
                     // Unconfirmed or not in the cache: a read thread reads again, and asks the worker if the
@@ -161,7 +159,7 @@ impl Door {
             deliver,
             at,
         } = arrived;
-        let call = self.calls.get(request.name()).cloned();
+        let (call, calls) = (request.name(), self.metrics.calls.clone());
         let answers = self.answers.clone();
         let read = front::describe(&request)
             .map(|(kind, _)| kind)
@@ -169,13 +167,7 @@ impl Door {
         let reply = Box::new(move |response| {
             drop(admitted);
             let (response, held) = answers.charge(response, read);
-            if let Some(call) = call {
-                let taken = clock::moment().since(at.moment);
-                call.seconds.observe(taken.as_secs_f64());
-                if region_error(&response) {
-                    call.region_errors.inc();
-                }
-            }
+            calls.answered(call, clock::moment().since(at.moment), &response);
             deliver(response, held);
         });
         (request, reply)
@@ -204,25 +196,4 @@ impl Door {
         response.extensions_mut().insert(parcel);
         Ok(response)
     }
-}
-
-fn region_error(response: &StoreResponse) -> bool {
-    macro_rules! any {
-        ($($name:ident),*) => {
-            match response {
-                $(StoreResponse::$name(response) => response.region_error.is_some(),)*
-                _ => false,
-            }
-        };
-    }
-    any!(
-        RawGet,
-        RawPut,
-        RawBatchGet,
-        RawBatchPut,
-        RawDelete,
-        RawBatchDelete,
-        RawScan,
-        RawCompareAndSwap
-    )
 }

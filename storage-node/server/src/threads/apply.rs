@@ -127,7 +127,7 @@ impl ApplyThread {
     }
 
     fn apply_once(&mut self, tasks: Vec<ApplyTask>) -> Result<(), ApplyError> {
-        let timer = self.metrics.apply_seconds.start_timer();
+        let timer = self.metrics.apply.seconds.start_timer();
         let mut prepared = self.applier.prepare(tasks)?;
         let rest = std::mem::take(&mut prepared.rest);
         self.queue.lock().give_back(rest);
@@ -136,10 +136,10 @@ impl ApplyThread {
             .write(std::mem::take(&mut prepared.batch), prepared.durability)?;
         let applied = prepared.finish();
         timer.observe_duration();
-        self.metrics.apply_entries.inc_by(entries);
+        self.metrics.apply.entries.inc_by(entries);
         for progress in &applied {
-            self.metrics.applied_bytes.inc_by(progress.written.bytes);
-            self.metrics.applied_keys.inc_by(progress.written.keys);
+            self.metrics.apply.bytes.inc_by(progress.written.bytes);
+            self.metrics.apply.keys.inc_by(progress.written.keys);
         }
         self.router.applied(applied);
         Ok(())

@@ -86,7 +86,7 @@ impl MoveThread {
             Move::Install(_) => "install",
             Move::Destroy { .. } => "destroy",
         };
-        self.metrics.moves.with_label_values(&[kind]).inc();
+        self.metrics.moves.replicas.with_label_values(&[kind]).inc();
         moving.push(order.begin());
     }
 }

@@ -62,7 +62,7 @@ impl ReadThread {
     fn lease(&self, read: LeaseRead, task: ReadTask) {
         let response = read.evaluate(&*self.kv, task.responder.kind(), &task.request);
         if read.confirm(clock::moment()) {
-            self.metrics.lease_reads.inc();
+            self.metrics.calls.lease_reads.inc();
             return task.responder.answer(response);
         }
         if let Next::Send(region, input) = self.front.read_index(task, clock::moment()) {

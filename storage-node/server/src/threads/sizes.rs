@@ -56,7 +56,10 @@ impl SizeThread {
         let range = KeyRange::of(&task.region);
         match check(&*self.kv.snapshot(), &range, &task.limits) {
             Ok(found) => {
-                self.metrics.uncuttable.inc_by(found.uncuttable.into());
+                self.metrics
+                    .moves
+                    .uncuttable
+                    .inc_by(found.uncuttable.into());
                 self.router
                     .send(region, Input::Looked(region, version, found));
             }

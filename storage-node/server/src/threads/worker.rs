@@ -27,10 +27,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use yadkv_engine::{Durability, LogEngine, WriteBatch};
+use yadkv_metrics::level;
 use yadkv_proto::id::{Index, RegionId};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
 use yadkv_storage_core::apply::queue::Order;
 use yadkv_storage_core::front::Front;
+use yadkv_storage_core::peer::inspect::Waiting;
 use yadkv_storage_core::refusal;
 use yadkv_storage_core::store::message::{DigestTask, Effects, Input, SizeTask};
 use yadkv_storage_core::store::{StoreError, Worker};
@@ -90,11 +92,16 @@ impl WorkerThread {
 
     fn run_until_stopped(&mut self) -> Result<(), StoreError> {
         let mut next_tick = Instant::now() + self.tick;
-        let mut counted = BTreeMap::new();
+        let mut counted = Counted::default();
+        let busy = self.metrics.raft.busy(self.number);
+        let mut since = Instant::now();
         while !self.failure.stop.is_cancelled() {
-            self.wait_and_drain(next_tick)?;
+            let (waits, waited) = self.wait(next_tick);
+            self.drain(waits)?;
             self.take_mail()?;
             let now = Instant::now();
+            busy.inc_by((now - since).saturating_sub(waited).as_secs_f64());
+            since = now;
             if now >= next_tick {
                 self.tick()?;
                 next_tick = now + self.tick;
@@ -129,19 +136,20 @@ impl WorkerThread {
         Ok(())
     }
 
-    fn wait_and_drain(&mut self, next_tick: Instant) -> Result<(), StoreError> {
-        let first = if self.worker.wants_round() {
-            self.inbox.try_recv().ok()
-        } else {
-            match self.inbox.recv_deadline(next_tick) {
-                Ok(message) => Some(message),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => {
-                    self.failure.stop.cancel();
-                    None
-                }
-            }
-        };
+    /// The next message, if one comes before the tick, and how long it was waited for.
+    fn wait(&mut self, next_tick: Instant) -> (Option<Message>, Duration) {
+        if self.worker.wants_round() || !self.inbox.is_empty() {
+            return (self.inbox.try_recv().ok(), Duration::ZERO);
+        }
+        let began = Instant::now();
+        let received = self.inbox.recv_deadline(next_tick);
+        if matches!(received, Err(RecvTimeoutError::Disconnected)) {
+            self.failure.stop.cancel();
+        }
+        (received.ok(), began.elapsed())
+    }
+
+    fn drain(&mut self, first: Option<Message>) -> Result<(), StoreError> {
         let rest = self.inbox.try_iter().take(DRAIN_MAX);
         let now = clock::now();
         for message in first.into_iter().chain(rest) {
@@ -160,6 +168,8 @@ impl WorkerThread {
         self.carry_out(effects);
         let batch = std::mem::take(&mut round.batch);
         if !batch.is_empty() {
+            let regions = self.metrics.raft.batch_regions.clone();
+            regions.observe(round.regions() as f64);
             self.write_log(batch, round.must_sync)?;
         }
         let effects = self.worker.persisted(round, clock::now());
@@ -168,22 +178,24 @@ impl WorkerThread {
     }
 
     fn write_log(&self, batch: WriteBatch, must_sync: bool) -> Result<(), StoreError> {
-        let durability = if must_sync {
-            Durability::Synced
-        } else {
-            Durability::Buffered
-        };
-        self.metrics.log_bytes.inc_by(batch.bytes() as u64);
-        let timer = self.metrics.log_write_seconds.start_timer();
+        let metrics = &self.metrics.raft;
+        metrics.written_bytes.inc_by(batch.bytes() as u64);
         self.front.writes.begin(self.number, clock::moment());
-        self.raft.write(batch, durability)?;
-        self.front.writes.end(self.number);
+        let timer = metrics.write_seconds.start_timer();
+        self.raft.write(batch, Durability::Buffered)?;
         timer.observe_duration();
+        if must_sync {
+            let timer = metrics.sync_seconds.start_timer();
+            self.raft.sync()?;
+            timer.observe_duration();
+        }
+        self.front.writes.end(self.number);
         Ok(())
     }
 
     fn carry_out(&mut self, effects: Effects) {
         self.outgoing.send(effects.send);
+        self.metrics.raft.count(&effects.tally);
         let settled = effects.settled.into_iter().map(Order::Settled);
         let moves = effects.moves.into_iter().map(Order::Move);
         let forgotten = effects.forget.into_iter().map(Order::Forget);
@@ -199,7 +211,7 @@ impl WorkerThread {
             self.snapshots.send(task);
         }
         for read in effects.reads {
-            self.metrics.index_reads.inc();
+            self.metrics.calls.index_reads.inc();
             if let Err(TrySendError::Full(ReadJob::Confirmed(read))) =
                 self.reads.try_send(ReadJob::Confirmed(read))
             {
@@ -220,9 +232,10 @@ impl WorkerThread {
             let _ = self.digests.try_send(task);
         }
         for report in &effects.checks {
-            self.metrics.checked(report);
+            self.metrics.moves.checked(report);
         }
         self.metrics
+            .moves
             .splits
             .inc_by(effects.split_reports.len() as u64);
         let ids = effects.ids.into_iter().map(Job::Ids);
@@ -240,21 +253,26 @@ impl WorkerThread {
         }
     }
 
-    fn count(&self, counted: &mut BTreeMap<&'static str, u64>) {
+    fn count(&self, counted: &mut Counted) {
         let (tasks, left, bytes) = self.apply.waiting();
-        self.metrics.apply_queue.set(length(tasks));
-        self.metrics.apply_queue_left.set(length(left));
-        self.metrics.apply_queue_bytes.set(length(bytes));
+        let metrics = &self.metrics.apply;
+        metrics.queue.set(level(tasks));
+        metrics.queue_left.set(level(left));
+        metrics.queue_bytes.set(level(bytes));
+        let waiting = self.worker.waiting();
+        let before = std::mem::replace(&mut counted.waiting, waiting);
+        self.metrics.raft.show_waiting(waiting, before);
         let unread = self.mailbox.dropped();
         if unread > 0 {
-            let counter = &self.metrics.dropped_messages;
+            let counter = &self.metrics.raft.dropped_messages;
             counter
                 .with_label_values(&["no room before the worker"])
                 .inc_by(unread);
         }
         for (reason, total) in self.worker.dropped() {
-            let before = counted.insert(reason, *total).unwrap_or(0);
+            let before = counted.dropped.insert(reason, *total).unwrap_or(0);
             self.metrics
+                .raft
                 .dropped_messages
                 .with_label_values(&[reason])
                 .inc_by(total - before);
@@ -262,7 +280,9 @@ impl WorkerThread {
     }
 }
 
-/// A number as gauges have it.
-fn length(waiting: usize) -> i64 {
-    i64::try_from(waiting).unwrap_or(i64::MAX)
+/// What the meters have of this worker.
+#[derive(Default)]
+struct Counted {
+    dropped: BTreeMap<&'static str, u64>,
+    waiting: Waiting,
 }

@@ -91,10 +91,10 @@ impl Arriving {
             regions: self.regions.clone(),
             region,
         };
-        let receiving = self.metrics.snapshot("receive");
+        let receiving = self.metrics.moves.snapshot("receive");
         self.stage(&head, chunks).await?;
         drop(receiving);
-        let installing = self.metrics.snapshot("install");
+        let installing = self.metrics.moves.snapshot("install");
         // Goes on when the sender does not wait for it.
         let (intake, router) = (self.intake.clone(), self.router.clone());
         let install = tokio::spawn(async move {

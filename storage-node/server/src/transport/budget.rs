@@ -36,6 +36,11 @@ impl Budget {
         }
     }
 
+    /// Bytes that wait.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// The share of one more store.
     pub(super) fn share(&self) -> Share {
         Share {

@@ -101,6 +101,11 @@ impl Outgoing {
         }
     }
 
+    /// Bytes of entries that wait.
+    pub fn held(&self) -> usize {
+        self.shared.budget.used()
+    }
+
     /// Sends; drops what finds a full queue.
     pub fn send(&self, envelopes: Vec<Envelope>) {
         if envelopes.is_empty() {
@@ -138,7 +143,7 @@ impl Outgoing {
     }
 
     fn dropped(&self, reason: &str, count: u64) {
-        let counter = &self.shared.metrics.dropped_messages;
+        let counter = &self.shared.metrics.raft.dropped_messages;
         counter.with_label_values(&[reason]).inc_by(count);
     }
 }

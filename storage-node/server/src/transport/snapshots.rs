@@ -152,6 +152,7 @@ impl Snapshots {
             let label = if sent.is_ok() { "installed" } else { "failed" };
             this.parts
                 .metrics
+                .moves
                 .snapshots
                 .with_label_values(&[label])
                 .inc();
@@ -193,7 +194,7 @@ impl Snapshots {
             tokio::time::sleep(NO_ROOM_PAUSE).await;
             return Err("enough snapshots are being sent".into());
         };
-        let _counted = self.parts.metrics.snapshot("send");
+        let _counted = self.parts.metrics.moves.snapshot("send");
         let place = self.parts.under_way.begin(task);
         match tokio::time::timeout(SEND_MAX, self.transfer(task, &place.bytes)).await {
             Ok(result) => result,
@@ -245,7 +246,7 @@ impl Snapshots {
             let bytes = chunk.pairs.len();
             let wait = self.pace.reserve(bytes);
             std::thread::sleep(wait.saturating_duration_since(Instant::now()));
-            self.parts.metrics.snapshot_bytes.inc_by(bytes as u64);
+            self.parts.metrics.moves.snapshot_bytes.inc_by(bytes as u64);
             if chunks.blocking_send(chunk).is_err() {
                 break;
             }
