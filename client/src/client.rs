@@ -17,6 +17,16 @@ use std::sync::Arc;
 use yadkv_proto::{keyspacepb, pdpb};
 
 /// A client of a cluster. Cheap to clone; all tasks of a process should share one.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), yadkv_client::Error> {
+/// use yadkv_client::{Client, Options};
+///
+/// let client = Client::connect(["127.0.0.1:2379", "127.0.0.1:2381"], Options::default()).await?;
+/// println!("cluster {}", client.cluster_id());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Client {
     raw: RawClient,
@@ -51,6 +61,19 @@ impl Client {
     }
 
     /// Connects over any [`Runtime`].
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), yadkv_client::Error> {
+    /// use std::sync::Arc;
+    /// use yadkv_client::grpc::GrpcRuntime;
+    /// use yadkv_client::{Client, Options};
+    ///
+    /// // What `Client::connect` does.
+    /// let runtime = Arc::new(GrpcRuntime::new());
+    /// let client = Client::connect_with(runtime, ["127.0.0.1:2379"], Options::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_with(
         runtime: Arc<dyn Runtime>,
         endpoints: impl IntoIterator<Item = impl Into<String>>,
@@ -79,11 +102,25 @@ impl Client {
     }
 
     /// Raw key-value access in the key space of [`Options::api`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+    /// client.raw().put("greeting", "hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn raw(&self) -> RawClient {
         self.raw.clone()
     }
 
     /// Look-ups about the cluster.
+    ///
+    /// ```no_run
+    /// # async fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+    /// println!("{} stores", client.admin().stores(false).await?.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn admin(&self) -> AdminClient {
         self.admin.clone()
     }
@@ -102,6 +139,13 @@ impl Client {
     }
 
     /// The id of the cluster; never 0.
+    ///
+    /// ```no_run
+    /// # fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+    /// println!("cluster {}", client.cluster_id());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cluster_id(&self) -> u64 {
         self.cluster_id
     }

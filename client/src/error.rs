@@ -5,6 +5,20 @@
 use std::time::Duration;
 
 /// An error of a client call.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// use yadkv_client::Error;
+///
+/// match raw.put("greeting", "hello").await {
+///     Ok(()) => println!("done"),
+///     Err(Error::Unavailable { .. }) => println!("not done: try again later"),
+///     Err(Error::OutcomeUnknown { .. }) => println!("done or not: {:?}", raw.get("greeting").await?),
+///     Err(error) => println!("never: {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The time was over before the cluster could do it. It has **not** been done: try again later.
@@ -72,4 +86,10 @@ pub enum Error {
 }
 
 /// Result of a client call.
+///
+/// ```
+/// async fn greet(raw: &yadkv_client::RawClient) -> yadkv_client::Result<()> {
+///     raw.put("greeting", "hello").await
+/// }
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;

@@ -31,6 +31,15 @@ pub use yadkv_metrics::{Error, Registry};
 pub const PREFIX: &str = "yadkv_client";
 
 /// Counters of one or more clients of a process.
+///
+/// ```
+/// use yadkv_client::metrics::{ClientMetrics, Registry};
+///
+/// let registry = Registry::new();
+/// let metrics = ClientMetrics::new(registry.clone())?;
+/// assert!(ClientMetrics::new(registry).is_err(), "one for all clients of a registry");
+/// # Ok::<(), yadkv_client::metrics::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ClientMetrics {
     calls: HistogramVec,
@@ -106,6 +115,13 @@ impl Observer for ClientMetrics {
 }
 
 /// Every metric of a client.
+///
+/// ```
+/// for metric in yadkv_client::metrics::describe()? {
+///     println!("{}: {}", metric.name, metric.question);
+/// }
+/// # Ok::<(), yadkv_client::metrics::Error>(())
+/// ```
 pub fn describe() -> Result<Vec<Description>, Error> {
     let meters = Meters::new(PREFIX);
     ClientMetrics::in_meters(&meters)?;

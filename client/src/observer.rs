@@ -18,6 +18,28 @@ use yadkv_proto::region_error;
 use yadkv_proto::time::Moment;
 
 /// What it is told. It must not block: it is called on the tasks of the calls.
+///
+/// ```
+/// use std::time::Duration;
+/// use yadkv_client::observer::Observer;
+///
+/// #[derive(Debug)]
+/// struct Slow;
+///
+/// impl Observer for Slow {
+///     fn called(&self, call: &'static str, took: Duration) {
+///         if took > Duration::from_millis(100) {
+///             println!("{call} took {took:?}");
+///         }
+///     }
+///     fn attempt_failed(&self, _: &'static str) {}
+///     fn gave_up(&self, call: &'static str) {
+///         println!("{call} failed");
+///     }
+///     fn requested(&self, _: &'static str, _: Duration, _: Option<&'static str>) {}
+/// }
+/// # let _: std::sync::Arc<dyn Observer> = std::sync::Arc::new(Slow);
+/// ```
 pub trait Observer: Debug + Send + Sync + 'static {
     /// A call of the application has ended, with all its attempts.
     fn called(&self, call: &'static str, took: Duration);

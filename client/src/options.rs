@@ -7,6 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Which key space a client works in.
+///
+/// ```
+/// use yadkv_client::{Api, Options};
+///
+/// let team = Options { api: Api::V2 { keyspace: "team".into() }, ..Options::default() };
+/// let shared = Options { api: Api::V1, ..Options::default() };
+/// assert_ne!(team.api, shared.api);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Api {
     /// Keys as they are, in the space that API V1 clients of any make share.
@@ -27,9 +35,23 @@ impl Default for Api {
 }
 
 /// The keyspace that every cluster has, with id 0.
+///
+/// ```
+/// use yadkv_client::{Api, DEFAULT_KEYSPACE};
+///
+/// assert_eq!(Api::default(), Api::V2 { keyspace: DEFAULT_KEYSPACE.into() });
+/// ```
 pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 
 /// Settings of a client; [`Options::default`] suits most.
+///
+/// ```
+/// use std::time::Duration;
+/// use yadkv_client::Options;
+///
+/// let impatient = Options { timeout: Duration::from_secs(3), ..Options::default() };
+/// assert!(impatient.attempt_timeout < impatient.timeout);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Key space; keyspace `DEFAULT` of API V2.

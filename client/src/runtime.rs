@@ -46,6 +46,19 @@ pub trait Runtime: Send + Sync + 'static {
 
 // ANCHOR: call-error
 /// Why a call brought no answer, by what the caller may do next.
+///
+/// ```
+/// use yadkv_client::runtime::CallError;
+///
+/// fn may_ask_again(error: &CallError, harmless: bool) -> bool {
+///     match error {
+///         CallError::NotSent(_) => true,
+///         CallError::Lost(_) => harmless,
+///         CallError::Refused(_) | CallError::NotServed(_) => false,
+///     }
+/// }
+/// # assert!(may_ask_again(&CallError::NotSent(String::new()), false));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// It certainly was not executed (no connection, queue full): ask again anywhere.

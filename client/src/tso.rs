@@ -36,6 +36,15 @@ const CALL: &str = "timestamp";
 const LOGICAL_BITS: u32 = 18;
 
 /// A point in the cluster's order of events.
+///
+/// ```no_run
+/// # async fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+/// let before = client.timestamp().await?;
+/// let after = client.timestamp().await?;
+/// assert!(before < after);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Milliseconds since 1970, as the placement driver sees it.
@@ -46,11 +55,22 @@ pub struct Timestamp {
 
 impl Timestamp {
     /// As one number, in the same order.
+    ///
+    /// ```
+    /// use yadkv_client::Timestamp;
+    ///
+    /// let one = Timestamp { physical_ms: 1_700_000_000_000, logical: 5 };
+    /// assert_eq!(Timestamp::from_version(one.version()), one);
+    /// ```
     pub fn version(self) -> u64 {
         self.physical_ms << LOGICAL_BITS | self.logical
     }
 
     /// From [`Timestamp::version`].
+    ///
+    /// ```
+    /// assert_eq!(yadkv_client::Timestamp::from_version((7 << 18) + 3).logical, 3);
+    /// ```
     pub fn from_version(version: u64) -> Self {
         Self {
             physical_ms: version >> LOGICAL_BITS,

@@ -23,6 +23,14 @@ use yadkv_proto::yadkvpb::{CheckRegionRequest, CheckRegionResponse};
 use yadkv_proto::{metapb, pdpb};
 
 /// Look-ups about the cluster, and what an operator does to it. Cheap to clone.
+///
+/// ```no_run
+/// # async fn example(client: yadkv_client::Client) -> Result<(), yadkv_client::Error> {
+/// let admin = client.admin();
+/// println!("{} regions", admin.regions("", 0).await?.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct AdminClient {
     runtime: Arc<dyn Runtime>,
@@ -33,6 +41,14 @@ pub struct AdminClient {
 }
 
 /// The placement drivers.
+///
+/// ```no_run
+/// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+/// let members = admin.members().await?;
+/// println!("{} of {}", members.leader.map_or("nobody".into(), |one| one.name), members.members.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Members {
     /// Id of the cluster.
@@ -55,6 +71,15 @@ impl AdminClient {
     }
 
     /// The placement drivers and who leads them.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// for member in admin.members().await?.members {
+    ///     println!("{} at {:?}", member.name, member.client_urls);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn members(&self) -> Result<Members> {
         let response: pdpb::GetMembersResponse = self
             .ask("members", |header| {
@@ -69,6 +94,15 @@ impl AdminClient {
     }
 
     /// All stores, those that are gone for ever included if asked for.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// for store in admin.stores(false).await? {
+    ///     println!("store {} at {}", store.id, store.address);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn stores(&self, with_tombstones: bool) -> Result<Vec<metapb::Store>> {
         let response: pdpb::GetAllStoresResponse = self
             .ask("stores", |header| {
@@ -83,6 +117,15 @@ impl AdminClient {
     }
 
     /// A store with its last statistics; `None` if there never was one of this id.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// if let Some((store, Some(stats))) = admin.store(1).await? {
+    ///     println!("{} has {} bytes free", store.address, stats.available);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn store(
         &self,
         store_id: u64,
@@ -98,6 +141,14 @@ impl AdminClient {
     }
 
     /// The region that contains a key of region space; `None` while the cluster has none.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// let region = admin.region_by_key("m").await?;
+    /// println!("its leader is {:?}", region.and_then(|region| region.leader));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn region_by_key(&self, key: impl Into<Bytes>) -> Result<Option<pdpb::Region>> {
         let region_key = unmistakable(&key.into());
         let response: pdpb::GetRegionResponse = self
@@ -114,6 +165,13 @@ impl AdminClient {
     }
 
     /// The region of an id; `None` if there is none.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// assert_eq!(admin.region_by_id(u64::MAX).await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn region_by_id(&self, region_id: u64) -> Result<Option<pdpb::Region>> {
         let response: GetRegionById = self
             .ask("region by id", |header| {
@@ -137,6 +195,15 @@ impl AdminClient {
     }
 
     /// Up to `limit` regions in key order, from the one that contains `start`; 0 for all.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// for region in admin.regions("", 10).await? {
+    ///     println!("{:?}", region.region);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn regions(&self, start: impl Into<Bytes>, limit: u32) -> Result<Vec<pdpb::Region>> {
         let start_key = unmistakable(&start.into());
         let response: pdpb::ScanRegionsResponse = self
@@ -155,6 +222,14 @@ impl AdminClient {
 
     /// Compares the replicas of the region that holds a key of region space, at one position of its log. The store reads
     /// all of the region before it answers: give [`crate::Options::attempt_timeout`] a minute.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// let report = admin.check_region("m").await?;
+    /// println!("{report:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn check_region(&self, key: impl Into<Bytes>) -> Result<CheckRegionResponse> {
         const CALL: &str = "check region";
         let mut budget = self.router.budget(CALL, Effect::Read);
@@ -177,6 +252,13 @@ impl AdminClient {
     }
 
     /// The timestamp below which old versions may be gone.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// println!("versions below {} may be gone", admin.gc_safe_point().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn gc_safe_point(&self) -> Result<u64> {
         let response: pdpb::GetGcSafePointResponse = self
             .ask("gc safe point", |header| {
@@ -187,6 +269,14 @@ impl AdminClient {
     }
 
     /// Raises the safe point; what holds afterwards, which may be more.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// let now = admin.gc_safe_point().await?;
+    /// assert!(admin.update_gc_safe_point(now).await? >= now);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn update_gc_safe_point(&self, safe_point: u64) -> Result<u64> {
         let response: pdpb::UpdateGcSafePointResponse = self
             .ask("update gc safe point", |header| {

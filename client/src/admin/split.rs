@@ -31,6 +31,14 @@ impl AdminClient {
     /// Nothing is cut in a region where one of its keys is already a border or cannot be one: that is
     /// [`Error::Refused`], and regions of smaller keys stay cut. A key that becomes a border while the answer to its own
     /// command is lost counts as cut.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: yadkv_client::AdminClient) -> Result<(), yadkv_client::Error> {
+    /// let parts = admin.split_regions(["m".into()], None).await?;
+    /// println!("{} regions", parts.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn split_regions(
         &self,
         keys: impl IntoIterator<Item = Bytes>,

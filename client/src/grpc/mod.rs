@@ -44,6 +44,17 @@ use yadkv_proto::time::Moment;
 const LINKS_MAX: usize = 1024;
 
 /// Time, tasks and connections of a process.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), yadkv_client::Error> {
+/// use std::sync::Arc;
+/// use yadkv_client::{Client, Options, grpc::GrpcRuntime};
+///
+/// let runtime = Arc::new(GrpcRuntime::new());
+/// let client = Client::connect_with(runtime, ["127.0.0.1:2379"], Options::default()).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct GrpcRuntime {
     started: Instant,
     random: AtomicU64,

@@ -14,6 +14,15 @@ use yadkv_proto::kvrpcpb;
 
 impl RawClient {
     /// The values of many keys, in the order of the keys; `None` for those that are absent.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// let values = raw.batch_get(["a", "nothing", "c"]).await?;
+    /// assert_eq!(values.len(), 3);
+    /// assert_eq!(values[1], None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn batch_get(
         &self,
         keys: impl IntoIterator<Item = impl Into<Bytes>>,
@@ -55,6 +64,13 @@ impl RawClient {
     }
 
     /// Sets many keys. Of a key given twice the last value wins.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// raw.batch_put([("a", "1"), ("c", "3")]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn batch_put(
         &self,
         pairs: impl IntoIterator<Item = (impl Into<Bytes>, impl Into<Bytes>)>,
@@ -94,6 +110,13 @@ impl RawClient {
     }
 
     /// Removes many keys; missing ones are fine.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// raw.batch_delete(["a", "c"]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn batch_delete(
         &self,
         keys: impl IntoIterator<Item = impl Into<Bytes>>,

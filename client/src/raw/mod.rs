@@ -32,12 +32,32 @@ use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb;
 
 /// Raw key-value access. Cheap to clone; clones share everything.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), yadkv_client::Error> {
+/// use yadkv_client::{Client, Options};
+///
+/// let raw = Client::connect(["127.0.0.1:2379"], Options::default()).await?.raw();
+/// let writer = raw.clone();
+/// tokio::spawn(async move { writer.put("greeting", "hello").await });
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RawClient {
     router: Arc<Router>,
 }
 
 /// A key with its value.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// for pair in raw.scan_all("user/", "user0", Default::default()).await? {
+///     println!("{:?} has {} bytes", pair.key, pair.value.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The key.
@@ -47,6 +67,18 @@ pub struct Pair {
 }
 
 /// How a compare-and-swap ended.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// let swap = raw.compare_and_swap("leader", Some("ada".into()), "bob").await?;
+/// match swap.previous {
+///     _ if swap.swapped => println!("bob follows ada"),
+///     Some(other) => println!("{other:?} leads"),
+///     None => println!("nobody leads"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swap {
     /// Whether the value was as expected, and was replaced.
@@ -56,6 +88,19 @@ pub struct Swap {
 }
 
 /// How long a key has left.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// use yadkv_client::Ttl;
+///
+/// match raw.ttl("session/42").await? {
+///     Some(Ttl::Left(time)) => println!("{} s are left", time.as_secs()),
+///     Some(Ttl::Forever) => println!("it never expires"),
+///     None => println!("it is gone"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     /// It never expires.
@@ -70,6 +115,15 @@ impl RawClient {
     }
 
     /// The value of a key.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// if let Some(value) = raw.get("greeting").await? {
+    ///     println!("{} bytes", value.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<Option<Bytes>> {
         let response: kvrpcpb::RawGetResponse = self
             .point("raw get", Effect::Read, &key.into(), |context, key| {
@@ -86,11 +140,28 @@ impl RawClient {
     }
 
     /// Sets a key.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// raw.put("greeting", "hello").await?;
+    /// raw.put(vec![0, 255], vec![1, 2, 3]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Result<()> {
         self.put_for("raw put", key.into(), value.into(), 0).await
     }
 
     /// Sets a key that expires after `ttl`, rounded up to seconds; zero never expires.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// raw.put_with_ttl("session/42", "ada", Duration::from_secs(3600)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put_with_ttl(
         &self,
         key: impl Into<Bytes>,
@@ -118,6 +189,14 @@ impl RawClient {
     }
 
     /// Removes a key; a missing one is fine.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// raw.delete("greeting").await?;
+    /// assert_eq!(raw.get("greeting").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete(&self, key: impl Into<Bytes>) -> Result<()> {
         let response: kvrpcpb::RawDeleteResponse = self
             .point(
@@ -138,6 +217,13 @@ impl RawClient {
     }
 
     /// How long a key has left; `None` if there is no such key.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// assert_eq!(raw.ttl("nothing").await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn ttl(&self, key: impl Into<Bytes>) -> Result<Option<Ttl>> {
         let response: kvrpcpb::RawGetKeyTtlResponse = self
             .point("raw ttl", Effect::Read, &key.into(), |context, key| {
@@ -186,6 +272,19 @@ impl RawClient {
     }
 
     /// Like [`RawClient::compare_and_swap`], with a value that expires after `ttl`.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// use std::time::Duration;
+    ///
+    /// // A lock that is free again when its holder dies.
+    /// let lock = raw.compare_and_swap_with_ttl("lock", None, "me", Duration::from_secs(30)).await?;
+    /// if lock.swapped {
+    ///     println!("mine for half a minute");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn compare_and_swap_with_ttl(
         &self,
         key: impl Into<Bytes>,
@@ -199,6 +298,14 @@ impl RawClient {
     }
 
     /// Removes a key if its value is `expected`.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// // Only whoever holds the lock lets go of it.
+    /// raw.compare_and_delete("lock", "me").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn compare_and_delete(
         &self,
         key: impl Into<Bytes>,

@@ -17,6 +17,14 @@ use yadkv_proto::key::{KeyRange, min_end};
 use yadkv_proto::kvrpcpb;
 
 /// The checksum of a range: equal data gives equal values, whatever the borders and the order.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// let sum = raw.checksum("", "").await?;
+/// println!("{} pairs of {} bytes", sum.total_kvs, sum.total_bytes);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checksum {
     /// XOR of CRC-64/XZ over key and value of each pair (keys as commands carry them).
@@ -31,6 +39,14 @@ impl RawClient {
     /// Removes every key with `start <= key < end` (empty `end`: to the last key).
     ///
     /// Not one point in time: if it fails, some regions have lost their part and others have not.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// // `0` follows `/`: everything that begins with `user/`.
+    /// raw.delete_range("user/", "user0").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_range(&self, start: impl Into<Bytes>, end: impl Into<Bytes>) -> Result<()> {
         let call = "raw delete range";
         let make = |context, range: KeyRange| {
@@ -52,6 +68,14 @@ impl RawClient {
     }
 
     /// The checksum of all pairs with `start <= key < end` (empty `end`: to the last key).
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// let before = raw.checksum("user/", "user0").await?;
+    /// assert_eq!(raw.checksum("user/", "user0").await?, before, "nobody has written meanwhile");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn checksum(
         &self,
         start: impl Into<Bytes>,

@@ -36,6 +36,17 @@ const PAGE_BYTES: usize = 1024 * 1024;
 const CALL: &str = "raw scan";
 
 /// What a scan shows.
+///
+/// ```no_run
+/// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+/// use yadkv_client::ScanOptions;
+///
+/// let last = ScanOptions { limit: Some(1), reverse: true, keys_only: true };
+/// let found = raw.scan_all("log/", "log0", last).await?;
+/// println!("the newest is {:?}", found.first().map(|pair| &pair.key));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanOptions {
     /// At most this many pairs; `None` for all.
@@ -101,6 +112,14 @@ impl RawClient {
     }
 
     /// [`RawClient::scan`] into a list.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// let all = raw.scan_all("user/", "user0", Default::default()).await?;
+    /// println!("{} users", all.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn scan_all(
         &self,
         start: impl Into<Bytes>,
@@ -111,6 +130,15 @@ impl RawClient {
     }
 
     /// The first pairs of several ranges, up to `each_limit` of each, in the order of the ranges.
+    ///
+    /// ```no_run
+    /// # async fn example(raw: yadkv_client::RawClient) -> Result<(), yadkv_client::Error> {
+    /// let ranges = [("user/a", "user/b"), ("user/x", "user/y")];
+    /// let found = raw.batch_scan(ranges, 10, Default::default()).await?;
+    /// println!("{} and {} pairs", found[0].len(), found[1].len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn batch_scan(
         &self,
         ranges: impl IntoIterator<Item = (impl Into<Bytes>, impl Into<Bytes>)>,

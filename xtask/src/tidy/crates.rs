@@ -8,6 +8,7 @@ use toml::{Table, Value};
 /// Each crate with the crates of this workspace that it may use (development dependencies included, but for
 /// the integration crate, which stands above all).
 const MAY_USE: &[(&str, &str, &[&str])] = &[
+    ("metrics", "yadkv-metrics", &[]),
     ("proto", "yadkv-proto", &[]),
     ("engine", "yadkv-engine", &[]),
     (
@@ -26,6 +27,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
         &[
             "yadkv-consensus",
             "yadkv-engine",
+            "yadkv-metrics",
             "yadkv-proto",
             "yadkv-storage-core",
         ],
@@ -41,11 +43,12 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
         &[
             "yadkv-consensus",
             "yadkv-engine",
+            "yadkv-metrics",
             "yadkv-placement-core",
             "yadkv-proto",
         ],
     ),
-    ("client", "yadkv-client", &["yadkv-proto"]),
+    ("client", "yadkv-client", &["yadkv-metrics", "yadkv-proto"]),
     (
         "simulation",
         "yadkv-simulation",

@@ -19,6 +19,7 @@ pub mod moves;
 pub mod raft;
 pub mod resources;
 
+use std::sync::Arc;
 use yadkv_metrics::{Description, Error, Meters};
 
 /// What the names of all metrics of a store begin with.
@@ -28,7 +29,7 @@ pub const PREFIX: &str = "yadkv_store";
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Requests of clients.
-    pub calls: calls::Calls,
+    pub calls: Arc<calls::Calls>,
     /// Logs and elections.
     pub raft: raft::Raft,
     /// Data.
@@ -41,7 +42,7 @@ impl Metrics {
     /// Makes the metrics of one store.
     pub fn new(meters: &Meters) -> Result<Self, Error> {
         Ok(Self {
-            calls: calls::Calls::new(meters)?,
+            calls: Arc::new(calls::Calls::new(meters)?),
             raft: raft::Raft::new(meters)?,
             apply: apply::Apply::new(meters)?,
             moves: moves::Moves::new(meters)?,

@@ -159,7 +159,7 @@ impl Door {
             deliver,
             at,
         } = arrived;
-        let (call, calls) = (request.name(), self.metrics.calls.clone());
+        let (call, calls) = (request.number(), self.metrics.calls.clone());
         let answers = self.answers.clone();
         let read = front::describe(&request)
             .map(|(kind, _)| kind)
