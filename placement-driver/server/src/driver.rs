@@ -19,7 +19,7 @@
 
 use crate::clock;
 use crate::flush::Flusher;
-use crate::metrics::Metrics;
+use crate::metrics::{INBOX_FULL, Metrics};
 use crate::service::heartbeats::Streams;
 use crate::transport::Outgoing;
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
@@ -107,7 +107,7 @@ impl Handle {
         if self.send(Input::Raft(envelope)).is_err() {
             self.metrics
                 .dropped_messages
-                .with_label_values(&["inbox_full"])
+                .with_label_values(&[INBOX_FULL])
                 .inc();
         }
     }

@@ -14,7 +14,7 @@
 //! *Next stop*: [`crate::driver`].
 
 use crate::driver::{Handle, State};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, QUEUE_FULL};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -96,7 +96,7 @@ impl Outgoing {
             if !matches!(sent, Some(Ok(()))) {
                 self.metrics
                     .dropped_messages
-                    .with_label_values(&["queue_full"])
+                    .with_label_values(&[QUEUE_FULL])
                     .inc();
             }
         }

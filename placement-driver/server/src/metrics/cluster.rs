@@ -8,11 +8,18 @@
 //! *Next stop*: [`crate::http`].
 
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use yadkv_metrics::{Error, IntCounterVec, IntGaugeVec, Meters, about, level};
 use yadkv_placement_core::Overview;
+use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::reports::Condition;
 use yadkv_placement_core::schedule::operator::{Ended, Status};
+use yadkv_proto::metapb::PeerRole;
+
+/// Age of a region's last report from which its leader does not count: leaders report every minute.
+const REPORT_AGE_MAX: Duration = Duration::from_secs(180);
 
 /// Gauges of the cluster. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,8 +52,8 @@ impl Cluster {
             stores: gauges("stores", "Stores, by state.", "Is a store gone?", "state")?,
             regions: gauges(
                 "regions",
-                "Regions, by how they are; one may be several: without a leader that reports, with a peer that is down, \
-                 with one that lags, with fewer voters than it should have.",
+                "Regions, by how they are; one may be several: without a leader that is heard of, or that could be \
+                 elected; with a peer that is down, with one that lags, with fewer voters than it should have.",
                 "Is data unavailable, or one failure away from it?",
                 "state",
             )?,
@@ -123,7 +130,8 @@ impl Cluster {
             gauge.set(level(count));
         };
         count("all", regions.len());
-        let silent = regions.iter().filter(|region| region.reported.is_none());
+        let heard = heard(&overview.stores);
+        let silent = regions.iter().filter(|region| !is_led(region, &heard));
         count("without_leader", silent.count());
         let down = regions.iter().filter(|region| !region.down.is_empty());
         count("with_down_peer", down.count());
@@ -150,5 +158,76 @@ impl Cluster {
             let new = now.checked_sub(before).unwrap_or(now);
             self.ended.with_label_values(&[status]).inc_by(new);
         }
+    }
+}
+
+/// Stores that are heard of.
+fn heard(stores: &[StoreOverview]) -> BTreeSet<u64> {
+    let heard = |one: &&StoreOverview| matches!(one.condition, Condition::Up | Condition::Offline);
+    let heard = stores.iter().filter(heard);
+    heard.map(|one| one.store.id).collect()
+}
+
+/// Whether somebody leads a region as far as is known, as `yadkv ctl` judges it: a leader that died with the majority
+/// is never replaced by another one's report.
+fn is_led(region: &RegionOverview, heard: &BTreeSet<u64>) -> bool {
+    let reported = region.reported;
+    let reported = reported.is_some_and(|(_, age)| age <= REPORT_AGE_MAX);
+    let leader = region.leader.as_ref();
+    let leads = leader.is_some_and(|leader| heard.contains(&leader.store_id));
+    let voters = region
+        .region
+        .peers
+        .iter()
+        .filter(|peer| matches!(peer.role(), PeerRole::Voter | PeerRole::IncomingVoter));
+    let (mut live, mut all) = (0, 0);
+    for peer in voters {
+        all += 1;
+        live += usize::from(heard.contains(&peer.store_id));
+    }
+    reported && leads && 2 * live > all
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use yadkv_proto::id::Term;
+    use yadkv_proto::metapb::{Peer, Region};
+
+    fn region(leader: u64, age: u64) -> RegionOverview {
+        let peer = |store_id| Peer {
+            id: store_id,
+            store_id,
+            ..Peer::default()
+        };
+        RegionOverview {
+            region: Arc::new(Region {
+                peers: vec![peer(1), peer(2), peer(3)],
+                ..Region::default()
+            }),
+            leader: Some(peer(leader)),
+            reported: Some((Term(1), Duration::from_secs(age))),
+            size_bytes: None,
+            keys: None,
+            pending: Vec::new(),
+            down: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_leader_that_is_not_heard_of_does_not_count() {
+        let led = |leader, age, heard: &[u64]| {
+            is_led(&region(leader, age), &heard.iter().copied().collect())
+        };
+        assert!(led(1, 60, &[1, 2, 3]) && led(1, 60, &[1, 2]));
+        assert!(!led(3, 60, &[1, 2]), "its store is gone");
+        assert!(!led(1, 60, &[1, 4]), "the majority is gone");
+        assert!(!led(1, 200, &[1, 2, 3]), "it says nothing");
+        let unknown = RegionOverview {
+            reported: None,
+            ..region(1, 0)
+        };
+        assert!(!is_led(&unknown, &[1, 2, 3].into()));
     }
 }

@@ -19,6 +19,11 @@ use yadkv_metrics::{
 use yadkv_placement_core::Member;
 use yadkv_proto::api::PdRequest;
 
+/// Why a Raft message is dropped: the member's thread has too much before it.
+pub const INBOX_FULL: &str = "inbox_full";
+/// Why a Raft message is dropped: too many wait for the member that it goes to.
+pub const QUEUE_FULL: &str = "queue_full";
+
 /// What the names of all metrics of a member begin with.
 pub const PREFIX: &str = "yadkv_pd";
 
@@ -64,6 +69,17 @@ impl Metrics {
             state_transfers.with_label_values(&[outcome]);
         }
         let (request_seconds, refused, forwarded) = calls(meters)?;
+        let dropped_messages = meters.counters(
+            about(
+                "raft_dropped_messages_total",
+                "Raft messages that were dropped, by reason.",
+                "Is a member overloaded or unreachable?",
+            ),
+            "reason",
+        )?;
+        for reason in [INBOX_FULL, QUEUE_FULL] {
+            dropped_messages.with_label_values(&[reason]);
+        }
         Ok(Self {
             request_seconds,
             refused,
@@ -74,14 +90,7 @@ impl Metrics {
                 "Time to write a batch of log entries, with its fsync.",
                 "Is the disk slow?",
             ))?,
-            dropped_messages: meters.counters(
-                about(
-                    "raft_dropped_messages_total",
-                    "Raft messages that were dropped, by reason.",
-                    "Is a member overloaded or unreachable?",
-                ),
-                "reason",
-            )?,
+            dropped_messages,
             leader_changes: meters.counter(about(
                 "leader_changes_total",
                 "Times that this member learned of another leader or term.",
@@ -156,11 +165,13 @@ fn calls(meters: &Meters) -> Result<(HistogramVec, IntCounterVec, IntCounterVec)
         "Calls that were passed on to the leader, by call.",
         "Do callers know who leads?",
     );
-    Ok((
-        meters.times_by(seconds, "call")?,
-        meters.counters(refused, "call")?,
-        meters.counters(forwarded, "call")?,
-    ))
+    let refused = meters.counters(refused, "call")?;
+    let forwarded = meters.counters(forwarded, "call")?;
+    for name in PdRequest::NAMES {
+        refused.with_label_values(&[*name]);
+        forwarded.with_label_values(&[*name]);
+    }
+    Ok((meters.times_by(seconds, "call")?, refused, forwarded))
 }
 
 /// Shows tasks of the runtime that this is called in; nothing outside of one.

@@ -12,6 +12,13 @@ use yadkv_metrics::{
 use yadkv_storage_core::peer::inspect::Waiting;
 use yadkv_storage_core::tally::Tally;
 
+/// Why a message is dropped: its worker has too many before it.
+pub const WORKER_IS_BEHIND: &str = "no room before the worker";
+/// Why a message is dropped: the store that it goes to has too many bytes before it.
+pub const TOO_MANY_BYTES: &str = "too many bytes wait for the store";
+/// Why a message is dropped: the store that it goes to has too many messages before it.
+pub const TOO_MANY_MESSAGES: &str = "too many messages wait for the store";
+
 /// Counters of the Raft logs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Raft {
@@ -75,12 +82,17 @@ impl Raft {
             "Times that a replica here became leader.",
             "Does leadership move about?",
         );
+        let dropped_messages = meters.counters(dropped, "reason")?;
+        // What an alert looks at is there from the start; replicas have more reasons.
+        for reason in [WORKER_IS_BEHIND, TOO_MANY_BYTES, TOO_MANY_MESSAGES] {
+            dropped_messages.with_label_values(&[reason]);
+        }
         Ok(Self {
             write_seconds,
             sync_seconds,
             written_bytes: meters.counter(bytes)?,
             batch_regions: meters.amounts(batch)?,
-            dropped_messages: meters.counters(dropped, "reason")?,
+            dropped_messages,
             proposals,
             commands,
             committed,

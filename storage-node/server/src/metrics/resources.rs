@@ -50,6 +50,7 @@ pub struct Gauges {
     memory_max: IntGaugeVec,
     disk: IntGaugeVec,
     disk_free: IntGauge,
+    disk_size: IntGauge,
     engine: Engine,
 }
 
@@ -117,6 +118,11 @@ impl Gauges {
                 "disk_free_bytes",
                 "Bytes that are free on the disk of the data directory.",
                 "When will the disk be full?",
+            ))?,
+            disk_size: meters.gauge(about(
+                "disk_size_bytes",
+                "Bytes that the disk of the data directory has in all.",
+                "What part of the disk is free?",
             ))?,
             engine: Engine::new(meters)?,
         })
@@ -220,6 +226,8 @@ impl Gauges {
         // A disk that cannot be asked has no room as far as anybody knows.
         let free = fs4::available_space(folder).unwrap_or(0);
         self.disk_free.set(level(free));
+        let size = fs4::total_space(folder).unwrap_or(0);
+        self.disk_size.set(level(size));
     }
 }
 

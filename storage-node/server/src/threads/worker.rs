@@ -15,6 +15,7 @@
 use super::Failure;
 use crate::clock;
 use crate::metrics::Metrics;
+use crate::metrics::raft::WORKER_IS_BEHIND;
 use crate::pd::splits::Job;
 use crate::router::{Mailbox, Message, Router};
 use crate::threads::apply::Handovers;
@@ -266,7 +267,7 @@ impl WorkerThread {
         if unread > 0 {
             let counter = &self.metrics.raft.dropped_messages;
             counter
-                .with_label_values(&["no room before the worker"])
+                .with_label_values(&[WORKER_IS_BEHIND])
                 .inc_by(unread);
         }
         for (reason, total) in self.worker.dropped() {

@@ -21,6 +21,7 @@ mod outgoing;
 pub mod snapshots;
 
 use crate::metrics::Metrics;
+use crate::metrics::raft::{TOO_MANY_BYTES, TOO_MANY_MESSAGES};
 use budget::{Budget, Share};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -131,13 +132,13 @@ impl Outgoing {
                 let before = bundle.len();
                 bundle.retain(|envelope| size(envelope) == 0);
                 let count = (before - bundle.len()) as u64;
-                self.dropped("too many bytes wait for the store", count);
+                self.dropped(TOO_MANY_BYTES, count);
                 bytes = 0;
             }
             let count = bundle.len() as u64;
             if count > 0 && queue.try_send(bundle).is_err() {
                 share.give_back(bytes);
-                self.dropped("too many messages wait for the store", count);
+                self.dropped(TOO_MANY_MESSAGES, count);
             }
         }
     }
