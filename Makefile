@@ -2,7 +2,7 @@
 # needs on Debian; without root it prints the line to run and stops.
 
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
-TEST_PACKAGES := strace faketime e2fsprogs util-linux shellcheck
+TEST_PACKAGES := strace faketime e2fsprogs util-linux shellcheck prometheus
 BENCH_PACKAGES := etcd-server redis-server
 # What builds the guide; the version that its pages were read with.
 MDBOOK_VERSION := 0.5.4

@@ -50,6 +50,16 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
     ),
     ("client", "yadkv-client", &["yadkv-metrics", "yadkv-proto"]),
     (
+        "monitoring",
+        "yadkv-monitoring",
+        &[
+            "yadkv-client",
+            "yadkv-metrics",
+            "yadkv-placement-driver",
+            "yadkv-storage-node",
+        ],
+    ),
+    (
         "simulation",
         "yadkv-simulation",
         &[
@@ -89,6 +99,8 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv",
             "yadkv-client",
             "yadkv-engine",
+            "yadkv-metrics",
+            "yadkv-monitoring",
             "yadkv-proto",
             "yadkv-simulation",
             "yadkv-storage-core",

@@ -184,6 +184,21 @@ fn prometheus_asks_every_server() {
 }
 
 #[test]
+fn prometheus_finds_its_rules() {
+    let file = one_yaml(PATH);
+    let mounted = strings(file.pointer("/services/prometheus/volumes"));
+    let wanted = "./prometheus:/etc/prometheus:ro".to_string();
+    assert!(mounted.contains(&wanted), "{mounted:?}");
+    let prometheus = one_yaml("deploy/prometheus/prometheus.yml");
+    let rules = strings(prometheus.get("rule_files"));
+    assert!(!rules.is_empty(), "no rules");
+    for rules in rules {
+        let path = format!("deploy/prometheus/{rules}");
+        assert!(one_yaml(&path)["groups"].is_array(), "{path}");
+    }
+}
+
+#[test]
 fn grafana_finds_prometheus_and_its_dashboards() {
     let file = one_yaml(PATH);
     let sources = one_yaml("deploy/grafana/provisioning/datasources/prometheus.yaml");
@@ -198,12 +213,15 @@ fn grafana_finds_prometheus_and_its_dashboards() {
         mounted.contains(&format!("./grafana/dashboards:{path}:ro")),
         "{mounted:?}"
     );
-    for dashboard in below("deploy/grafana/dashboards") {
-        if dashboard.ends_with(".json") {
-            let text = crate::files::text(&dashboard);
-            let value: Result<Value, _> = serde_json::from_str(&text);
-            assert!(value.is_ok(), "{dashboard}: {value:?}");
-        }
+    let source = string(&sources, "/datasources/0/uid");
+    let dashboards = below("deploy/grafana/dashboards");
+    assert!(dashboards.len() >= 4, "{dashboards:?}: some are not found");
+    for dashboard in dashboards {
+        let text = crate::files::text(&dashboard);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        // What is chosen at first is what is provisioned.
+        let chosen = string(&value, "/templating/list/0/current/value");
+        assert_eq!(chosen, source, "{dashboard}");
     }
 }
 
