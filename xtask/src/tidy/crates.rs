@@ -9,6 +9,7 @@ use toml::{Table, Value};
 /// the integration crate, which stands above all).
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("proto", "yadkv-proto", &[]),
+    ("settings", "yadkv-settings", &[]),
     ("engine", "yadkv-engine", &[]),
     (
         "consensus",
@@ -27,6 +28,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-consensus",
             "yadkv-engine",
             "yadkv-proto",
+            "yadkv-settings",
             "yadkv-storage-core",
         ],
     ),
@@ -43,6 +45,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-engine",
             "yadkv-placement-core",
             "yadkv-proto",
+            "yadkv-settings",
         ],
     ),
     ("client", "yadkv-client", &["yadkv-proto"]),
@@ -76,6 +79,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-client",
             "yadkv-placement-driver",
             "yadkv-proto",
+            "yadkv-settings",
             "yadkv-storage-node",
         ],
     ),
