@@ -184,7 +184,7 @@ impl<C: Clone + Serialize + DeserializeOwned + Send + Sync + 'static> Live<C> {
 }
 
 /// The fields of every section, by name.
-fn named<C: Serialize>(config: &C) -> Result<Vec<(String, Value)>, serde_json::Error> {
+pub fn named<C: Serialize>(config: &C) -> Result<Vec<(String, Value)>, serde_json::Error> {
     let Value::Object(sections) = serde_json::to_value(config)? else {
         return Ok(Vec::new());
     };
