@@ -5,11 +5,12 @@
 //! *Life of a setting*: TOML file → overridden by each `--set section.name=value` in order → handed to the
 //! server's own configuration, which refuses unknown names and values out of range.
 //!
-//! *Next stop*: [`crate::server`].
+//! *Next stop*: `yadkv_settings::written`, then [`crate::server`].
 
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::{Context, Outcome};
 use std::path::Path;
-use toml::{Table, Value};
+use toml::Table;
+use yadkv_settings::written::{self, Written};
 
 /// A file (if any) with the overrides applied.
 pub(crate) fn table(file: Option<&Path>, overrides: &[String]) -> Outcome<Table> {
@@ -21,35 +22,15 @@ pub(crate) fn table(file: Option<&Path>, overrides: &[String]) -> Outcome<Table>
         }
     };
     for one in overrides {
-        let (name, value) = split(one)?;
-        let (section, field) = name
-            .split_once('.')
-            .ok_or_else(|| Failure(format!("--set {one}: names look like section.field")))?;
-        let section = table
-            .entry(section)
-            .or_insert_with(|| Value::Table(Table::new()));
-        let Value::Table(section) = section else {
-            return Err(Failure(format!(
-                "--set {one}: the file has a value where a section belongs"
-            )));
-        };
-        section.insert(field.into(), parse(value));
+        let put = Written::parse(one).and_then(|written| written.put(&mut table));
+        put.context("--set")?;
     }
     Ok(table)
 }
 
 /// The two halves of `KEY=VALUE`.
 pub(crate) fn split(one: &str) -> Outcome<(&str, &str)> {
-    one.split_once('=')
-        .ok_or_else(|| Failure(format!("--set {one}: use KEY=VALUE")))
-}
-
-/// A TOML value if it is one (numbers, booleans, lists), else text.
-fn parse(written: &str) -> Value {
-    let document = format!("value = {written}").parse::<Table>().ok();
-    document
-        .and_then(|mut table| table.remove("value"))
-        .unwrap_or_else(|| Value::String(written.into()))
+    written::split(one).context("--set")
 }
 
 #[cfg(test)]
@@ -68,7 +49,12 @@ mod tests {
             table.to_string(),
             "[store]\nmemory = \"1GiB\"\nworkers = 2\n"
         );
-        assert!(super::table(None, &["store".into()]).is_err());
-        assert!(super::table(None, &["store=1".into()]).is_err());
+        for (bad, said) in [
+            ("store", "--set: store: use KEY=VALUE"),
+            ("store=1", "--set: store=1: names look like section.field"),
+        ] {
+            let refusal = super::table(None, &[bad.into()]).expect_err("no setting");
+            assert_eq!(refusal.to_string(), said);
+        }
     }
 }

@@ -49,6 +49,19 @@ pub(crate) async fn ask(
     Err(Failure(last))
 }
 
+/// What a server says on a page as it is, if it says so within a time.
+pub(crate) async fn fetch(server: &str, path: &str, limit: Duration) -> Outcome<Bytes> {
+    let asked = exchange(server, Method::GET, path, Bytes::new());
+    match tokio::time::timeout(limit, asked).await {
+        Ok(Ok((StatusCode::OK, answer))) => Ok(answer),
+        Ok(Ok((_, answer))) => Err(Failure(text(&answer))),
+        Ok(Err(error)) => Err(Failure(format!("{server}: {error}"))),
+        Err(_) => Err(Failure(format!(
+            "{server} does not answer within {limit:?}"
+        ))),
+    }
+}
+
 /// Why a server said nothing useful.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Silence {

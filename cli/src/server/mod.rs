@@ -12,6 +12,7 @@ pub(crate) mod pages;
 pub(crate) mod pd;
 pub(crate) mod playground;
 pub(crate) mod ports;
+mod profile;
 pub(crate) mod store;
 
 use crate::failure::{Context, Outcome};

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /log` | what is logged, `{"filter": "info,…"}`: levels by module, as `YADKV_LOG` has them |
 //! | `PUT /log` | takes another one, in the same form, for this life of the process; 400 with the reason if it makes no sense |
+//! | `GET /debug/pprof/…` | profiles: [`super::profile`] |
 //!
 //! *Place*: on a store's status port and a placement driver's port; `yadkv ctl log` asks for them.
 //!
@@ -11,6 +12,7 @@
 //!
 //! *Next stop*: `yadkv_storage_node::status`.
 
+use super::profile;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::routing::get;
@@ -19,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::reload::Handle;
+use yadkv_settings::near::Near;
 
 /// Far more than all modules by name.
 const FILTER_BYTES_MAX: usize = 4096;
@@ -50,12 +53,13 @@ impl LogFilter {
     }
 }
 
-/// The pages.
-pub(crate) fn pages(log: LogFilter) -> Router {
-    Router::new()
+/// The pages; `near` says who may use those that cost.
+pub(crate) fn pages(log: LogFilter, near: Near) -> Router {
+    let pages = Router::new()
         .route("/log", get(show).put(set))
         .layer(DefaultBodyLimit::max(FILTER_BYTES_MAX))
-        .with_state(log)
+        .with_state(log);
+    pages.merge(profile::pages(near))
 }
 
 type Answer = Result<Json<Shown>, (StatusCode, String)>;

@@ -8,7 +8,7 @@ use crate::failure::{Context, Outcome};
 use crate::output::say;
 use crate::settings;
 use yadkv_placement_driver::config::Config;
-use yadkv_placement_driver::node;
+use yadkv_placement_driver::{node, online};
 
 /// Runs a placement driver.
 pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
@@ -21,7 +21,8 @@ pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     let listener = bind(&config.pd.addr).await?;
     let told = shutdown(args.stop_with_stdin)?;
     let data_dir = config.pd.data_dir.clone();
-    node::run(config, listener, pages(log), (told.leave, told.stop))
+    let pages = pages(log, online::near(&config));
+    node::run(config, listener, pages, (told.leave, told.stop))
         .await
         .context(format!("placement driver at {}", data_dir.display()))
 }

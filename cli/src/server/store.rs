@@ -13,6 +13,7 @@ use std::process::Command;
 use yadkv_storage_node::config::Config;
 use yadkv_storage_node::disk::wait_for_room;
 use yadkv_storage_node::node::{self, NodeError};
+use yadkv_storage_node::online;
 
 /// Counts how often a process has started itself again.
 const RESTARTS: &str = "YADKV_RESTARTS";
@@ -34,10 +35,11 @@ pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     };
     let told = shutdown(args.stop_with_stdin)?;
     let data_dir = config.store.data_dir.clone();
+    let pages = pages(log, online::near(&config));
     let ended = node::run(
         config,
         listener,
-        status.map(|status| (status, pages(log))),
+        status.map(|status| (status, pages)),
         (told.leave.clone(), told.stop.clone()),
     )
     .await;

@@ -110,6 +110,17 @@ pub const LOG_CHUNK_BYTES: u64 = 512 << 10;
 /// Entries, or bytes, that may be kept at most.
 const LOG_KEEP_MAX: u64 = 1 << 34;
 
+/// What may change while a member runs. Each member goes by its own: where they differ, the leader's decides how stores and
+/// regions are judged, and each one's how long its own log stays. Nothing of it is in an entry, so members that apply the
+/// same stay the same. Who the members are, and the first regions, were settled once for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changeable {
+    /// Scheduling and the life of stores.
+    pub schedule: ScheduleConfig,
+    /// How much of the Raft log stays.
+    pub log: LogConfig,
+}
+
 /// When a store counts as gone, and how leaders are balanced. Names start with `schedule.`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleConfig {

@@ -49,7 +49,9 @@ pub mod schedule;
 pub mod tso;
 
 pub use answer::overview::Overview;
-pub use config::{BootstrapConfig, Config, ConfigError, LogConfig, MemberAddress, ScheduleConfig};
+pub use config::{
+    BootstrapConfig, Changeable, Config, ConfigError, LogConfig, MemberAddress, ScheduleConfig,
+};
 pub use member::{
     CHUNK_BYTES_MAX, Fatal, Input, Member, OpenError, Order, OrderReply, OverviewReply, Refusal,
     Reply, Round, Seat, StoreOrder, Transfers,

@@ -7,8 +7,9 @@ use goldenscript::{ArgumentConsumer, Command, Context};
 use rig::{EPOCH_MS, Rig, Slot};
 use std::error::Error;
 use std::fmt::Write as _;
+use std::time::Duration;
 use yadkv_placement_core::border;
-use yadkv_placement_core::{Input, Order, StoreOrder};
+use yadkv_placement_core::{Changeable, Input, Order, StoreOrder};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::codec;
 use yadkv_proto::id::{RegionId, StoreId};
@@ -64,6 +65,42 @@ impl goldenscript::Runner for Script {
 }
 
 impl Script {
+    /// Other settings for one member, as if somebody had set them online.
+    fn configure(&mut self, target: u64, args: &mut ArgumentConsumer<'_>) -> Output {
+        let rig = self.rig();
+        let config = rig.member(target).ok_or("it is down")?.config().clone();
+        let (mut schedule, mut log) = (config.schedule, config.log);
+        macro_rules! set {
+            ($section:ident: $($name:ident),*) => { $(
+                if let Some(value) = args.take_key(concat!(stringify!($section), ".", stringify!($name))) {
+                    $section.$name = value.parse()?;
+                }
+            )* };
+        }
+        set!(schedule: balance_leaders, check_replicas, replicas);
+        set!(log: keep_entries);
+        for (name, time) in [
+            ("schedule.interval", &mut schedule.interval),
+            ("schedule.store_dead_time", &mut schedule.store_dead_time),
+            (
+                "schedule.store_disconnect_time",
+                &mut schedule.store_disconnect_time,
+            ),
+        ] {
+            if let Some(seconds) = args.take_key(name) {
+                *time = Duration::from_secs(seconds.parse()?);
+            }
+        }
+        let (sender, outcome) = std::sync::mpsc::channel();
+        let reply = Box::new(move |outcome| sender.send(outcome).unwrap());
+        let wanted = Box::new(Changeable { schedule, log });
+        rig.input(target, Input::Configure(wanted, reply));
+        Ok(match outcome.try_recv()? {
+            Ok(()) => "ok".into(),
+            Err(error) => error.to_string(),
+        })
+    }
+
     fn rig(&mut self) -> &mut Rig {
         self.rig.as_mut().expect("the script starts with `cluster`")
     }
@@ -128,6 +165,7 @@ impl Script {
         match command.name.as_str() {
             "overview" => return self.overview(target),
             "operators" => return self.operators(target),
+            "configure" => return self.configure(target, args),
             "order" => return self.order(target, args),
             "stores-join" => {
                 let count: usize = args.next_pos().unwrap_or("3").parse()?;

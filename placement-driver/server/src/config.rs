@@ -10,7 +10,7 @@
 //!
 //! *Invariants*: unknown names are refused; [`Config::validate`] holds before anything is opened.
 //!
-//! *Next stop*: `yadkv_placement_core::config`.
+//! *Next stop*: [`crate::online`], then `yadkv_placement_core::config`.
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use yadkv_placement_core::{
-    BootstrapConfig, Config as CoreConfig, ConfigError, LogConfig, MemberAddress, ScheduleConfig,
-    border,
+    BootstrapConfig, Changeable, Config as CoreConfig, ConfigError, LogConfig, MemberAddress,
+    ScheduleConfig, border,
 };
 use yadkv_proto::id::PeerId;
 
@@ -52,7 +52,11 @@ pub struct PdSection {
     pub members: Vec<String>,
     /// Memory for block cache and memtables in all; default 128 MiB, at least 32 MiB. Too small: reads go to
     /// disk at start; too large: the operating system's cache starves.
+    #[serde(with = "yadkv_settings::size")]
     pub memory: ByteSize,
+    /// Whether others than this machine may use the pages that change settings or take profiles; default false. Clients
+    /// reach the same port.
+    pub open_pages: bool,
 }
 
 /// `schedule.*`: see `yadkv_placement_core::ScheduleConfig` for meaning and harm.
@@ -101,8 +105,10 @@ pub struct LogSection {
     /// Entries that stay: a member that lacks more is sent the whole state; default 100,000.
     pub keep_entries: u64,
     /// Bytes of entries that stay, likewise; default 64 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub keep_bytes: ByteSize,
     /// Bytes of one chunk of the state; default 512 KiB.
+    #[serde(with = "yadkv_settings::size")]
     pub chunk_bytes: ByteSize,
 }
 
@@ -125,6 +131,7 @@ impl Default for PdSection {
             data_dir: PathBuf::from("data/pd"),
             members: Vec::new(),
             memory: ByteSize::mib(128),
+            open_pages: false,
         }
     }
 }
@@ -197,23 +204,8 @@ impl Config {
             ));
         };
         let mut config = CoreConfig::new(member, members, boot_id, seed);
-        let schedule = &self.schedule;
-        config.schedule = ScheduleConfig {
-            store_disconnect_time: schedule.store_disconnect_time,
-            store_dead_time: schedule.store_dead_time,
-            balance_leaders: schedule.balance_leaders,
-            interval: schedule.interval,
-            operator_timeout: schedule.operator_timeout,
-            operators_per_store_max: schedule.operators_per_store_max,
-            replicas: schedule.replicas,
-            check_replicas: schedule.check_replicas,
-            snapshots_per_store_max: schedule.snapshots_per_store_max,
-        };
-        config.log = LogConfig {
-            keep_entries: self.log.keep_entries,
-            keep_bytes: self.log.keep_bytes.as_u64(),
-            chunk_bytes: self.log.chunk_bytes.as_u64(),
-        };
+        let changeable = self.changeable();
+        (config.schedule, config.log) = (changeable.schedule, changeable.log);
         config.bootstrap.stores = self.bootstrap.stores;
         for text in &self.bootstrap.borders {
             let border = border::parse(text).map_err(|reason| {
@@ -227,6 +219,29 @@ impl Config {
         }
         config.validate()?;
         Ok(config)
+    }
+
+    /// What the core takes while it runs.
+    pub fn changeable(&self) -> Changeable {
+        let schedule = &self.schedule;
+        Changeable {
+            schedule: ScheduleConfig {
+                store_disconnect_time: schedule.store_disconnect_time,
+                store_dead_time: schedule.store_dead_time,
+                balance_leaders: schedule.balance_leaders,
+                interval: schedule.interval,
+                operator_timeout: schedule.operator_timeout,
+                operators_per_store_max: schedule.operators_per_store_max,
+                replicas: schedule.replicas,
+                check_replicas: schedule.check_replicas,
+                snapshots_per_store_max: schedule.snapshots_per_store_max,
+            },
+            log: LogConfig {
+                keep_entries: self.log.keep_entries,
+                keep_bytes: self.log.keep_bytes.as_u64(),
+                chunk_bytes: self.log.chunk_bytes.as_u64(),
+            },
+        }
     }
 
     /// The address that others use for this member.

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use yadkv_consensus::LogStore;
 use yadkv_engine::Durability;
 use yadkv_placement_core::{
-    Fatal, Input, Member, MemberAddress, Order, Overview, Refusal, Transfers,
+    Changeable, Fatal, Input, Member, MemberAddress, Order, Overview, Refusal, Transfers,
 };
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::{Index, PeerId};
@@ -100,6 +100,17 @@ impl Handle {
         answer
             .await
             .unwrap_or(Err(Refusal::Unavailable("the placement driver stops")))
+    }
+
+    /// Has the member go on with other settings; they are in force then.
+    pub async fn configure(&self, wanted: Changeable) -> Result<(), Refusal> {
+        let (sender, answer) = oneshot::channel();
+        let reply = Box::new(move |result| drop(sender.send(result)));
+        self.send(Input::Configure(Box::new(wanted), reply))?;
+        match answer.await {
+            Ok(taken) => taken.map_err(|error| Refusal::Invalid(error.to_string())),
+            Err(_) => Err(Refusal::Unavailable("the placement driver stops")),
+        }
     }
 
     /// A Raft message came.

@@ -30,6 +30,7 @@ pub mod forward;
 pub mod http;
 pub mod metrics;
 pub mod node;
+pub mod online;
 pub mod service;
 pub mod transport;
 

@@ -21,6 +21,7 @@ use crate::forward::Forwarder;
 use crate::http::{self, Http};
 use crate::metrics::cluster::Cluster;
 use crate::metrics::{self, Metrics};
+use crate::online::{self, Settings};
 use crate::service::Door;
 use crate::service::etcd::Etcd;
 use crate::service::heartbeats::Streams;
@@ -42,6 +43,7 @@ use yadkv_proto::etcdserverpb::kv_server::KvServer;
 use yadkv_proto::keyspacepb::keyspace_server::KeyspaceServer;
 use yadkv_proto::pdpb::pd_server::PdServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
+use yadkv_settings::near::Near;
 
 /// Largest request: a frame of Raft messages, or very many keys. Larger ones are refused before they are read.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
@@ -87,7 +89,7 @@ pub async fn run(
         .map_err(|error| NodeError::Serve(error.to_string()))?;
     let core = config.core(bound, rand::random(), rand::random())?;
     let opening = {
-        let core = core.clone();
+        let (config, core) = (config.clone(), core.clone());
         tokio::task::spawn_blocking(move || open(&config, core))
     };
     let (data, member) = opening.await.map_err(|_| NodeError::Panicked)??;
@@ -120,6 +122,10 @@ pub async fn run(
     );
     let driven = start(driver, stop.clone())?;
     tasks.spawn(take_leave(leave.clone(), handle.clone(), stop.clone()));
+    let settings = (
+        online::settings(&config, handle.clone()),
+        online::near(&config),
+    );
     let door = Door {
         handle,
         forwarder: Arc::new(Forwarder::default()),
@@ -135,7 +141,7 @@ pub async fn run(
         listener,
         &core,
         service,
-        (meters, shown, more),
+        ((meters, shown), settings, more),
         (leave, stop.clone()),
     )
     .await;
@@ -239,7 +245,11 @@ async fn serve(
     listener: TcpListener,
     core: &CoreConfig,
     service: Service,
-    (meters, cluster, more): (Meters, Cluster, axum::Router),
+    ((meters, cluster), (settings, near), more): (
+        (Meters, Cluster),
+        (Settings, Near),
+        axum::Router,
+    ),
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     let members: Arc<Vec<MemberAddress>> = Arc::new(core.members.clone());
@@ -260,7 +270,12 @@ async fn serve(
         meters,
         cluster,
         leave,
+        settings,
+        near,
     });
+    let pages = http
+        .merge(more)
+        .layer(axum::middleware::map_request(http::note_caller));
     macro_rules! limited {
         ($server:expr) => {
             $server
@@ -277,8 +292,7 @@ async fn serve(
     let router = routes
         .into_axum_router()
         .reset_fallback()
-        .merge(http)
-        .merge(more)
+        .merge(pages)
         .fallback(http::unknown);
     let serving = Server::builder()
         .accept_http1(true)

@@ -25,7 +25,7 @@ pub const ENTRY_OVERHEAD_BYTES: usize = 64 << 10;
 const TICK_RANGE: RangeInclusive<Duration> = Duration::from_millis(90)..=Duration::from_millis(150);
 
 /// Settings of a store's core.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Most bytes of one command, and so of one Raft entry; default 8 MiB, 64 KiB to 16 MiB. Larger requests
     /// are refused. Too small: batches fail; too large: one entry stalls its region.
@@ -125,6 +125,40 @@ impl Config {
             bytes: self.split_bytes,
             keys: self.split_keys,
         }
+    }
+
+    /// Takes from `wanted` what may change while a store runs; returns whether anything did. The rest stays as it was at
+    /// the start, since something was built, or promised to others, with it:
+    ///
+    /// - `entry_bytes_max`: Raft takes in entries up to it, and followers with another limit would drop what they are sent;
+    /// - `apply_queue_bytes`, `apply_bytes`: the queue of apply has its room since the start;
+    /// - `tick`: leases are judged by it, on this store and on those that follow.
+    ///
+    /// Everything that is taken only decides when a leader proposes something, how much waits, or what the placement driver
+    /// hears when: entries are applied without it, so stores may differ in it.
+    pub fn take_changeable(&mut self, wanted: &Self) -> bool {
+        let before = self.clone();
+        *self = Self {
+            entry_bytes_max: self.entry_bytes_max,
+            apply_queue_bytes: self.apply_queue_bytes,
+            apply_bytes: self.apply_bytes,
+            unapplied_bytes_max: self.unapplied_bytes_max,
+            tick: self.tick,
+            pack_bytes: wanted.pack_bytes,
+            queued_bytes_max: wanted.queued_bytes_max,
+            park: wanted.park,
+            parked_max: wanted.parked_max,
+            region_heartbeat: wanted.region_heartbeat,
+            log_bytes_max: wanted.log_bytes_max,
+            split_bytes: wanted.split_bytes,
+            split_keys: wanted.split_keys,
+            log_entries: wanted.log_entries,
+            log_bytes: wanted.log_bytes,
+            lag_entries: wanted.lag_entries,
+            lag_bytes: wanted.lag_bytes,
+            check_interval: wanted.check_interval,
+        };
+        *self != before
     }
 
     /// Checks each range and the relations between settings.
@@ -258,5 +292,23 @@ mod tests {
             error.to_string(),
             "region.entry_size = 1 is not allowed: use 64KiB to 16MiB"
         );
+    }
+
+    #[test]
+    fn what_others_rely_on_stays() {
+        let mut config = Config::default();
+        let wanted = Config {
+            entry_bytes_max: 1 << 20,
+            tick: Duration::from_millis(120),
+            split_keys: 16,
+            ..Config::default()
+        };
+        assert!(config.take_changeable(&wanted));
+        let expected = Config {
+            split_keys: 16,
+            ..Config::default()
+        };
+        assert_eq!(config, expected);
+        assert!(!config.take_changeable(&wanted), "it has them already");
     }
 }

@@ -41,7 +41,7 @@ pub struct Front {
     pub store: StoreId,
     /// Its replicas.
     pub directory: Arc<Directory>,
-    /// Limits.
+    /// Limits, as they were at the start: of those that may change while the store runs none is read here.
     pub config: Config,
     /// Set by the server while the Raft logs are over [`Config::log_bytes_max`] or the disk is nearly full.
     pub log_full: AtomicBool,

@@ -22,6 +22,7 @@
 //! | `damage S A B` · `damaged S` | a file of store S with these first and last raw keys is damaged · what is damaged there |
 //! | `reported R` | what the placement driver heard last: leader, stores of peers that lag, and of those that are down with their seconds |
 //! | `clock S [behind_ms=N]` | the wall clock of store S is behind |
+//! | `configure [NAME=VALUE…]` · `compared` | other settings for stores that run, times in seconds · comparisons that are over |
 //! | `inspect S R` | what a store says of its replica |
 //!
 //! `UPDATE_GOLDENFILES=1 cargo test` rewrites the scripts.
@@ -147,6 +148,7 @@ impl Runner for Script {
             "split_size" => {
                 self.config.split_keys = args.next_pos().ok_or("how many keys?")?.parse()?
             }
+            "configure" => self.configure(&mut args)?,
             "driver" => self.cluster.driver = args.next_pos().ok_or("true or false?")?.parse()?,
             "regions" => out = regions(&self.cluster.regions) + "\n",
             "heal" => self.cluster.cut.clear(),
@@ -170,6 +172,7 @@ impl Runner for Script {
                 let region = args.next_pos().unwrap_or("1").parse()?;
                 writeln!(out, "{:?}", self.cluster.leader(region))?;
             }
+            "compared" => writeln!(out, "{}", self.cluster.compared)?,
             "same" => writeln!(out, "{}", self.same())?,
             "reported" => {
                 let region = args.next_pos().unwrap_or("1").parse()?;
@@ -660,4 +663,9 @@ fn behind() {
 #[test]
 fn leave() {
     run("leave");
+}
+
+#[test]
+fn configure() {
+    run("configure");
 }

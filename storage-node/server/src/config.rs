@@ -4,7 +4,7 @@
 //!
 //! *Invariants*: unknown names are refused; [`Config::validate`] holds before anything is opened.
 //!
-//! *Next stop*: `yadkv_storage_core::config`.
+//! *Next stop*: [`crate::online`], then `yadkv_storage_core::config`.
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub struct StoreSection {
     pub addr: String,
     /// Address that others use; default `addr` with the port that was bound.
     pub advertise_addr: String,
-    /// Address of the status port: `/metrics`, `/health` and `/regions`; empty for none. One on all interfaces is told
+    /// Address of the status port: `/metrics`, `/health`, `/regions` and `/config`; empty for none. One on all interfaces is told
     /// to others with the host that clients use.
     pub status_addr: String,
     /// Where data lives.
@@ -45,8 +45,10 @@ pub struct StoreSection {
     /// 6, where the entries of the logs are 1, newest log entries 1, requests under way 1, answers under way 1, and entries of
     /// other stores' leaders: half a one before the workers, half a one before apply. Messages to other stores have 1 as
     /// well, but share their bytes with requests or the newest entries. The process itself adds about 40 MiB. Too small: reads go to disk; too large: the operating system's cache starves.
+    #[serde(with = "yadkv_settings::size")]
     pub memory: ByteSize,
     /// Most bytes of Raft logs on disk; default 64 GiB, at least 64 MiB. Beyond, writes are refused.
+    #[serde(with = "yadkv_settings::size")]
     pub log_size: ByteSize,
     /// Worker threads; default half the cores, at least 1, at most 64.
     pub workers: usize,
@@ -56,6 +58,7 @@ pub struct StoreSection {
     /// slowly; too large: they take disk and memory from requests.
     pub snapshots: usize,
     /// Bytes of snapshots sent in a second, all together; default 100 MiB, at least 1 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub snapshot_rate: ByteSize,
     /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
     /// large: memory and latency under overload.
@@ -63,6 +66,9 @@ pub struct StoreSection {
     /// Time between two heartbeats to the placement driver; default 3 s, 100 ms to 60 s.
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
+    /// Whether others than this machine may use the pages of the status port that change settings or take profiles;
+    /// default false. Only where nobody else reaches that port.
+    pub open_pages: bool,
 }
 
 /// `region.*`
@@ -70,10 +76,13 @@ pub struct StoreSection {
 #[serde(default, deny_unknown_fields)]
 pub struct RegionSection {
     /// Most bytes of one write; default 8 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub entry_size: ByteSize,
     /// Bytes packed into one entry; default 1 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub pack_size: ByteSize,
     /// Bytes of writes one region queues; default 32 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub queue_size: ByteSize,
     /// How long requests wait for a leader; default 1 s.
     #[serde(with = "humantime_serde")]
@@ -84,16 +93,19 @@ pub struct RegionSection {
     #[serde(with = "humantime_serde")]
     pub heartbeat_interval: Duration,
     /// Bytes of keys and values that make a region; with half as many again it is cut. Default 256 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub split_size: ByteSize,
     /// Pairs that make a region, likewise; default 2.5 million.
     pub split_keys: u64,
     /// Entries that every replica has and that stay in a region's log; default 2048.
     pub log_entries: u64,
     /// Bytes put to a region after which its log is shortened whatever its entries; default 32 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub log_size: ByteSize,
     /// Entries after which a replica that is away is left behind: it gets a snapshot instead; default 1 million.
     pub lag_entries: u64,
     /// Bytes put to a region after which it is left behind whatever the entries; default 256 MiB.
+    #[serde(with = "yadkv_settings::size")]
     pub lag_size: ByteSize,
     /// Time between two comparisons of a region's replicas; default 24 h.
     #[serde(with = "humantime_serde")]
@@ -121,6 +133,7 @@ impl Default for StoreSection {
             snapshot_rate: ByteSize::mib(100),
             inbox: 16_384,
             heartbeat_interval: Duration::from_secs(3),
+            open_pages: false,
         }
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use yadkv_consensus::LogStore;
@@ -47,6 +47,8 @@ pub struct DiskWatch {
     pub data_dir: PathBuf,
     /// Told when writes are refused, or taken again.
     pub changed: Arc<Notify>,
+    /// How large logs may be.
+    pub settings: watch::Receiver<Config>,
     /// Memory for what says where entries are.
     index_bytes_max: u64,
     reclaiming: Option<JoinHandle<()>>,
@@ -60,12 +62,17 @@ impl DiskWatch {
         front: Arc<Front>,
         router: Router,
         log: LogStore,
-        config: &Config,
+        settings: watch::Receiver<Config>,
         changed: Arc<Notify>,
     ) -> Self {
+        let (data_dir, index_bytes_max) = {
+            let config = settings.borrow();
+            (config.store.data_dir.clone(), config.log_index_bytes())
+        };
         Self {
-            data_dir: config.store.data_dir.clone(),
-            index_bytes_max: config.log_index_bytes() as u64,
+            data_dir,
+            index_bytes_max: index_bytes_max as u64,
+            settings,
             front,
             router,
             log,
@@ -89,7 +96,7 @@ impl DiskWatch {
     /// Has logs shortened, and their space given back, when they have grown to half of what they may.
     fn reclaim(&mut self) {
         let statistics = self.log.engine().statistics();
-        let large = statistics.disk_bytes > self.front.config.log_bytes_max / 2;
+        let large = statistics.disk_bytes > self.log_bytes_max() / 2;
         if large || statistics.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
@@ -109,6 +116,10 @@ impl DiskWatch {
         }
     }
 
+    fn log_bytes_max(&self) -> u64 {
+        self.settings.borrow().store.log_size.as_u64()
+    }
+
     fn log_bytes(&self) -> u64 {
         self.log.engine().statistics().disk_bytes
     }
@@ -125,7 +136,7 @@ impl DiskWatch {
         };
         // Every time: an offer to a worker that is behind may be lost.
         self.router.offer(|| Input::Room(room));
-        let full = log_bytes > self.front.config.log_bytes_max || room != Room::Plenty;
+        let full = log_bytes > self.log_bytes_max() || room != Room::Plenty;
         let was = self.front.log_full.swap(full, Ordering::Relaxed);
         if full != was {
             self.changed.notify_one();
@@ -137,7 +148,7 @@ impl DiskWatch {
                 ?available,
                 needed = RESERVE_BYTES,
                 log_bytes,
-                log_bytes_max = self.front.config.log_bytes_max,
+                log_bytes_max = self.log_bytes_max(),
                 "writes are refused: free space on this disk, or raise store.log_size"
             );
         } else if was && !full {

@@ -29,6 +29,7 @@ pub mod disk;
 pub mod life;
 pub mod metrics;
 pub mod node;
+pub mod online;
 pub mod pd;
 pub mod router;
 pub mod service;

@@ -17,6 +17,7 @@ use crate::data::{Data, OpenError};
 use crate::disk::{DiskWatch, is_full};
 use crate::life::Life;
 use crate::metrics::{self, Metrics, resources};
+use crate::online::{self, Settings};
 use crate::pd::heartbeat::Heartbeat;
 use crate::pd::regions::RegionHeartbeats;
 use crate::pd::register::{self, RegisterError};
@@ -38,6 +39,7 @@ use crate::threads::worker::WorkerThread;
 use crate::threads::{Failure, reads};
 use crate::transport::arriving::Arriving;
 use crate::transport::incoming::Incoming;
+use crate::transport::slots::Slots;
 use crate::transport::snapshots::{Parts, Snapshots, UnderWay};
 use crate::transport::{Outgoing, Resolver};
 use crate::{clock, status};
@@ -49,7 +51,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -219,6 +221,7 @@ struct Node {
     sources: Option<Arc<resources::Sources>>,
     under_way: UnderWay,
     life: Life,
+    settings: Settings,
     failure: Failure,
     conversations: Mutex<Option<Conversations>>,
     threads: Vec<JoinHandle<()>>,
@@ -272,6 +275,7 @@ impl Node {
             meters,
             sources: None,
             under_way: UnderWay::default(),
+            settings: online::settings(config),
             failure,
             conversations: Mutex::new(Some(Conversations {
                 reports: reported,
@@ -315,7 +319,7 @@ impl Node {
         };
         let tell = self.router.clone();
         let addresses: Arc<dyn Resolver> = Arc::new(addresses);
-        let snapshots = self.snapshots(config, addresses.clone());
+        let snapshots = self.snapshots(addresses.clone());
         let outgoing = Outgoing::new(
             cluster,
             addresses,
@@ -351,6 +355,7 @@ impl Node {
                 router: self.router.clone(),
                 reports: ends.reports.clone(),
                 tick: config.region.tick,
+                settings: self.settings.watch(),
                 metrics: self.door.metrics.clone(),
                 failure: self.failure.clone(),
             };
@@ -398,7 +403,7 @@ impl Node {
         }
     }
 
-    fn snapshots(&self, config: &Config, resolver: Arc<dyn Resolver>) -> Snapshots {
+    fn snapshots(&self, resolver: Arc<dyn Resolver>) -> Snapshots {
         let parts = Parts {
             cluster: ClusterId(self.record.cluster_id),
             kv: self.data.kv.clone(),
@@ -409,8 +414,7 @@ impl Node {
             under_way: self.under_way.clone(),
             stop: self.failure.stop.clone(),
         };
-        let rate = config.store.snapshot_rate.as_u64();
-        Snapshots::new(parts, config.store.snapshots, rate)
+        Snapshots::new(parts, self.settings.watch())
     }
 
     fn start_apply(
@@ -506,7 +510,7 @@ impl Node {
         Ok(())
     }
 
-    fn incoming(&self, config: &Config) -> Incoming {
+    fn incoming(&self) -> Incoming {
         let cluster = ClusterId(self.record.cluster_id);
         Incoming {
             cluster,
@@ -516,7 +520,7 @@ impl Node {
                 front: self.door.front.clone(),
                 intake: self.data.intake.clone(),
                 router: self.router.clone(),
-                room: Semaphore::new(config.store.snapshots),
+                room: Slots::new(self.settings.watch()),
                 regions: Arc::default(),
                 metrics: self.door.metrics.clone(),
             },
@@ -541,7 +545,7 @@ impl Node {
         let addresses = Addresses::of(config, bound, status).map_err(NodeError::Address)?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<TikvServer<Service>>().await;
-        let incoming = self.incoming(config);
+        let incoming = self.incoming();
         let server = Server::builder()
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -572,6 +576,8 @@ impl Node {
                 router: self.router.clone(),
                 under_way: self.under_way.clone(),
                 life: self.life.clone(),
+                settings: self.settings.clone(),
+                near: online::near(config),
             };
             let stopped = stop.clone().cancelled_owned();
             tokio::spawn(status::serve(listener, pages, more, stopped));
@@ -581,7 +587,8 @@ impl Node {
         let front = self.door.front.clone();
         let log = self.data.log.clone();
         let changed = self.life.changed();
-        let mut disk = DiskWatch::new(front, self.router.clone(), log, config, changed);
+        let settings = self.settings.watch();
+        let mut disk = DiskWatch::new(front, self.router.clone(), log, settings, changed);
         // Before the first request; the watch goes on without a placement driver.
         disk.look();
         let damage = self.damage_watch();
@@ -644,7 +651,7 @@ impl Node {
             data_dir: config.store.data_dir.clone(),
             metrics: self.door.metrics.clone(),
             start_time,
-            interval: config.store.heartbeat_interval,
+            settings: self.settings.watch(),
             life: self.life.clone(),
         };
         let Some(Conversations { reports, splits }) = self.conversations.lock().take() else {

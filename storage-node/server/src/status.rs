@@ -6,6 +6,7 @@
 //! | `GET /live`, `GET /health` | 200, unless a worker is stuck and its disk is not to blame: [`live`] |
 //! | `GET /ready` | `ok`; 503, with the reason, while others should not count on this store ([`crate::life`]) |
 //! | `GET /regions/ID` | this store's replica of a region: [`regions`] |
+//! | `GET /config`, `PUT /config` | the settings in force, and others for them: `yadkv_settings::page` |
 //! | `GET /regions?from=ID&limit=N` | replicas in the order of their regions: `{store_id, count, regions: [...], next}` |
 //!
 //! *Place*: operators and Prometheus ask; [`crate::node`] starts it.
@@ -16,6 +17,7 @@ mod live;
 mod regions;
 
 use crate::life::Life;
+use crate::online::Settings;
 use crate::router::Router as Workers;
 use crate::transport::snapshots::UnderWay;
 use axum::Router;
@@ -23,9 +25,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use std::future::Future;
+use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use yadkv_metrics::Meters;
 use yadkv_proto::id::StoreId;
+use yadkv_settings::near::Near;
+use yadkv_settings::page;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -40,6 +45,10 @@ pub struct Pages {
     pub under_way: UnderWay,
     /// Whether it serves.
     pub life: Life,
+    /// The settings in force.
+    pub settings: Settings,
+    /// Who may change them.
+    pub near: Near,
 }
 
 /// Serves until `shutdown` is done; `more` are pages of others.
@@ -54,8 +63,11 @@ pub async fn serve(
         .route("/ready", get(ready))
         .with_state(pages.clone())
         .merge(live::routes(pages.clone()))
+        .merge(page::routes(pages.settings.clone(), pages.near))
         .merge(more)
         .merge(regions::routes(pages));
+    // Some pages want to know who asks.
+    let app = app.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown)
         .await

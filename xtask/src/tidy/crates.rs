@@ -10,6 +10,7 @@ use toml::{Table, Value};
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("metrics", "yadkv-metrics", &[]),
     ("proto", "yadkv-proto", &[]),
+    ("settings", "yadkv-settings", &[]),
     ("engine", "yadkv-engine", &[]),
     (
         "consensus",
@@ -29,6 +30,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-engine",
             "yadkv-metrics",
             "yadkv-proto",
+            "yadkv-settings",
             "yadkv-storage-core",
         ],
     ),
@@ -46,6 +48,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-metrics",
             "yadkv-placement-core",
             "yadkv-proto",
+            "yadkv-settings",
         ],
     ),
     ("client", "yadkv-client", &["yadkv-metrics", "yadkv-proto"]),
@@ -89,6 +92,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-client",
             "yadkv-placement-driver",
             "yadkv-proto",
+            "yadkv-settings",
             "yadkv-storage-node",
         ],
     ),

@@ -50,6 +50,6 @@ async fn list(pd: &str, path: &str, name: &str) -> Outcome<Vec<Value>> {
 }
 
 /// The items of a list; none of what is no list.
-fn items(list: &mut Value) -> Vec<Value> {
+pub(super) fn items(list: &mut Value) -> Vec<Value> {
     list.as_array_mut().map(std::mem::take).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `yadkv ctl`: look at a running cluster, cut its regions and move their replicas.
+//! `yadkv ctl`: look at a running cluster, cut its regions, move their replicas, set its servers.
 //!
 //! *Types to know*: [`Shown`], what a command shows: objects for programs, lines for people.
 //!
@@ -11,21 +11,26 @@
 
 mod check;
 mod cluster;
+mod config;
 mod detail;
 mod health;
 mod map;
 mod operator;
+mod profile;
 mod region;
+mod servers;
 mod store;
 mod table;
 
 use super::{connect, http};
-use crate::failure::{Context, Outcome};
+use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::text::unescape;
 use clap::{Args, Subcommand};
+use config::ConfigAction;
 use health::Trouble;
 use hyper::Method;
+use profile::ProfileArgs;
 use serde_json::{Value, json};
 use table::Shown;
 use yadkv_client::Api;
@@ -82,6 +87,13 @@ enum CtlCommand {
     },
     /// A fresh timestamp.
     Tso,
+    /// The servers' settings: what is in force, and others until they start anew.
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
+    /// Where a server's processor time goes, or what it allocates and keeps.
+    Profile(ProfileArgs),
     /// Shows or sets what a server logs, until it starts anew: levels by module, for example info,yadkv_storage_core=debug.
     Log {
         /// A placement driver's address, or a store's status address.
@@ -168,8 +180,19 @@ pub(crate) async fn run(args: CtlArgs) -> Outcome {
     {
         return check::run(&args.pd, region, args.json).await;
     }
-    let shown = show(&args).await?;
-    if args.json {
+    if let CtlCommand::Config { action } = &args.command {
+        let said = config::run(&args.pd, action).await?;
+        print(&said.shown, args.json)?;
+        return match said.failed.is_empty() {
+            true => Ok(()),
+            false => Err(Failure(said.failed.join("; "))),
+        };
+    }
+    print(&show(&args).await?, args.json)
+}
+
+fn print(shown: &Shown, json: bool) -> Outcome {
+    if json {
         return shown.rows.iter().try_for_each(say);
     }
     match &shown.people {
@@ -201,8 +224,11 @@ async fn show(args: &CtlArgs) -> Outcome<Shown> {
             detail::show(pd, region::holds(pd, key).await?).await
         }
         CtlCommand::Region { store, state, .. } => region::list(pd, *store, *state).await,
+        CtlCommand::Profile(args) => profile::run(pd, args).await.map(Shown::rows),
         CtlCommand::Log { server, filter } => log(server, filter.as_deref()).await.map(Shown::rows),
-        CtlCommand::Member | CtlCommand::Tso => look(args).await.map(Shown::rows),
+        CtlCommand::Member | CtlCommand::Tso | CtlCommand::Config { .. } => {
+            look(args).await.map(Shown::rows)
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 
 use super::order::{Order, OrderReply};
 use crate::answer::overview::Overview;
+use crate::config::{Changeable, ConfigError};
 use yadkv_proto::api::{PdRequest, PdResponse};
 use yadkv_proto::id::{ClusterId, Index, PeerId};
 use yadkv_proto::yadkvpb::Envelope;
@@ -16,6 +17,9 @@ use yadkv_proto::yadkvpb::Envelope;
 pub type Reply = Box<dyn FnOnce(Result<PdResponse, Refusal>) + Send>;
 /// Where an overview goes. Called once.
 pub type OverviewReply = Box<dyn FnOnce(Result<Overview, Refusal>) + Send>;
+
+/// Where the outcome of a change of settings goes. Called once.
+pub type ConfigureReply = Box<dyn FnOnce(Result<(), ConfigError>) + Send>;
 
 /// Everything that can happen to a member.
 // Unboxed: an input is moved into a channel and out of it, once.
@@ -31,6 +35,8 @@ pub enum Input {
     Overview(OverviewReply),
     /// Someone orders something for a region.
     Order(Order, OrderReply),
+    /// Other settings for this member; the reply is called when they are in force, or refused.
+    Configure(Box<Changeable>, ConfigureReply),
     /// A message to another member was lost.
     Unreachable(PeerId),
     /// Someone wants to know whether the member goes on; called at once.

@@ -36,6 +36,7 @@
 
 mod apply;
 mod call;
+mod configure;
 mod heartbeat;
 mod install;
 mod order;
@@ -50,7 +51,7 @@ mod store_life;
 mod truncate;
 mod write;
 
-pub use call::{Input, OverviewReply, Refusal, Reply};
+pub use call::{ConfigureReply, Input, OverviewReply, Refusal, Reply};
 pub use order::{Order, OrderReply, StoreOrder};
 pub use seat::Seat;
 pub use sending::{CHUNK_BYTES_MAX, Transfers};
@@ -240,6 +241,7 @@ impl Member {
             Input::Durable(index) => self.truncation.durable(index),
             Input::Leave => self.hand_over(now),
             Input::Ping(pong) => pong(),
+            Input::Configure(wanted, reply) => reply(self.configure(*wanted, now)),
         }
         self.settle(now);
     }

@@ -297,6 +297,13 @@ impl Member {
         }
     }
 
+    /// Has the schedulers look at the next tick.
+    pub(super) fn schedule_soon(&mut self, now: Now) {
+        if let Seat::Leader(office) = &mut self.seat {
+            office.next_schedule = now.moment;
+        }
+    }
+
     fn schedule(&mut self, now: Now) {
         let Seat::Leader(office) = &mut self.seat else {
             return;

@@ -9,6 +9,7 @@
 //! | `GET /pd/api/v1/config/replicate` | `{max-replicas}`: voters that every region shall have |
 //! | `GET /pd/api/v1/members` | `{header: {cluster_id}, members: [{name, member_id, client_urls, peer_urls}], leader}` |
 //! | `/pd/api/v1/operators`, `/pd/api/v1/store/ID` | orders for regions and stores: [`orders`] |
+//! | `GET /config`, `PUT /config` | this member's settings in force, and others for them: `yadkv_settings::page` |
 //! | `GET /health` | 200 while this member sees a leader, else 503 |
 //! | `GET /ready` | the same, and 503 from when it was asked to stop |
 //! | `GET /live` | 200, unless the member's thread does not answer: start it anew |
@@ -26,8 +27,9 @@ mod orders;
 
 use crate::forward::{MARK, RETRY};
 use crate::metrics::cluster::Cluster;
+use crate::online::Settings;
 use crate::service::Door;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -40,12 +42,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpConnectInfo;
 use yadkv_metrics::Meters;
 use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::config::HOLD_MAX;
 use yadkv_placement_core::{MemberAddress, Overview, Refusal};
 use yadkv_proto::metapb::{Peer, PeerRole};
 use yadkv_proto::pdpb::{PeerStats, StoreStats};
+use yadkv_settings::near::Near;
+use yadkv_settings::page;
 
 /// Largest answer passed on from the leader.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -69,10 +74,15 @@ pub struct Http {
     pub cluster: Cluster,
     /// Fires when this member is asked to stop.
     pub leave: CancellationToken,
+    /// The settings in force.
+    pub settings: Settings,
+    /// Who may change them.
+    pub near: Near,
 }
 
 /// The routes.
 pub fn routes(http: Http) -> Router {
+    let settings = page::routes(http.settings.clone(), http.near);
     Router::new()
         .route("/pd/api/v1/regions", get(regions))
         .route("/pd/api/v1/region/id/{region}", get(one::region))
@@ -93,6 +103,7 @@ pub fn routes(http: Http) -> Router {
         .route("/ready", get(ready))
         .route("/live", get(live))
         .route("/metrics", get(metrics))
+        .merge(settings)
         .method_not_allowed_fallback(not_so)
         .with_state(http)
 }
@@ -108,6 +119,15 @@ pub async fn unknown(request: Request) -> Response {
             .into_http::<axum::body::Body>();
     }
     (StatusCode::NOT_FOUND, "no such page\n").into_response()
+}
+
+/// Tells pages who asks, by the name that they look for.
+pub async fn note_caller(mut request: Request) -> Request {
+    let known = request.extensions().get::<TcpConnectInfo>();
+    if let Some(caller) = known.and_then(TcpConnectInfo::remote_addr) {
+        request.extensions_mut().insert(ConnectInfo(caller));
+    }
+    request
 }
 
 /// A page that exists, asked for in a way that it does not know.

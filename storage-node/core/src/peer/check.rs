@@ -66,6 +66,11 @@ impl Peer {
         }
     }
 
+    /// The next check is due by another interval, from now on.
+    pub fn check_interval_changed(&mut self) {
+        self.checks.due = None;
+    }
+
     /// Time has passed; nobody waits for a replica that is down.
     fn advance_check(&mut self, now: Moment, effects: &mut Effects) {
         let down = match self.checks.leads {

@@ -32,6 +32,8 @@ pub(super) struct Size {
     written: Amount,
     /// When a look began, and what had been written by then.
     looking: Option<(Moment, Amount)>,
+    /// The limits have changed since the last look began: the next one comes however little was written.
+    limits_changed: bool,
 }
 
 impl Size {
@@ -48,7 +50,7 @@ impl Size {
 
     fn is_due(&self, limits: &Limits) -> bool {
         let estimate = self.estimate();
-        let worth = limits.step(STEPS).are_reached(self.written);
+        let worth = limits.step(STEPS).are_reached(self.written) || self.limits_changed;
         worth && (limits.is_over(estimate) || self.measured.is_none())
     }
 }
@@ -59,14 +61,22 @@ impl Peer {
         let late = |(since, _): (Moment, Amount)| now.since(since) >= LOOK_MAX;
         if self.size.looking.is_some_and(late) {
             self.size.looking = None;
+            // It may have been the one with the new limits.
+            self.size.limits_changed = true;
         }
         if self.size.looking.is_none() && self.is_leader() && self.size.is_due(&config.limits()) {
             self.size.looking = Some((now, self.size.written));
+            self.size.limits_changed = false;
             effects.looks.push(SizeTask {
                 region: self.view.region().clone(),
                 limits: config.limits(),
             });
         }
+    }
+
+    /// Another size is too large from now on.
+    pub fn limits_changed(&mut self) {
+        self.size.limits_changed = true;
     }
 
     /// The look at the region as it was at `version` is over.

@@ -13,6 +13,7 @@ use crate::apply::queue::ApplyTask;
 use crate::check::compare::Answer;
 use crate::check::digest::Scope;
 use crate::check::{Point, Report};
+use crate::config::Config;
 use crate::read::ConfirmedRead;
 use crate::refusal;
 use crate::respond::Responder;
@@ -301,6 +302,8 @@ pub enum Input {
     Hangs(bool),
     /// The store is about to stop: replicas that lead hand over.
     Leave,
+    /// Other settings, which were validated: those are taken that may change ([`Config::take_changeable`]).
+    Configure(Box<Config>),
     /// People want to see replicas.
     Inspect(Inspection),
     /// The logs of this store are large: shorten whatever can be.

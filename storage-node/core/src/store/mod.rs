@@ -23,6 +23,7 @@
 //! *Next stop*: [`crate::peer`].
 
 mod adopt;
+mod configure;
 pub mod inspect;
 mod merges;
 pub mod message;
@@ -232,6 +233,7 @@ impl Worker {
             Input::Room(room) => self.room = room,
             Input::Hangs(hangs) => self.hangs = hangs,
             Input::Leave => self.leaves = true,
+            Input::Configure(wanted) => self.configure(&wanted),
             Input::Inspect(inspection) => self.inspect(inspection, now.moment),
             Input::ShortenLogs => self.peers.values_mut().for_each(Peer::shorten_log),
             Input::Unreachable(store) => self

@@ -68,6 +68,8 @@ pub struct Cluster {
     pub behind_ms: BTreeMap<u64, u64>,
     /// The last heartbeat of each region to the placement driver.
     pub reported: BTreeMap<u64, RegionHeartbeatRequest>,
+    /// Comparisons of replicas that are over.
+    pub compared: usize,
     /// Whether data engines flush when they are asked to.
     pub flushes: bool,
     /// Whether the placement driver takes reports of splits.
@@ -140,6 +142,7 @@ impl Cluster {
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             reported: BTreeMap::new(),
+            compared: 0,
             config,
             flushes: true,
             driver: true,
@@ -308,6 +311,7 @@ impl Cluster {
             self.learn(&region);
             self.reported.insert(region.id, report);
         }
+        self.compared += effects.checks.len();
         assert!(effects.adopt.is_empty(), "one worker owns all regions");
         for request in effects.ids {
             self.give_ids(id, request);

@@ -9,6 +9,7 @@
 use super::register::RegisterError;
 use super::{Pd, header};
 use crate::clock;
+use crate::config::Config;
 use crate::life::Life;
 use crate::metrics::Metrics;
 use crate::router::Router;
@@ -16,6 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
 use yadkv_engine::{Engine, LogEngine};
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::{ErrorType, StoreHeartbeatRequest, StoreStats, TimeInterval};
@@ -45,7 +48,7 @@ pub struct Heartbeat {
     /// Seconds since the epoch when the process started.
     pub start_time: u32,
     /// Time between two heartbeats.
-    pub interval: Duration,
+    pub settings: watch::Receiver<Config>,
     /// Whether it serves; says when something changed that the placement driver should not hear late.
     pub life: Life,
 }
@@ -58,11 +61,17 @@ struct Written {
     keys: u64,
 }
 
+/// The first one at once.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
 impl Heartbeat {
     /// Runs until the store is removed from the cluster, or until it is dropped.
-    pub async fn run(self) -> RegisterError {
-        let mut interval = tokio::time::interval(self.interval);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub async fn run(mut self) -> RegisterError {
+        let mut interval = every(self.wanted_interval());
         let changed = self.life.changed();
         let mut told = Written {
             at: self.start_time.into(),
@@ -73,6 +82,13 @@ impl Heartbeat {
             tokio::select! {
                 _ = interval.tick() => {}
                 () = changed.notified() => {}
+                Ok(()) = self.settings.changed() => {
+                    let wanted = self.wanted_interval();
+                    if wanted == interval.period() {
+                        continue;
+                    }
+                    interval = every(wanted);
+                }
             }
             let written = self.written();
             let stats = StoreStats {
@@ -108,6 +124,10 @@ impl Heartbeat {
                 return RegisterError::Removed(self.store.0);
             }
         }
+    }
+
+    fn wanted_interval(&self) -> Duration {
+        self.settings.borrow().store.heartbeat_interval
     }
 
     fn written(&self) -> Written {

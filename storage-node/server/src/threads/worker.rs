@@ -14,6 +14,7 @@
 
 use super::Failure;
 use crate::clock;
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::metrics::raft::WORKER_IS_BEHIND;
 use crate::pd::splits::Job;
@@ -26,7 +27,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use yadkv_engine::{Durability, LogEngine, WriteBatch};
 use yadkv_metrics::level;
 use yadkv_proto::id::{Index, RegionId};
@@ -77,6 +78,8 @@ pub struct WorkerThread {
     pub reports: mpsc::Sender<RegionHeartbeatRequest>,
     /// Raft tick.
     pub tick: Duration,
+    /// Tells the core when others are in force.
+    pub settings: watch::Receiver<Config>,
     /// Counters.
     pub metrics: Metrics,
     /// Where to report the end.
@@ -115,6 +118,12 @@ impl WorkerThread {
 
     fn tick(&mut self) -> Result<(), StoreError> {
         let now = clock::now();
+        // An error means that the node is stopping.
+        if self.settings.has_changed().unwrap_or(false) {
+            let wanted = self.settings.borrow_and_update().core();
+            self.worker
+                .handle(Input::Configure(Box::new(wanted)), now)?;
+        }
         let hangs = self.front.writes.hang(now.moment);
         self.worker.handle(Input::Hangs(hangs), now)?;
         self.worker.handle(Input::Tick, now)

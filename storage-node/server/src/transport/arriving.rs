@@ -10,13 +10,14 @@
 //!
 //! *Next stop*: `yadkv_storage_core::snapshot::receive`.
 
+use super::slots::Slots;
 use crate::metrics::Metrics;
 use crate::router::Router;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, Streaming};
 use yadkv_engine::Intake;
 use yadkv_proto::id::{ClusterId, RegionId, StoreId};
@@ -38,7 +39,7 @@ pub struct Arriving {
     /// Where whole ones go.
     pub router: Router,
     /// Room for those that arrive at once.
-    pub room: Semaphore,
+    pub room: Slots,
     /// Regions whose snapshot is arriving.
     pub regions: Arc<Mutex<BTreeSet<RegionId>>>,
     /// Counters.
@@ -74,7 +75,7 @@ impl Arriving {
         head: yadkv_proto::yadkvpb::SnapshotHead,
         chunks: Streaming<SnapshotChunk>,
     ) -> Result<End, String> {
-        let Ok(_room) = self.room.try_acquire() else {
+        let Some(_room) = self.room.take() else {
             return Err("enough snapshots are arriving".into());
         };
         if self.front.log_full.load(Ordering::Relaxed) {

@@ -18,6 +18,7 @@ pub mod arriving;
 mod budget;
 pub mod incoming;
 mod outgoing;
+pub mod slots;
 pub mod snapshots;
 
 use crate::metrics::Metrics;

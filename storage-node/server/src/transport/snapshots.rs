@@ -10,7 +10,9 @@
 //!
 //! *Next stop*: [`super::arriving`].
 
+use super::slots::Slots;
 use super::{KEEP_ALIVE, Resolver};
+use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::router::Router;
 use parking_lot::Mutex;
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -107,20 +109,21 @@ impl Drop for Place {
 #[derive(Clone)]
 pub struct Snapshots {
     parts: Arc<Parts>,
-    room: Arc<Semaphore>,
+    room: Slots,
     pace: Arc<Pace>,
 }
 
-/// Bytes a second, over all sendings.
+/// `store.snapshot_rate`, over all sendings.
 struct Pace {
-    rate: u64,
+    settings: watch::Receiver<Config>,
     next: Mutex<Instant>,
 }
 
 impl Pace {
     /// When so many bytes may leave.
     fn reserve(&self, bytes: usize) -> Instant {
-        let time = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        let rate = self.settings.borrow().store.snapshot_rate.as_u64();
+        let time = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let mut next = self.next.lock();
         let start = (*next).max(Instant::now());
         *next = start + time;
@@ -129,13 +132,13 @@ impl Pace {
 }
 
 impl Snapshots {
-    /// At most `count` at once, and `rate` bytes a second.
-    pub fn new(parts: Parts, count: usize, rate: u64) -> Self {
+    /// As many at once, and as many bytes a second, as the settings say.
+    pub fn new(parts: Parts, settings: watch::Receiver<Config>) -> Self {
         Self {
             parts: Arc::new(parts),
-            room: Arc::new(Semaphore::new(count)),
+            room: Slots::new(settings.clone()),
             pace: Arc::new(Pace {
-                rate,
+                settings,
                 next: Mutex::new(Instant::now()),
             }),
         }
@@ -190,7 +193,7 @@ impl Snapshots {
     }
 
     async fn run(&self, task: &SendTask) -> Result<(), String> {
-        let Ok(_room) = self.room.try_acquire() else {
+        let Some(_room) = self.room.take() else {
             tokio::time::sleep(NO_ROOM_PAUSE).await;
             return Err("enough snapshots are being sent".into());
         };
