@@ -15,7 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub fn page(address: &str, path: &str) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: server\r\nConnection: close\r\n\r\n");
+    // Nobody answers 1.0 in chunks.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: server\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -19,6 +19,7 @@ pub mod http;
 pub mod load;
 pub mod network;
 pub mod process;
+pub mod prometheus;
 pub mod recorder;
 pub mod repair;
 pub mod storm;

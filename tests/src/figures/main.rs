@@ -8,8 +8,8 @@
 //! *Limits and failure*: a figure that is not reached is printed as such and makes the exit code 1; whatever must
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
-//! *Next stop*: [`ready`], [`idle`], [`regions`], [`replicas`], [`restart`], [`clients`],
-//! [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`speed`], [`sustained`], [`simulation`].
+//! *Next stop*: [`ready`], [`idle`], [`regions`], [`scrape`], [`replicas`], [`restart`],
+//! [`clients`], [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`speed`], [`sustained`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod bench;
@@ -23,6 +23,7 @@ mod regions;
 mod replicas;
 mod restart;
 mod rolling;
+mod scrape;
 mod simulation;
 mod slow;
 mod speed;
@@ -63,10 +64,11 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 15] = [
+const MEASURES: [(&str, Measure); 16] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
+    ("scrape", scrape::measure),
     ("replicas", replicas::measure),
     ("restart", restart::measure),
     ("clients", clients::measure),

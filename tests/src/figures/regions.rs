@@ -3,7 +3,7 @@
 //! *Life*: a new cluster is looked at, then one that cuts regions while records are imported → the difference counts
 //! as what the regions cost, though some of it is the records' own.
 //!
-//! *Next stop*: [`super::replicas`].
+//! *Next stop*: [`super::scrape`].
 
 use crate::Figure;
 use std::time::{Duration, Instant};
