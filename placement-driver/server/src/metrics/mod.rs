@@ -69,17 +69,6 @@ impl Metrics {
             state_transfers.with_label_values(&[outcome]);
         }
         let (request_seconds, refused, forwarded) = calls(meters)?;
-        let dropped_messages = meters.counters(
-            about(
-                "raft_dropped_messages_total",
-                "Raft messages that were dropped, by reason.",
-                "Is a member overloaded or unreachable?",
-            ),
-            "reason",
-        )?;
-        for reason in [INBOX_FULL, QUEUE_FULL] {
-            dropped_messages.with_label_values(&[reason]);
-        }
         Ok(Self {
             request_seconds,
             refused,
@@ -90,7 +79,7 @@ impl Metrics {
                 "Time to write a batch of log entries, with its fsync.",
                 "Is the disk slow?",
             ))?,
-            dropped_messages,
+            dropped_messages: dropped(meters)?,
             leader_changes: meters.counter(about(
                 "leader_changes_total",
                 "Times that this member learned of another leader or term.",
@@ -147,6 +136,19 @@ impl Metrics {
         self.map_stores.set(level(cluster.stores().len()));
         self.map_regions.set(level(cluster.regions().len()));
     }
+}
+
+fn dropped(meters: &Meters) -> Result<IntCounterVec, Error> {
+    let about = about(
+        "raft_dropped_messages_total",
+        "Raft messages that were dropped, by reason.",
+        "Is a member overloaded or unreachable?",
+    );
+    let dropped = meters.counters(about, "reason")?;
+    for reason in [INBOX_FULL, QUEUE_FULL] {
+        dropped.with_label_values(&[reason]);
+    }
+    Ok(dropped)
 }
 
 fn calls(meters: &Meters) -> Result<(HistogramVec, IntCounterVec, IntCounterVec), Error> {
