@@ -9,6 +9,7 @@ use toml::{Table, Value};
 /// the integration crate, which stands above all).
 const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("proto", "yadkv-proto", &[]),
+    ("tls", "yadkv-tls", &[]),
     ("engine", "yadkv-engine", &[]),
     (
         "consensus",
@@ -28,6 +29,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-engine",
             "yadkv-proto",
             "yadkv-storage-core",
+            "yadkv-tls",
         ],
     ),
     (
@@ -43,9 +45,10 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-engine",
             "yadkv-placement-core",
             "yadkv-proto",
+            "yadkv-tls",
         ],
     ),
-    ("client", "yadkv-client", &["yadkv-proto"]),
+    ("client", "yadkv-client", &["yadkv-proto", "yadkv-tls"]),
     (
         "simulation",
         "yadkv-simulation",
@@ -77,6 +80,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-placement-driver",
             "yadkv-proto",
             "yadkv-storage-node",
+            "yadkv-tls",
         ],
     ),
     (
@@ -89,6 +93,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-proto",
             "yadkv-simulation",
             "yadkv-storage-core",
+            "yadkv-tls",
         ],
     ),
 ];
