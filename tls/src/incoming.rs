@@ -8,19 +8,19 @@
 //! *Invariants*: no failure of a connection ends the listener or holds up another connection.
 //!
 //! *Limits and failure*: [`HANDSHAKES_MAX`] at a time, [`HANDSHAKE_MAX`] each; beyond, connections wait in the operating
-//! system's queue. Failures are warned of once in [`WARN_EVERY`], with the number of those in between; all are in the log at
-//! level debug. When the process has no more descriptors, it waits [`ACCEPT_AGAIN_AFTER`].
+//! system's queue. Failures are warned of now and then ([`Pace`]), with the number of those in between; all are in the log
+//! at level debug. When the process has no more descriptors, it waits [`ACCEPT_AGAIN_AFTER`].
 //!
 //! *Next stop*: [`crate::connection`].
 
 use crate::connection::buffered;
-use crate::{Connection, Speaks, Tls, words};
+use crate::{Connection, Pace, Speaks, Tls, words};
 use futures::Stream;
 use rustls::ServerConfig;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -32,8 +32,6 @@ const HANDSHAKES_MAX: usize = 1024;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long one that was refused may go on sending: a socket that is closed before it was read takes the alert back.
 const LINGER_MAX: Duration = Duration::from_secs(1);
-/// Time between two warnings.
-const WARN_EVERY: Duration = Duration::from_secs(10);
 /// Time between two tries to accept when that fails.
 const ACCEPT_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -58,9 +56,7 @@ pub struct Incoming {
     tls: Tls,
     speaks: Speaks,
     handshakes: JoinSet<Shaken>,
-    /// The last warning, and failures since.
-    warned: Option<Instant>,
-    unmentioned: u64,
+    warnings: Pace,
 }
 
 impl Incoming {
@@ -70,8 +66,7 @@ impl Incoming {
             tls,
             speaks,
             handshakes: JoinSet::new(),
-            warned: None,
-            unmentioned: 0,
+            warnings: Pace::default(),
         }
     }
 
@@ -125,15 +120,10 @@ impl Incoming {
             Failure::Nothing => return tracing::debug!(%peer, "a connection without a word"),
             Failure::Refused(reason) => reason,
         };
-        let now = Instant::now();
-        let silent = self.warned.is_some_and(|last| now < last + WARN_EVERY);
-        if silent {
-            self.unmentioned += 1;
-            return tracing::debug!(%peer, reason, "a connection was refused");
+        match self.warnings.warn() {
+            Some(more) => tracing::warn!(%peer, reason, more, "a connection was refused"),
+            None => tracing::debug!(%peer, reason, "a connection was refused"),
         }
-        let more = std::mem::take(&mut self.unmentioned);
-        tracing::warn!(%peer, reason, more, "a connection was refused");
-        self.warned = Some(now);
     }
 }
 

@@ -26,6 +26,7 @@ mod connection;
 mod connector;
 mod files;
 mod incoming;
+mod pace;
 mod reload;
 pub mod settings;
 pub mod words;
@@ -34,6 +35,7 @@ pub use connection::Connection;
 pub use connector::{ConnectError, Connector};
 pub use files::LoadError;
 pub use incoming::Incoming;
+pub use pace::Pace;
 pub use reload::{Tls, host_and_port};
 pub use settings::{ClientAuth, Settings};
 

@@ -20,6 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tokio::net::TcpListener;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 use tonic::transport::{Endpoint, Uri};
 
 /// How a process listens and dials: plain, or with TLS. Cheap to clone.
@@ -30,7 +31,7 @@ struct Shared {
     settings: Settings,
     load: fn(&Settings) -> Result<Material, LoadError>,
     current: ArcSwap<Material>,
-    look: tokio::sync::Mutex<Look>,
+    look: Arc<Mutex<Look>>,
 }
 
 /// What the last look at the files found.
@@ -100,7 +101,7 @@ impl Tls {
             settings: settings.clone(),
             load,
             current: ArcSwap::from_pointee(material),
-            look: tokio::sync::Mutex::new(look),
+            look: Arc::new(Mutex::new(look)),
         }))))
     }
 
@@ -153,11 +154,13 @@ impl Tls {
     pub(crate) async fn current(&self) -> Option<Arc<Material>> {
         let shared = self.0.as_ref()?;
         // Whoever comes while another one looks goes on with what there is.
-        if let Ok(mut look) = shared.look.try_lock()
+        if let Ok(look) = shared.look.clone().try_lock_owned()
             && look.next <= Instant::now()
         {
-            look.next = Instant::now() + shared.settings.reload_interval;
-            shared.look_again(&mut look).await;
+            let shared = shared.clone();
+            let looking = tokio::task::spawn_blocking(move || shared.look_again(look));
+            // It ends early only together with the process.
+            let _ = looking.await;
         }
         Some(shared.current.load_full())
     }
@@ -173,30 +176,34 @@ pub fn host_and_port(address: &str) -> &str {
 }
 
 impl Shared {
-    async fn look_again(&self, look: &mut Look) {
-        let (settings, load, used) = (self.settings.clone(), self.load, look.used);
-        let looking = tokio::task::spawn_blocking(move || {
-            let now = stamps(&settings);
-            (now != used).then(|| (now, load(&settings)))
-        });
-        match looking.await {
-            Ok(Some((now, Ok(material)))) => {
-                tracing::info!(ca = ?self.settings.ca, cert = ?self.settings.cert, "new certificate files are in use");
-                self.current.store(Arc::new(material));
-                look.used = now;
-                look.refused = None;
-                look.end_told = false;
+    /// Holds the lock until it is over, also when nobody waits for it any more: a disk that hangs costs one thread.
+    fn look_again(&self, mut look: OwnedMutexGuard<Look>) {
+        look.next = Instant::now() + self.settings.reload_interval;
+        let now = stamps(&self.settings);
+        if now != look.used {
+            match (self.load)(&self.settings) {
+                Ok(material) => {
+                    self.current.store(Arc::new(material));
+                    *look = Look {
+                        next: look.next,
+                        used: now,
+                        refused: None,
+                        end_told: false,
+                    };
+                    let (ca, cert) = (&self.settings.ca, &self.settings.cert);
+                    tracing::info!(?ca, ?cert, "new certificate files are in use");
+                }
+                Err(error) if look.refused != Some(now) => {
+                    tracing::warn!(%error, "new certificate files are of no use, the old ones stay");
+                    look.refused = Some(now);
+                }
+                Err(_) => {}
             }
-            Ok(Some((now, Err(error)))) if look.refused != Some(now) => {
-                tracing::warn!(%error, "new certificate files are of no use, the old ones stay");
-                look.refused = Some(now);
-            }
-            // Nothing new, or the process ends.
-            _ => {}
         }
         let end = self.current.load().valid_until;
         if !look.end_told && end.is_some_and(|end| end < SystemTime::now()) {
-            tracing::warn!(cert = ?self.settings.cert, "our certificate has expired: others refuse us");
+            let cert = &self.settings.cert;
+            tracing::warn!(?cert, "our certificate has expired: others refuse us");
             look.end_told = true;
         }
     }
