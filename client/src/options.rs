@@ -2,6 +2,7 @@
 //!
 //! *Next stop*: `runtime`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Which key space a client works in.
@@ -27,6 +28,16 @@ impl Default for Api {
 /// The keyspace that every cluster has, with id 0.
 pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 
+/// PEM files of a client whose cluster speaks TLS. They are read again when they change; new ones are taken for the next
+/// connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The CAs that the servers' certificates have to be signed by.
+    pub ca: PathBuf,
+    /// Our certificate and its private key, for servers that ask for one, which they do unless told otherwise.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// Settings of a client; [`Options::default`] suits most.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -50,6 +61,9 @@ pub struct Options {
     /// value, except that a lost copy may arrive late and undo a newer write of the same key; with false such a
     /// write ends in [`crate::Error::OutcomeUnknown`]. A compare-and-swap is never sent again.
     pub repeat_lost_writes: bool,
+    /// How the servers and we recognise each other; none, the default, is plain text. Only for connections that the client
+    /// makes itself.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Options {
@@ -63,6 +77,7 @@ impl Default for Options {
             regions_max: 65_536,
             concurrency: 16,
             repeat_lost_writes: true,
+            tls: None,
         }
     }
 }
