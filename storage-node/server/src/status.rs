@@ -24,8 +24,8 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use prometheus::{Registry, TextEncoder};
 use std::future::Future;
-use tokio::net::TcpListener;
 use yadkv_proto::id::StoreId;
+use yadkv_tls::Incoming;
 
 /// What the pages show.
 #[derive(Clone)]
@@ -44,7 +44,7 @@ pub struct Pages {
 
 /// Serves until `shutdown` is done; `more` are pages of others.
 pub async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     pages: Pages,
     more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -65,7 +65,7 @@ pub async fn serve(
         .merge(live::routes(pages.clone()))
         .merge(more)
         .merge(regions::routes(pages));
-    axum::serve(listener, app)
+    axum::serve(incoming, app)
         .with_graceful_shutdown(shutdown)
         .await
 }
