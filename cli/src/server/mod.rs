@@ -8,6 +8,7 @@
 //!
 //! *Next stop*: [`store`].
 
+mod certificates;
 pub(crate) mod pages;
 pub(crate) mod pd;
 pub(crate) mod playground;
@@ -15,6 +16,7 @@ pub(crate) mod ports;
 pub(crate) mod store;
 
 use crate::failure::{Context, Outcome};
+use crate::tls::TlsArgs;
 use clap::Args;
 use std::path::PathBuf;
 use tokio::io::AsyncReadExt;
@@ -40,6 +42,8 @@ pub(crate) struct ServerArgs {
     /// Placement drivers, comma separated.
     #[arg(long)]
     pub(crate) pd: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// A setting, for example store.memory=256MiB; may be repeated, the last one wins.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
