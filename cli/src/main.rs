@@ -13,6 +13,7 @@ mod output;
 mod server;
 mod settings;
 mod text;
+mod tls;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Outcome;

@@ -38,7 +38,8 @@ pub struct Client {
 impl Client {
     /// Connects to the cluster that the placement drivers at `endpoints` (`host:port`) belong to, over gRPC.
     ///
-    /// Must be called within a tokio runtime, which then carries the client's tasks.
+    /// Must be called within a tokio runtime, which then carries the client's tasks. With [`Options::tls`] all connections are
+    /// encrypted, and made only to servers that prove who they are.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), yadkv_client::Error> {
@@ -56,7 +57,8 @@ impl Client {
         endpoints: impl IntoIterator<Item = impl Into<String>>,
         options: Options,
     ) -> Result<Self> {
-        let runtime = Arc::new(crate::grpc::GrpcRuntime::new());
+        let tls = crate::grpc::tls(options.tls.as_ref()).map_err(Error::Options)?;
+        let runtime = Arc::new(crate::grpc::GrpcRuntime::new(tls));
         Self::connect_with(runtime, endpoints, options).await
     }
 

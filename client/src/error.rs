@@ -72,6 +72,9 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
+    /// A file of [`crate::Options::tls`] is of no use: correct the options, or the file.
+    #[error("options: {0}")]
+    Options(String),
     /// There is no keyspace of this name: create it, or correct the name.
     #[error("there is no keyspace {0:?}")]
     UnknownKeyspace(String),

@@ -42,7 +42,7 @@ mod tso;
 pub use admin::{AdminClient, Members};
 pub use client::Client;
 pub use error::{Error, Result};
-pub use options::{Api, DEFAULT_KEYSPACE, Options};
+pub use options::{Api, DEFAULT_KEYSPACE, Options, TlsFiles};
 pub use raw::{Checksum, Pair, RawClient, ScanOptions, Swap, Ttl};
 pub use tso::Timestamp;
 pub use yadkv_proto as proto;

@@ -3,6 +3,7 @@
 //! *Next stop*: `runtime`.
 
 use crate::observer::Observer;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,16 @@ impl Default for Api {
 /// ```
 pub const DEFAULT_KEYSPACE: &str = "DEFAULT";
 
+/// PEM files of a client whose cluster speaks TLS. They are read again when they change; new ones are taken for the next
+/// connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The CAs that the servers' certificates have to be signed by.
+    pub ca: PathBuf,
+    /// Our certificate and its private key, for servers that ask for one, which they do unless told otherwise.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// Settings of a client; [`Options::default`] suits most.
 ///
 /// ```
@@ -76,6 +87,9 @@ pub struct Options {
     pub repeat_lost_writes: bool,
     /// Who hears how calls and requests go; nobody.
     pub observer: Option<Arc<dyn Observer>>,
+    /// How the servers and we recognise each other; none, the default, is plain text. Only for connections that the client
+    /// makes itself.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Default for Options {
@@ -90,6 +104,7 @@ impl Default for Options {
             concurrency: 16,
             repeat_lost_writes: true,
             observer: None,
+            tls: None,
         }
     }
 }

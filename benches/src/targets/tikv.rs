@@ -13,6 +13,9 @@ use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tikv_client::{Config, RawClient};
+use yadkv_client::TlsFiles;
+
+const TIKV_CLIENT: &str = "tikv-client";
 
 /// A connected client.
 pub struct Tikv {
@@ -23,26 +26,44 @@ pub struct Tikv {
 }
 
 impl Tikv {
-    /// Connects to a running cluster, as [`super::yadkv::Yadkv::connect`] does.
-    pub async fn connect(pd: &str, servers: Vec<u32>) -> Result<Self, Error> {
-        Self::open("tikv-client", pd, servers, None).await
+    /// Connects to a running cluster, as [`super::yadkv::Yadkv::connect`] does. With TLS it has to have a certificate.
+    pub async fn connect(
+        pd: &str,
+        servers: Vec<u32>,
+        tls: Option<TlsFiles>,
+    ) -> Result<Self, Error> {
+        let config = Config::default().with_default_keyspace();
+        let config = match tls {
+            None => config,
+            Some(files) => {
+                let none = || {
+                    failed(
+                        TIKV_CLIENT,
+                        "it connects only with a certificate of its own",
+                    )
+                };
+                let (cert, key) = files.identity.ok_or_else(none)?;
+                config.with_security(files.ca, cert, key)
+            }
+        };
+        Self::open((TIKV_CLIENT, config), pd, servers, None).await
     }
 
     /// Starts a store that does nothing, and connects to it.
     pub async fn null() -> Result<Self, Error> {
         let null = Null::start()?;
         let (pd, servers) = (null.address.clone(), vec![null.id()]);
-        Self::open("tikv-client-null", &pd, servers, Some(null)).await
+        let config = Config::default().with_default_keyspace();
+        Self::open(("tikv-client-null", config), &pd, servers, Some(null)).await
     }
 
     async fn open(
-        name: &'static str,
+        (name, config): (&'static str, Config),
         pd: &str,
         servers: Vec<u32>,
         null: Option<Null>,
     ) -> Result<Self, Error> {
         let endpoints: Vec<&str> = pd.split(',').map(str::trim).collect();
-        let config = Config::default().with_default_keyspace();
         let connected = RawClient::new_with_config(endpoints, config).await;
         let raw = connected.map_err(|error| failed(name, error))?;
         Ok(Self {

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::workload::Request;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use yadkv_client::{Client, Options, RawClient, ScanOptions};
+use yadkv_client::{Client, Options, RawClient, ScanOptions, TlsFiles};
 
 const NAME: &str = "yadkv";
 
@@ -20,9 +20,17 @@ pub struct Yadkv {
 
 impl Yadkv {
     /// Connects to a running cluster; `pd` lists its placement drivers, comma separated, `servers` its processes as far
-    /// as they are on this machine.
-    pub async fn connect(pd: &str, servers: Vec<u32>) -> Result<Self, Error> {
-        let connected = Client::connect(pd.split(',').map(str::trim), Options::default()).await;
+    /// as they are on this machine, `tls` certificates if it is to be encrypted.
+    pub async fn connect(
+        pd: &str,
+        servers: Vec<u32>,
+        tls: Option<TlsFiles>,
+    ) -> Result<Self, Error> {
+        let options = Options {
+            tls,
+            ..Options::default()
+        };
+        let connected = Client::connect(pd.split(',').map(str::trim), options).await;
         let client = connected.map_err(|error| failed(NAME, error))?;
         Ok(Self {
             raw: client.raw(),

@@ -6,6 +6,7 @@
 //!
 //! *Next stop*: `yadkv_placement_driver::http`.
 
+use super::Servers;
 use crate::failure::{Failure, Outcome};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,7 +14,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use yadkv_tls::{host_and_port, words};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer: some hundred thousand regions.
@@ -23,18 +24,17 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
-/// Sends a request to the first of comma-separated members that answers; its JSON.
+/// Sends a request to the first of the members that answers; its JSON.
 pub(crate) async fn ask(
-    pd: &str,
+    pd: &Servers,
     method: Method,
     path: &str,
     body: Option<Value>,
 ) -> Outcome<Value> {
     let body = body.map_or(Bytes::new(), |body| body.to_string().into());
     let mut last = String::from("no placement driver is named");
-    for member in pd.split(',').map(str::trim) {
-        let member = member.trim_start_matches("http://");
-        let asked = exchange(member, method.clone(), path, body.clone());
+    for member in pd.list().map(host_and_port) {
+        let asked = exchange((pd, member), method.clone(), path, body.clone());
         match tokio::time::timeout(TIMEOUT, asked).await {
             Ok(Ok((StatusCode::OK, answer))) => {
                 return serde_json::from_slice(&answer)
@@ -42,7 +42,7 @@ pub(crate) async fn ask(
             }
             Ok(Ok((StatusCode::SERVICE_UNAVAILABLE, answer))) => last = text(&answer),
             Ok(Ok((_, answer))) => return Err(Failure(text(&answer))),
-            Ok(Err(error)) => last = format!("{member}: {error}"),
+            Ok(Err(error)) => last = format!("{member}: {}", words::cause(&*error)),
             Err(_) => last = format!("{member} does not answer"),
         }
     }
@@ -50,12 +50,16 @@ pub(crate) async fn ask(
 }
 
 /// What a server says on a page as it is, if it says so within a time.
-pub(crate) async fn fetch(server: &str, path: &str, limit: Duration) -> Outcome<Bytes> {
-    let asked = exchange(server, Method::GET, path, Bytes::new());
+pub(crate) async fn fetch(servers: &Servers, path: &str, limit: Duration) -> Outcome<Bytes> {
+    let server = host_and_port(&servers.addresses);
+    let asked = exchange((servers, server), Method::GET, path, Bytes::new());
     match tokio::time::timeout(limit, asked).await {
         Ok(Ok((StatusCode::OK, answer))) => Ok(answer),
         Ok(Ok((_, answer))) => Err(Failure(text(&answer))),
-        Ok(Err(error)) => Err(Failure(format!("{server}: {error}"))),
+        Ok(Err(error)) => {
+            let reason = words::cause(&*error);
+            Err(Failure(format!("{server}: {reason}")))
+        }
         Err(_) => Err(Failure(format!(
             "{server} does not answer within {limit:?}"
         ))),
@@ -72,12 +76,17 @@ pub(crate) enum Silence {
 }
 
 /// What one server says on a page, within [`STORE_TIMEOUT`].
-pub(crate) async fn look(server: &str, path: &str) -> Result<Value, Silence> {
-    let asked = exchange(server, Method::GET, path, Bytes::new());
+pub(crate) async fn look(server: &Servers, path: &str) -> Result<Value, Silence> {
+    let servers = server;
+    let server = host_and_port(&servers.addresses);
+    let asked = exchange((servers, server), Method::GET, path, Bytes::new());
     let answered = tokio::time::timeout(STORE_TIMEOUT, asked).await;
     let (code, answer) = match answered {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Err(Silence::Unreachable(format!("{server}: {error}"))),
+        Ok(Err(error)) => {
+            let reason = words::cause(&*error);
+            return Err(Silence::Unreachable(format!("{server}: {reason}")));
+        }
         Err(_) => {
             let reason = format!("{server} does not answer within {STORE_TIMEOUT:?}");
             return Err(Silence::Unreachable(reason));
@@ -95,12 +104,12 @@ fn text(answer: &[u8]) -> String {
 }
 
 async fn exchange(
-    member: &str,
+    (servers, member): (&Servers, &str),
     method: Method,
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), Error> {
-    let stream = TcpStream::connect(member).await?;
+    let stream = servers.tls.pages().dial(member).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

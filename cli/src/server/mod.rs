@@ -8,6 +8,7 @@
 //!
 //! *Next stop*: [`store`].
 
+mod certificates;
 pub(crate) mod pages;
 pub(crate) mod pd;
 pub(crate) mod playground;
@@ -16,6 +17,7 @@ mod profile;
 pub(crate) mod store;
 
 use crate::failure::{Context, Outcome};
+use crate::tls::TlsArgs;
 use clap::Args;
 use std::path::PathBuf;
 use tokio::io::AsyncReadExt;
@@ -41,6 +43,8 @@ pub(crate) struct ServerArgs {
     /// Placement drivers, comma separated.
     #[arg(long)]
     pub(crate) pd: Option<String>,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
     /// A setting, for example store.memory=256MiB; may be repeated, the last one wins.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,

@@ -42,5 +42,6 @@ fn config(args: &ServerArgs) -> Outcome<Config> {
             .map(|address| address.trim().to_string())
             .collect();
     }
+    args.tls.set(&mut config.tls);
     Ok(config)
 }

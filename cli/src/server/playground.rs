@@ -11,9 +11,10 @@
 //!
 //! *Next stop*: [`super::pd`], [`super::store`].
 
+use super::certificates::Certificates;
 use super::ports::Ports;
 use super::shutdown;
-use crate::commands::connect;
+use crate::commands::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::settings;
@@ -49,7 +50,10 @@ pub(crate) struct PlaygroundArgs {
     /// First port of the placement drivers, stores follow 100 above; 0 lets the system choose.
     #[arg(long)]
     pub(crate) port_base: Option<u16>,
-    /// A setting: schedule.*, bootstrap.* and log.* reach the placement drivers, region.* and store.* the stores.
+    /// Encrypt everything, with certificates of a CA of its own, which are kept beside the data.
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// A setting: schedule.*, bootstrap.* and log.* reach the placement drivers, region.* and store.* the stores, tls.* all.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
 }
@@ -57,8 +61,9 @@ pub(crate) struct PlaygroundArgs {
 /// A running cluster.
 pub(crate) struct Playground {
     children: Vec<(String, Child)>,
-    /// Addresses of the placement drivers, comma separated.
-    pub(crate) pd: String,
+    /// Its placement drivers.
+    pub(crate) pd: Servers,
+    certificates: Option<Certificates>,
     stores: u16,
     root: PathBuf,
     temporary: Option<TempDir>,
@@ -78,7 +83,11 @@ pub(crate) async fn run(args: PlaygroundArgs) -> Outcome {
             return Ok(());
         }
     }
-    say(format_args!("ready: pd={}", playground.pd))?;
+    let pd = &playground.pd.addresses;
+    say(format_args!("ready: pd={pd}"))?;
+    let usage = playground.certificates.as_ref();
+    let usage = usage.map(|certificates| certificates.usage(pd));
+    usage.iter().flatten().try_for_each(say)?;
     loop {
         tokio::select! {
             () = token.cancelled() => break,
@@ -103,10 +112,15 @@ impl Playground {
             (None, None) => PathBuf::from("."),
         };
         let (pd_settings, store_settings) = divide(&args.set)?;
-        let pd = ports.pds.join(",");
+        let certificates = match args.tls {
+            true => Some(Certificates::prepare(&root.join("tls"))?),
+            false => None,
+        };
+        let client = certificates.as_ref().map(|both| both.client.clone());
         let mut playground = Self {
             children: Vec::new(),
-            pd: pd.clone(),
+            pd: Servers::new(&ports.pds.join(","), client)?,
+            certificates,
             stores: args.stores,
             root: root.clone(),
             temporary,
@@ -152,7 +166,16 @@ impl Playground {
             .arg(address)
             .arg("--data-dir")
             .arg(root.join(name));
-        command.arg("--pd").arg(&self.pd).arg("--stop-with-stdin");
+        let pd = &self.pd.addresses;
+        command.arg("--pd").arg(pd).arg("--stop-with-stdin");
+        let server = self.certificates.as_ref().map(|both| &both.server);
+        if let Some(files) = server {
+            command.arg("--tls-ca").arg(&files.ca);
+            if let Some((cert, key)) = &files.identity {
+                command.arg("--tls-cert").arg(cert);
+                command.arg("--tls-key").arg(key);
+            }
+        }
         for setting in settings {
             command.arg("--set").arg(setting);
         }
@@ -195,7 +218,7 @@ impl Playground {
     }
 
     async fn is_ready(&self) -> Outcome<bool> {
-        let client = connect(&self.pd, Api::default()).await?;
+        let client = self.pd.connect(Api::default()).await?;
         let admin = client.admin();
         let stores = admin.stores(false).await.context("stores")?;
         if stores.len() < usize::from(self.stores) {
@@ -261,9 +284,13 @@ fn divide(set: &[String]) -> Outcome<(Vec<String>, Vec<String>)> {
         match name.split('.').next() {
             Some("schedule" | "bootstrap" | "log") => pd.push(one.clone()),
             Some("region" | "store") => store.push(one.clone()),
+            Some("tls") => {
+                pd.push(one.clone());
+                store.push(one.clone());
+            }
             _ => {
                 return Err(Failure(format!(
-                    "--set {one}: unknown section; use schedule.*, bootstrap.*, log.*, region.* or store.*"
+                    "--set {one}: unknown section; use schedule.*, bootstrap.*, log.*, region.*, store.* or tls.*"
                 )));
             }
         }

@@ -8,7 +8,8 @@
 use crate::runtime::CallError;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
+use yadkv_tls::{Tls, words};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -26,6 +27,7 @@ const PIECE_BYTES: u32 = 256 * 1024;
 /// The connection to one address.
 pub(super) struct Link {
     address: String,
+    tls: Tls,
     state: Mutex<State>,
     connecting: tokio::sync::Mutex<()>,
 }
@@ -41,9 +43,10 @@ struct State {
 }
 
 impl Link {
-    pub(super) fn new(address: &str) -> Self {
+    pub(super) fn new(address: &str, tls: &Tls) -> Self {
         Self {
             address: address.to_owned(),
+            tls: tls.clone(),
             state: Mutex::new(State::default()),
             connecting: tokio::sync::Mutex::new(()),
         }
@@ -99,7 +102,9 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Channel, String> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))
+        let endpoint = self
+            .tls
+            .endpoint(&self.address)
             .map_err(|error| format!("bad address {:?}: {error}", self.address))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -109,22 +114,12 @@ impl Link {
             .initial_connection_window_size(WINDOW_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
             .max_frame_size(PIECE_BYTES);
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, endpoint.connect()).await;
+        let connecting = endpoint.connect_with_connector(self.tls.connector());
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
         match connected {
             Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(error)) => Err(describe(&error)),
+            Ok(Err(error)) => Err(words::cause(&error)),
             Err(_) => Err(format!("no connection within {CONNECT_TIMEOUT:?}")),
         }
     }
-}
-
-/// tonic's own text is only "transport error": the cause is in the sources.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    text
 }

@@ -25,6 +25,7 @@ mod link;
 mod pd;
 mod stream;
 
+use crate::TlsFiles;
 use crate::runtime::{CallError, Runtime};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -39,6 +40,7 @@ use stream::Frames;
 use tonic::{Code, Status};
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
 use yadkv_proto::time::Moment;
+use yadkv_tls::{ConnectError, Settings, Tls, words};
 
 /// Connections kept; a cluster has fewer servers. Beyond it the idle ones are dropped.
 const LINKS_MAX: usize = 1024;
@@ -59,6 +61,7 @@ pub struct GrpcRuntime {
     started: Instant,
     random: AtomicU64,
     handle: tokio::runtime::Handle,
+    tls: Tls,
     stores: Mutex<HashMap<String, Arc<StoreLink>>>,
     pds: Mutex<HashMap<String, Arc<pd::PdLink>>>,
 }
@@ -69,15 +72,16 @@ struct StoreLink {
 }
 
 impl GrpcRuntime {
-    /// A runtime whose tasks run in the current tokio runtime.
+    /// A runtime whose tasks run in the current tokio runtime, and whose connections are plain or with TLS.
     ///
     /// Panics outside of one.
-    pub fn new() -> Self {
+    pub fn new(tls: Tls) -> Self {
         Self {
             started: Instant::now(),
             // The hasher's keys are the standard library's only public source of chance.
             random: AtomicU64::new(RandomState::new().build_hasher().finish()),
             handle: tokio::runtime::Handle::current(),
+            tls,
             stores: Mutex::new(HashMap::new()),
             pds: Mutex::new(HashMap::new()),
         }
@@ -89,7 +93,7 @@ impl GrpcRuntime {
             return link.clone();
         }
         make_room(&mut stores);
-        let link = Arc::new(Link::new(address));
+        let link = Arc::new(Link::new(address, &self.tls));
         let made = Arc::new(StoreLink {
             frames: Frames::new(&self.handle, link.clone()),
             link,
@@ -104,15 +108,27 @@ impl GrpcRuntime {
             return link.clone();
         }
         make_room(&mut pds);
-        let made = Arc::new(pd::PdLink::new(Arc::new(Link::new(address))));
+        let made = Arc::new(pd::PdLink::new(Arc::new(Link::new(address, &self.tls))));
         pds.insert(address.to_owned(), made.clone());
         made
     }
 }
 
-impl Default for GrpcRuntime {
-    fn default() -> Self {
-        Self::new()
+/// How to connect with these files, or why they are of no use.
+pub(crate) fn tls(files: Option<&TlsFiles>) -> Result<Tls, String> {
+    let Some(files) = files else {
+        return Ok(Tls::off());
+    };
+    let (cert, key) = files.identity.clone().unwrap_or_default();
+    let settings = Settings {
+        ca: files.ca.clone(),
+        cert,
+        key,
+        ..Settings::default()
+    };
+    match settings.is_on() {
+        true => Tls::client(&settings).map_err(|error| error.to_string()),
+        false => Err("tls: no CA is named".into()),
     }
 }
 
@@ -192,7 +208,7 @@ fn timed_out(timeout: Duration) -> CallError {
 
 /// What a gRPC status means to the core.
 fn call_error(status: &Status) -> CallError {
-    let text = format!("{:?}: {}", status.code(), status.message());
+    let text = format!("{:?}: {}", status.code(), words::of_status(status));
     match status.code() {
         Code::Unimplemented => CallError::NotServed(text),
         Code::InvalidArgument
@@ -209,6 +225,9 @@ fn call_error(status: &Status) -> CallError {
 fn never_connected(status: &Status) -> bool {
     let mut source = std::error::Error::source(status);
     while let Some(error) = source {
+        if let Some(ConnectError::Tls(_)) = error.downcast_ref::<ConnectError>() {
+            return true;
+        }
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
             return matches!(
                 error.kind(),

@@ -79,7 +79,7 @@ headed!(
 );
 
 impl PdClient {
-    /// A client of the cluster that `endpoints` (`host:port` or `http://host:port`) belong to. Nothing is sent yet.
+    /// A client of the cluster that `endpoints` (`host:port` or a URL) belong to. Nothing is sent yet.
     pub(crate) fn new(runtime: Arc<dyn Runtime>, endpoints: &[String]) -> Self {
         let endpoints: Vec<String> = endpoints.iter().map(|url| address(url)).collect();
         Self {
@@ -105,11 +105,14 @@ impl PdClient {
         loop {
             budget.attempt()?;
             let generation = self.state.lock().generation;
-            budget.wait_for(self.refresh(generation, None)).await?;
+            let silence = budget.wait_for(self.refresh(generation, None)).await?;
             if self.cluster_id() != 0 {
                 return Ok(());
             }
-            let text = format!("no placement driver of {:?} answers", self.endpoints);
+            let mut text = format!("no placement driver of {:?} answers", self.endpoints);
+            if let Some(reason) = silence {
+                text = format!("{text}: {reason}");
+            }
             budget.pause(Trouble::not_done(Wait::Grow, text)).await?;
         }
     }
@@ -162,13 +165,14 @@ impl PdClient {
         }
     }
 
-    /// Finds another member to talk to, unless somebody has since `generation`.
-    async fn refresh(&self, generation: u64, silent: Option<&str>) {
+    /// Finds another member to talk to, unless somebody has since `generation`. If nobody knows one, it says why one of them
+    /// did not answer.
+    async fn refresh(&self, generation: u64, silent: Option<&str>) -> Option<String> {
         let _only_one = self.refreshing.lock().await;
         let members = {
             let state = self.state.lock();
             if state.generation != generation {
-                return;
+                return None;
             }
             let mut members = state.members.clone();
             members.extend(self.endpoints.iter().cloned());
@@ -183,12 +187,16 @@ impl PdClient {
                 self.runtime.pd(member, request, MEMBERS_TIMEOUT)
             })
             .collect();
+        let mut silence = None;
         while let Some(result) = questions.next().await {
-            let Ok(PdResponse::GetMembers(response)) = result else {
-                continue;
-            };
-            if self.learn(response, silent) {
-                return;
+            match result {
+                Ok(PdResponse::GetMembers(response)) => {
+                    if self.learn(response, silent) {
+                        return None;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => silence = Some(error.to_string()),
             }
         }
         // Nobody knows better: the next in line may forward, or lead by then.
@@ -198,6 +206,7 @@ impl PdClient {
             state.current.clone_from(next);
         }
         state.generation += 1;
+        silence
     }
 
     /// Takes in a member's view; true if it names a leader other than the silent member.
@@ -251,6 +260,9 @@ fn client_address(member: &pdpb::Member) -> Option<String> {
 /// `host:port` of a URL.
 pub(crate) fn address(url: &str) -> String {
     let url = url.trim();
-    let url = url.strip_prefix("http://").unwrap_or(url);
+    let bare = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| url.strip_prefix(scheme));
+    let url = bare.unwrap_or(url);
     url.trim_end_matches('/').to_owned()
 }

@@ -51,9 +51,9 @@ pub struct MemberAddress {
     pub id: PeerId,
     /// Name that people see.
     pub name: String,
-    /// Where clients reach it: `http://host:port`.
+    /// Where clients reach it: `http://host:port`, or `https://` with TLS.
     pub client_url: String,
-    /// Where other members reach it: `http://host:port`.
+    /// Where other members reach it, likewise.
     pub peer_url: String,
 }
 
@@ -286,15 +286,12 @@ impl Config {
                 "the id of one of the members",
             ));
         }
-        match self
-            .members
-            .iter()
-            .find(|m| !m.client_url.starts_with("http://"))
-        {
+        let is_url = |url: &str| url.starts_with("http://") || url.starts_with("https://");
+        match self.members.iter().find(|m| !is_url(&m.client_url)) {
             Some(member) => Err(ConfigError::value(
                 "client_url",
                 &member.client_url,
-                "http://host:port",
+                "http://host:port or https://host:port",
             )),
             None => Ok(()),
         }

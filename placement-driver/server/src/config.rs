@@ -23,6 +23,8 @@ use yadkv_placement_core::{
     ScheduleConfig, border,
 };
 use yadkv_proto::id::PeerId;
+use yadkv_tls::Settings as TlsSection;
+use yadkv_tls::host_and_port;
 
 /// All settings of a member.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub bootstrap: BootstrapSection,
     /// How much of the Raft log stays.
     pub log: LogSection,
+    /// Certificates; without them all is plain text.
+    pub tls: TlsSection,
 }
 
 /// `pd.*`
@@ -174,6 +178,18 @@ impl Config {
                 "32MiB or more",
             ));
         }
+        if let Some(field) = self.tls.missing() {
+            let allowed = "a file, as the others of tls.*, or none of them";
+            return Err(ConfigError::value(field, "\"\"", allowed));
+        }
+        if !self.tls.interval_is_fine() {
+            let interval = format!("{:?}", self.tls.reload_interval);
+            return Err(ConfigError::value(
+                "tls.reload_interval",
+                interval,
+                "10ms to 1h",
+            ));
+        }
         let addr = if self.pd.advertise_addr.is_empty() {
             &self.pd.addr
         } else {
@@ -192,7 +208,9 @@ impl Config {
     ) -> Result<CoreConfig, ConfigError> {
         let own = self.own_address(bound)?;
         let members = self.members(&own)?;
-        let member = members.iter().find(|member| member.client_url == url(&own));
+        let member = members
+            .iter()
+            .find(|member| member.client_url == self.url(&own));
         let Some(member) = member.map(|member| member.id) else {
             let allowed = format!(
                 "a list that has this member's own address {own} (pd.addr, or pd.advertise_addr)"
@@ -244,6 +262,13 @@ impl Config {
         }
     }
 
+    fn url(&self, address: &str) -> String {
+        match self.tls.is_on() {
+            true => format!("https://{address}"),
+            false => format!("http://{address}"),
+        }
+    }
+
     /// The address that others use for this member.
     fn own_address(&self, bound: SocketAddr) -> Result<String, ConfigError> {
         if !self.pd.advertise_addr.is_empty() {
@@ -277,7 +302,7 @@ impl Config {
                 ),
                 None => (None, text.as_str()),
             };
-            let address = address.trim().trim_start_matches("http://");
+            let address = host_and_port(address);
             named.push((id, checked("pd.members", address)?));
         }
         let with_id = named.iter().filter(|(id, _)| id.is_some()).count();
@@ -299,7 +324,7 @@ impl Config {
         }
         let number = |(at, (id, address)): (usize, (Option<u64>, String))| {
             let id = id.unwrap_or(at as u64 + 1);
-            let url = url(&address);
+            let url = self.url(&address);
             MemberAddress {
                 id: PeerId(id),
                 name: format!("pd-{id}"),
@@ -309,10 +334,6 @@ impl Config {
         };
         Ok(named.into_iter().enumerate().map(number).collect())
     }
-}
-
-fn url(address: &str) -> String {
-    format!("http://{address}")
 }
 
 fn port_of(address: &str) -> Option<u16> {
@@ -373,6 +394,28 @@ mod tests {
             let error = core("b:2", members).unwrap_err().to_string();
             assert!(error.contains("members"), "{error}");
         }
+    }
+
+    #[test]
+    fn certificates_are_all_there_and_show_in_the_urls() {
+        let mut config = Config::default();
+        config.pd.members = vec!["https://127.0.0.1:2379".into()];
+        let url = |config: &Config| {
+            let bound = SocketAddr::from(([127, 0, 0, 1], 2379));
+            let core = config.core(bound, 1, 1).unwrap();
+            core.members[0].client_url.clone()
+        };
+        assert_eq!(url(&config), "http://127.0.0.1:2379");
+        config.tls.ca = "ca.pem".into();
+        config.tls.cert = "pd.pem".into();
+        let refused = config.validate().unwrap_err().to_string();
+        assert!(refused.contains("tls.key"), "{refused}");
+        config.tls.key = "pd-key.pem".into();
+        config.validate().unwrap();
+        assert_eq!(url(&config), "https://127.0.0.1:2379");
+        config.tls.reload_interval = Duration::ZERO;
+        let refused = config.validate().unwrap_err().to_string();
+        assert!(refused.contains("tls.reload_interval"), "{refused}");
     }
 
     #[test]

@@ -30,7 +30,8 @@ use yadkv_engine::Engine;
 use yadkv_engine::journal::{self, Journal, QUIET};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_placement_core::member::GROUP;
-use yadkv_placement_core::{Config, FAMILIES};
+use yadkv_placement_core::{Config, FAMILIES, MemberAddress};
+use yadkv_tls::host_and_port;
 
 /// Why a data directory cannot be used; tell the operator.
 #[derive(Debug, thiserror::Error)]
@@ -216,11 +217,13 @@ fn lock(root: &Path) -> Result<File, OpenError> {
 
 fn wanted(config: &Config) -> Marker {
     let members = config.members.iter();
+    // Whether members speak TLS is no part of who they are: a cluster may begin to.
+    let url = |member: &MemberAddress| format!("http://{}", host_and_port(&member.client_url));
     Marker {
         format: MARKER_FORMAT,
         member_id: config.member.0,
         members: members
-            .map(|member| format!("{}={}", member.id.0, member.client_url))
+            .map(|member| format!("{}={}", member.id.0, url(member)))
             .collect(),
         cluster_id: 0,
     }
@@ -274,4 +277,27 @@ fn open_state(
     let mut options = Options::new(families, cache.clone()).unlogged();
     options.write_buffer_bytes = write_buffer_bytes;
     Ok(Arc::new(Rocks::open(path, &options)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yadkv_proto::id::PeerId;
+
+    #[test]
+    fn a_member_that_begins_to_speak_tls_is_the_same_one() {
+        let marker = |scheme: &str| {
+            let url = format!("{scheme}://10.0.0.1:2379");
+            let member = MemberAddress {
+                id: PeerId(1),
+                name: "pd-1".into(),
+                client_url: url.clone(),
+                peer_url: url,
+            };
+            wanted(&Config::new(PeerId(1), vec![member], 1, 1))
+        };
+        let (plain, encrypted) = (marker("http"), marker("https"));
+        assert_eq!(plain.members, ["1=http://10.0.0.1:2379"]);
+        assert!(check_identity(Path::new("MEMBER"), &plain, &encrypted).is_ok());
+    }
 }

@@ -17,12 +17,13 @@
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use yadkv_placement_core::config::HOLD_MAX;
 use yadkv_proto::api::{GetPrevRegionResponse, GetRegionById, PdRequest, PdResponse};
 use yadkv_proto::keyspacepb::keyspace_client::KeyspaceClient;
 use yadkv_proto::pdpb::pd_client::PdClient;
+use yadkv_tls::Tls;
 
 /// Metadata and HTTP header of a forwarded call.
 pub const MARK: &str = "yadkv-forwarded";
@@ -34,8 +35,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Connections to the other members, made when first needed.
-#[derive(Default)]
 pub struct Forwarder {
+    tls: Tls,
     /// By url; at most one a member.
     channels: Mutex<BTreeMap<String, Channel>>,
 }
@@ -49,6 +50,17 @@ pub fn may_pass(status: &Status) -> bool {
 }
 
 impl Forwarder {
+    /// One without connections yet.
+    pub fn new(tls: Tls) -> Self {
+        let channels = Mutex::default();
+        Self { tls, channels }
+    }
+
+    /// How members are dialled.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
     /// Asks the member at `url`.
     pub async fn ask(&self, url: &str, request: PdRequest) -> Result<PdResponse, Status> {
         let channel = self.channel(url)?;
@@ -70,13 +82,15 @@ impl Forwarder {
         if let Some(channel) = channels.get(url) {
             return Ok(channel.clone());
         }
-        let endpoint = Endpoint::from_shared(url.to_owned())
+        let endpoint = self
+            .tls
+            .endpoint(url)
             .map_err(|error| Status::internal(format!("member url {url}: {error}")))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true);
-        let channel = endpoint.connect_lazy();
+        let channel = endpoint.connect_with_connector_lazy(self.tls.connector());
         channels.insert(url.to_owned(), channel.clone());
         Ok(channel)
     }

@@ -35,7 +35,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use yadkv_metrics::Meters;
 use yadkv_placement_core::{Config as CoreConfig, ConfigError, Fatal, Member, MemberAddress};
 use yadkv_proto::etcdserverpb::cluster_server::ClusterServer;
@@ -44,6 +43,7 @@ use yadkv_proto::keyspacepb::keyspace_server::KeyspaceServer;
 use yadkv_proto::pdpb::pd_server::PdServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
 use yadkv_settings::near::Near;
+use yadkv_tls::{LoadError, Speaks, Tls};
 
 /// Largest request: a frame of Raft messages, or very many keys. Larger ones are refused before they are read.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
@@ -58,6 +58,9 @@ pub enum NodeError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] LoadError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -84,6 +87,7 @@ pub async fn run(
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
+    let tls = Tls::server(&config.tls)?;
     let bound = listener
         .local_addr()
         .map_err(|error| NodeError::Serve(error.to_string()))?;
@@ -100,7 +104,7 @@ pub async fn run(
     let (handle, inputs, state) = driver::inbox(&metrics);
     let others = core.members.iter().filter(|one| one.id != core.member);
     let others: Vec<_> = others.cloned().collect();
-    let outgoing = Outgoing::start(&others, &handle, &metrics, &tasks, &stop);
+    let outgoing = Outgoing::start(&others, &tls, &handle, &metrics, &tasks, &stop);
     let Data {
         kv,
         log,
@@ -128,7 +132,7 @@ pub async fn run(
     );
     let door = Door {
         handle,
-        forwarder: Arc::new(Forwarder::default()),
+        forwarder: Arc::new(Forwarder::new(tls.clone())),
         metrics,
     };
     let service = Service {
@@ -138,7 +142,7 @@ pub async fn run(
         stop: stop.clone(),
     };
     let served = serve(
-        listener,
+        (listener, tls),
         &core,
         service,
         ((meters, shown), settings, more),
@@ -242,7 +246,7 @@ async fn note_cluster(mut identity: Identity, handle: Handle, stop: Cancellation
 }
 
 async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Tls),
     core: &CoreConfig,
     service: Service,
     ((meters, cluster), (settings, near), more): (
@@ -298,7 +302,7 @@ async fn serve(
         .accept_http1(true)
         .add_routes(Routes::from(router))
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            tls.incoming(listener, Speaks::Both).into_stream(),
             stop.clone().cancelled_owned(),
         );
     let mut serving = std::pin::pin!(serving);

@@ -21,13 +21,13 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status, Streaming};
 use yadkv_placement_core::MemberAddress;
 use yadkv_proto::id::PeerId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::transport_server::Transport;
 use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
+use yadkv_tls::{Pace, Tls, words};
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
@@ -53,6 +53,7 @@ impl Outgoing {
     /// Starts a task for each of `others` on the current runtime.
     pub fn start(
         others: &[MemberAddress],
+        tls: &Tls,
         handle: &Handle,
         metrics: &Metrics,
         tasks: &TaskTracker,
@@ -63,6 +64,7 @@ impl Outgoing {
             let (sender, queue) = mpsc::channel(QUEUE);
             let link = Link {
                 to: other.clone(),
+                tls: tls.clone(),
                 handle: handle.clone(),
                 state: handle.state(),
                 queue,
@@ -106,6 +108,7 @@ impl Outgoing {
 /// The sending end of one pair.
 struct Link {
     to: MemberAddress,
+    tls: Tls,
     handle: Handle,
     state: watch::Receiver<State>,
     queue: mpsc::Receiver<Vec<Envelope>>,
@@ -115,17 +118,22 @@ impl Link {
     /// Connects, streams until it breaks, tells the driver, drops what waits, backs off, again.
     async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
+        let mut warnings = Pace::default();
         while !self.queue.is_closed() {
             let (connected, reason) = match self.connect().await {
                 Ok(client) => (true, self.stream(client).await),
-                Err(error) => (false, error.to_string()),
+                Err(error) => (false, words::cause(&error)),
             };
             backoff = if connected {
                 BACKOFF_MIN
             } else {
                 (backoff * 2).min(BACKOFF_MAX)
             };
-            tracing::debug!(member = self.to.id.0, reason, "member is unreachable");
+            // A certificate that is not trusted is seen nowhere else.
+            match self.tls.is_on().then(|| warnings.warn()).flatten() {
+                Some(_) => tracing::warn!(member = self.to.id.0, reason, "member is unreachable"),
+                None => tracing::debug!(member = self.to.id.0, reason, "member is unreachable"),
+            }
             self.handle.unreachable(PeerId(self.to.id.0));
             tokio::time::sleep(backoff).await;
             while self.queue.try_recv().is_ok() {}
@@ -135,12 +143,15 @@ impl Link {
     async fn connect(
         &self,
     ) -> Result<TransportClient<tonic::transport::Channel>, tonic::transport::Error> {
-        let endpoint = Endpoint::from_shared(self.to.peer_url.clone())?
+        let endpoint = self
+            .tls
+            .endpoint(&self.to.peer_url)?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true);
-        Ok(TransportClient::new(endpoint.connect().await?))
+        let connecting = endpoint.connect_with_connector(self.tls.connector());
+        Ok(TransportClient::new(connecting.await?))
     }
 
     /// Streams until the connection breaks; says why.
@@ -150,7 +161,7 @@ impl Link {
         let ended = |end: Result<Response<FrameEnd>, Status>| {
             end.err().map_or_else(
                 || "closed by the other side".to_owned(),
-                |status| status.to_string(),
+                |status| words::of_status(&status),
             )
         };
         loop {

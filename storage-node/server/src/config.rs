@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
 use yadkv_storage_core::config::ConfigError;
+use yadkv_tls::Settings as TlsSection;
 
 /// All settings of a storage node.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub store: StoreSection,
     /// Its regions.
     pub region: RegionSection,
+    /// Certificates; without them all is plain text.
+    pub tls: TlsSection,
 }
 
 /// Bounds of [`Config::log_segment_bytes`].
@@ -292,6 +295,20 @@ impl Config {
             "store.heartbeat_interval",
             format!("{heartbeat:?}"),
             "100ms to 60s",
+        )?;
+        let missing = self.tls.missing();
+        check(
+            missing.is_none(),
+            missing.unwrap_or("tls"),
+            "\"\"".into(),
+            "a file, as the others of tls.*, or none of them",
+        )?;
+        let interval = self.tls.reload_interval;
+        check(
+            self.tls.interval_is_fine(),
+            "tls.reload_interval",
+            format!("{interval:?}"),
+            "10ms to 1h",
         )?;
         check(
             !store.pd.is_empty(),

@@ -54,7 +54,6 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tower::util::MapResponseLayer;
 use yadkv_engine::{Engine, LogEngine};
 use yadkv_metrics::Meters;
@@ -74,6 +73,7 @@ use yadkv_storage_core::store::message::{DigestTask, Input, SizeTask};
 use yadkv_storage_core::store::{Shard, Shared, StoreError, Worker};
 use yadkv_storage_core::stuck::Writes;
 use yadkv_storage_core::view::Directory;
+use yadkv_tls::{LoadError, Speaks, Tls};
 
 /// Largest request: a frame of many batch writes. Larger ones are refused before they are read.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
@@ -95,6 +95,9 @@ pub enum NodeError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] LoadError),
     /// The data directory cannot be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -131,12 +134,13 @@ pub async fn run(
     (leave, stop): (CancellationToken, CancellationToken),
 ) -> Result<(), NodeError> {
     config.validate()?;
+    let tls = Tls::server(&config.tls)?;
     let data = Data::open(&config).map_err(|error| match is_full(&error) {
         true => NodeError::Full(error.to_string()),
         false => error.into(),
     })?;
-    let pd =
-        Arc::new(Pd::new(&config.store.pd).map_err(|error| NodeError::Address(error.to_string()))?);
+    let pd = Pd::new(&config.store.pd, tls.clone());
+    let pd = Arc::new(pd.map_err(|error| NodeError::Address(error.to_string()))?);
     let identity = register::identity(&pd, &*data.kv, data.record);
     let record = tokio::select! {
         record = identity => record?,
@@ -144,7 +148,7 @@ pub async fn run(
         () = stop.cancelled() => return Ok(()),
     };
     let (kv, raft) = (data.kv.clone(), data.log.engine().clone());
-    let node = Node::start(&config, data, record, pd)?;
+    let node = Node::start(&config, data, record, (pd, tls))?;
     let failure = node.failure.clone();
     tokio::spawn({
         let (life, stopped) = (node.life.clone(), failure.stop.clone());
@@ -214,6 +218,7 @@ struct Node {
     record: StoreRecord,
     data: Data,
     pd: Arc<Pd>,
+    tls: Tls,
     router: Router,
     door: Door,
     meters: Meters,
@@ -232,7 +237,7 @@ impl Node {
         config: &Config,
         data: Data,
         record: StoreRecord,
-        pd: Arc<Pd>,
+        (pd, tls): (Arc<Pd>, Tls),
     ) -> Result<Self, NodeError> {
         let meters = Meters::new(metrics::PREFIX);
         let failed = |error: yadkv_metrics::Error| NodeError::Serve(error.to_string());
@@ -270,6 +275,7 @@ impl Node {
             record,
             data,
             pd,
+            tls,
             router,
             door,
             meters,
@@ -324,7 +330,7 @@ impl Node {
             cluster,
             addresses,
             Box::new(move |store| tell.offer(|| Input::Unreachable(store.0))),
-            Handle::current(),
+            (Handle::current(), self.tls.clone()),
             (config.message_bytes(), self.door.metrics.clone()),
             self.failure.stop.clone(),
         );
@@ -407,6 +413,7 @@ impl Node {
         let parts = Parts {
             cluster: ClusterId(self.record.cluster_id),
             kv: self.data.kv.clone(),
+            tls: self.tls.clone(),
             resolver,
             router: self.router.clone(),
             metrics: self.door.metrics.clone(),
@@ -566,7 +573,7 @@ impl Node {
             );
         let stop = self.failure.stop.clone();
         let served = server.serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            self.tls.incoming(listener, Speaks::Grpc).into_stream(),
             stop.clone().cancelled_owned(),
         );
         if let Some((listener, more)) = status_page {
@@ -580,7 +587,8 @@ impl Node {
                 near: online::near(config),
             };
             let stopped = stop.clone().cancelled_owned();
-            tokio::spawn(status::serve(listener, pages, more, stopped));
+            let incoming = self.tls.incoming(listener, Speaks::Pages);
+            tokio::spawn(status::serve(incoming, pages, more, stopped));
         }
         let (address, status) = (&addresses.clients, &addresses.status);
         tracing::info!(store = self.record.store_id, address, status, "serving");

@@ -21,16 +21,15 @@ use crate::online::Settings;
 use crate::router::Router as Workers;
 use crate::transport::snapshots::UnderWay;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::StatusCode;
 use axum::routing::get;
 use std::future::Future;
-use std::net::SocketAddr;
-use tokio::net::TcpListener;
 use yadkv_metrics::Meters;
 use yadkv_proto::id::StoreId;
 use yadkv_settings::near::Near;
 use yadkv_settings::page;
+use yadkv_tls::{Caller, Incoming};
 
 /// What the pages show.
 #[derive(Clone)]
@@ -53,7 +52,7 @@ pub struct Pages {
 
 /// Serves until `shutdown` is done; `more` are pages of others.
 pub async fn serve(
-    listener: TcpListener,
+    incoming: Incoming,
     pages: Pages,
     more: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
@@ -67,10 +66,20 @@ pub async fn serve(
         .merge(more)
         .merge(regions::routes(pages));
     // Some pages want to know who asks.
-    let app = app.into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app)
+    let app = app.layer(axum::middleware::map_request(note_caller));
+    let app = app.into_make_service_with_connect_info::<Caller>();
+    axum::serve(incoming, app)
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+/// Tells pages who asks, whatever brought the request.
+async fn note_caller(mut request: Request) -> Request {
+    let caller = request.extensions().get::<ConnectInfo<Caller>>().copied();
+    if let Some(ConnectInfo(Caller(address))) = caller {
+        request.extensions_mut().insert(ConnectInfo(address));
+    }
+    request
 }
 
 async fn metrics(State(pages): State<Pages>) -> Result<String, (StatusCode, String)> {

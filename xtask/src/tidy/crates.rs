@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
     ("metrics", "yadkv-metrics", &[]),
     ("proto", "yadkv-proto", &[]),
     ("settings", "yadkv-settings", &[]),
+    ("tls", "yadkv-tls", &[]),
     ("engine", "yadkv-engine", &[]),
     (
         "consensus",
@@ -32,6 +33,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-proto",
             "yadkv-settings",
             "yadkv-storage-core",
+            "yadkv-tls",
         ],
     ),
     (
@@ -49,9 +51,14 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-placement-core",
             "yadkv-proto",
             "yadkv-settings",
+            "yadkv-tls",
         ],
     ),
-    ("client", "yadkv-client", &["yadkv-metrics", "yadkv-proto"]),
+    (
+        "client",
+        "yadkv-client",
+        &["yadkv-metrics", "yadkv-proto", "yadkv-tls"],
+    ),
     (
         "monitoring",
         "yadkv-monitoring",
@@ -94,6 +101,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-proto",
             "yadkv-settings",
             "yadkv-storage-node",
+            "yadkv-tls",
         ],
     ),
     (
@@ -108,6 +116,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-proto",
             "yadkv-simulation",
             "yadkv-storage-core",
+            "yadkv-tls",
         ],
     ),
 ];

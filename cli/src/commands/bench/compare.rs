@@ -6,7 +6,7 @@
 //! *Next stop*: [`super::running`].
 
 use super::print;
-use super::running::{Running, TargetName};
+use super::running::{Cluster, Running, TargetName};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
 use std::collections::BTreeMap;
@@ -21,10 +21,10 @@ const TARGETS: [TargetName; 4] = [
 ];
 
 /// Measures everything and prints a Markdown table (or one JSON object a line).
-pub(super) async fn run(options: Options, set: &[String], json: bool) -> Outcome {
+pub(super) async fn run(options: Options, cluster: &Cluster<'_>, json: bool) -> Outcome {
     let mut rates = BTreeMap::new();
     for name in TARGETS {
-        let running = Running::start(name, None, set, options.shape.value_bytes).await?;
+        let running = Running::start(name, cluster, options.shape.value_bytes).await?;
         for workload in [Workload::Put, Workload::Get] {
             let options = Options {
                 workload,

@@ -9,11 +9,13 @@ mod compare;
 mod running;
 mod suite;
 
+use crate::commands::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
+use crate::tls::TlsArgs;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use running::{Running, TargetName};
+use running::{Cluster, Running, TargetName};
 use std::path::PathBuf;
 use std::time::Duration;
 use yadkv_benches::report::Report;
@@ -58,6 +60,11 @@ pub(crate) struct BenchArgs {
     /// Placement drivers of a running cluster; a playground is started if not given.
     #[arg(long)]
     pd: Option<String>,
+    #[command(flatten)]
+    files: TlsArgs,
+    /// Encrypt that playground.
+    #[arg(long, conflicts_with_all = ["pd", "suite"])]
+    tls: bool,
     /// A setting of that playground.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -139,11 +146,18 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
     let borders = running::borders(args.regions, args.keys);
     let set: Vec<_> = std::iter::once(borders).chain(args.set.clone()).collect();
     let options = args.options();
+    let cluster = match &args.pd {
+        Some(pd) => Cluster::Running(Servers::new(pd, args.files.files()?)?),
+        None => Cluster::Playground {
+            set: &set,
+            tls: args.tls,
+        },
+    };
     if args.compare {
-        return compare::run(options, &set, args.json).await;
+        return compare::run(options, &cluster, args.json).await;
     }
     let value_bytes = options.shape.value_bytes;
-    let running = Running::start(args.target, args.pd.as_deref(), &set, value_bytes).await?;
+    let running = Running::start(args.target, &cluster, value_bytes).await?;
     let report = measure(&running, options).await;
     running.stop().await;
     print(&report?, args.json)

@@ -2,6 +2,7 @@
 //!
 //! *Next stop*: [`crate::server::playground`].
 
+use crate::commands::Servers;
 use crate::failure::{Context, Outcome};
 use crate::server::playground::{Playground, PlaygroundArgs};
 use clap::ValueEnum;
@@ -36,6 +37,14 @@ pub(super) enum TargetName {
     Rocksdb,
 }
 
+/// The cluster that is measured.
+pub(super) enum Cluster<'a> {
+    /// One that is there.
+    Running(Servers),
+    /// A playground with settings, encrypted or not.
+    Playground { set: &'a [String], tls: bool },
+}
+
 /// A target and what keeps it running.
 pub(super) struct Running {
     pub(super) target: Arc<dyn Target>,
@@ -43,27 +52,36 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Starts a target; `set` are settings of a playground, `value_bytes` is what an echo of a read carries back.
+    /// Starts a target; `value_bytes` is what an echo of a read carries back.
     pub(super) async fn start(
         name: TargetName,
-        pd: Option<&str>,
-        set: &[String],
+        cluster: &Cluster<'_>,
         value_bytes: usize,
     ) -> Outcome<Self> {
-        let cluster = matches!(name, TargetName::Yadkv | TargetName::TikvClient);
-        let playground = match pd {
-            None if cluster => Some(start_playground(set).await?),
+        let wanted = matches!(name, TargetName::Yadkv | TargetName::TikvClient);
+        let playground = match cluster {
+            Cluster::Playground { set, tls } if wanted => Some(start_playground(set, *tls).await?),
             _ => None,
         };
         let servers = playground.as_ref().map(Playground::processes);
         let servers = servers.unwrap_or_default();
-        let started = playground.as_ref().map(|playground| playground.pd.clone());
-        let pd = started.or(pd.map(str::to_owned)).unwrap_or_default();
+        let pd = match (&playground, cluster) {
+            (Some(playground), _) => Some(playground.pd.clone()),
+            (None, Cluster::Running(servers)) => Some(servers.clone()),
+            (None, Cluster::Playground { .. }) => None,
+        };
+        let (pd, tls) = pd.map_or_else(Default::default, |pd| (pd.addresses, pd.files));
         let target: Arc<dyn Target> = match name {
-            TargetName::Yadkv => Arc::new(Yadkv::connect(&pd, servers).await.context("benchmark")?),
-            TargetName::TikvClient => {
-                Arc::new(Tikv::connect(&pd, servers).await.context("benchmark")?)
-            }
+            TargetName::Yadkv => Arc::new(
+                Yadkv::connect(&pd, servers, tls)
+                    .await
+                    .context("benchmark")?,
+            ),
+            TargetName::TikvClient => Arc::new(
+                Tikv::connect(&pd, servers, tls)
+                    .await
+                    .context("benchmark")?,
+            ),
             TargetName::TikvClientNull => Arc::new(Tikv::null().await.context("benchmark")?),
             TargetName::Etcd => Arc::new(Etcd::start().await.context("benchmark")?),
             TargetName::Redis => Arc::new(Redis::start().await.context("benchmark")?),
@@ -103,12 +121,13 @@ pub(super) fn borders(regions: u32, keys: Keys) -> String {
     format!("bootstrap.borders=[{}]", borders.join(","))
 }
 
-async fn start_playground(set: &[String]) -> Outcome<Playground> {
+async fn start_playground(set: &[String], tls: bool) -> Outcome<Playground> {
     let args = PlaygroundArgs {
         pd: 3,
         stores: 3,
         data_dir: None,
         port_base: Some(0),
+        tls,
         set: set.to_vec(),
     };
     let mut playground = Playground::start(&args)?;

@@ -10,7 +10,7 @@
 //!
 //! *Next stop*: [`super::running`].
 
-use super::running::{Running, TargetName, borders};
+use super::running::{Cluster, Running, TargetName, borders};
 use super::{measure, print};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
@@ -160,7 +160,11 @@ async fn turn(
     let set: Vec<_> = std::iter::once(borders(regions, Keys::Uniform))
         .chain(set.iter().cloned())
         .collect();
-    let running = Running::start(target, None, &set, options.shape.value_bytes).await?;
+    let cluster = Cluster::Playground {
+        set: &set,
+        tls: false,
+    };
+    let running = Running::start(target, &cluster, options.shape.value_bytes).await?;
     let mut preload = true;
     for case in cases {
         let options = Options {

@@ -6,12 +6,13 @@
 //! *Next stop*: `yadkv_client::admin`.
 
 use super::table::line;
+use crate::commands::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::text::escape;
 use serde_json::{Value, json};
 use std::time::Duration;
-use yadkv_client::{AdminClient, Api, Client, Options};
+use yadkv_client::{AdminClient, Api, Options};
 use yadkv_proto::metapb::{Peer, Region};
 use yadkv_proto::yadkvpb::CheckRegionResponse;
 
@@ -20,16 +21,14 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(100);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Checks one region, or all.
-pub(super) async fn run(pd: &str, region: Option<u64>, json: bool) -> Outcome {
-    let endpoints: Vec<&str> = pd.split(',').map(str::trim).collect();
+pub(super) async fn run(pd: &Servers, region: Option<u64>, json: bool) -> Outcome {
     let options = Options {
         api: Api::V1,
         timeout: TIMEOUT,
         attempt_timeout: ATTEMPT_MAX,
         ..Options::default()
     };
-    let client = Client::connect(endpoints, options).await;
-    let admin = client.context(format!("placement driver {pd}"))?.admin();
+    let admin = pd.connect_with(options).await?.admin();
     let (mut checked, mut bad) = (0, 0);
     for region in regions(&admin, region).await? {
         let report = admin.check_region(region.start_key).await;

@@ -9,6 +9,7 @@ use super::health::{Judge, Trouble};
 use super::map;
 use super::operator::OPERATORS;
 use super::table::{Shown, columns, text};
+use crate::commands::Servers;
 use crate::commands::http::{Silence, look};
 use crate::failure::Outcome;
 use futures::future::join_all;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// How everything is.
-pub(super) async fn show(pd: &str) -> Outcome<Shown> {
+pub(super) async fn show(pd: &Servers) -> Outcome<Shown> {
     let members = map::get(pd, "/pd/api/v1/members").await?;
     let stores = map::stores(pd).await?;
     let regions = map::regions(pd).await?;
@@ -35,7 +36,7 @@ pub(super) async fn show(pd: &str) -> Outcome<Shown> {
         "cluster_id": members["header"]["cluster_id"],
         "pd_leader": members["leader"]["name"],
         "pd_members": members["members"].as_array().map_or(0, Vec::len),
-        "pd_unreachable": unreachable(&members).await,
+        "pd_unreachable": unreachable(pd, &members).await,
         "stores": states(&stores),
         "busy_stores": stores.iter().filter(busy).count(),
         "regions": regions.len(),
@@ -61,11 +62,11 @@ fn states(stores: &[Value]) -> BTreeMap<String, usize> {
 }
 
 /// Names of members that do not answer.
-async fn unreachable(members: &Value) -> Vec<String> {
+async fn unreachable(pd: &Servers, members: &Value) -> Vec<String> {
     let members = members["members"].as_array().into_iter().flatten();
     let asked = members.map(async |member| {
         let url = member["client_urls"][0].as_str().unwrap_or_default();
-        let answer = look(url.trim_start_matches("http://"), "/health").await;
+        let answer = look(&pd.at(url), "/health").await;
         let silent = matches!(answer, Err(Silence::Unreachable(_)));
         silent.then(|| text(&member["name"]))
     });

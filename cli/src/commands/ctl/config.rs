@@ -12,6 +12,7 @@
 use super::map;
 use super::servers::{Kind, Server, Whom, servers};
 use super::table::{Shown, columns, text};
+use crate::commands::Servers;
 use crate::commands::http::ask;
 use crate::failure::{Context, Failure, Outcome};
 use clap::Subcommand;
@@ -47,7 +48,7 @@ pub(super) struct Said {
     pub(super) failed: Vec<String>,
 }
 
-pub(super) async fn run(pd: &str, action: &ConfigAction) -> Outcome<Said> {
+pub(super) async fn run(pd: &Servers, action: &ConfigAction) -> Outcome<Said> {
     let (whom, settings) = match action {
         ConfigAction::Show { whom } => (whom, None),
         ConfigAction::Set { settings, whom } => (whom, Some(written(settings)?)),
@@ -70,7 +71,7 @@ pub(super) async fn run(pd: &str, action: &ConfigAction) -> Outcome<Said> {
     let answers = asked.into_iter().map(async |(server, body)| {
         let method = body.as_ref().map_or(Method::GET, |_| Method::PUT);
         let said = match &server.address {
-            Ok(address) => ask(address, method, PATH, body).await,
+            Ok(address) => ask(&pd.at(address), method, PATH, body).await,
             Err(reason) => Err(Failure(reason.clone())),
         };
         (server.name(), said)

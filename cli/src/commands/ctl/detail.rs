@@ -14,6 +14,7 @@ use super::health::Judge;
 use super::map;
 use super::region;
 use super::table::{Shown, bytes, columns, duration, text};
+use crate::commands::Servers;
 use crate::commands::http::{Silence, look};
 use crate::failure::Outcome;
 use futures::future::join_all;
@@ -29,13 +30,13 @@ const VIEW: [&str; 5] = [
 ];
 
 /// Everything about a region.
-pub(super) async fn show(pd: &str, id: u64) -> Outcome<Shown> {
+pub(super) async fn show(pd: &Servers, id: u64) -> Outcome<Shown> {
     let region = map::region(pd, id).await?;
     let stores = map::stores(pd).await?;
     // How many voters it should have does not matter here.
     let mut row = region::row(&region, &Judge::new(&stores, 0));
     let peers = row["peers"].as_array().into_iter().flatten();
-    let asked = peers.map(|peer| ask(&stores, &peer["store_id"], id));
+    let asked = peers.map(|peer| ask(pd, &stores, &peer["store_id"], id));
     let said = join_all(asked).await;
     let leader = leader_of(&said).cloned();
     let peers = row["peers"].as_array_mut().into_iter().flatten();
@@ -54,13 +55,13 @@ fn store<'a>(stores: &'a [Value], id: &Value) -> &'a Value {
     found.map_or(&Value::Null, |shown| &shown["store"])
 }
 
-async fn ask(stores: &[Value], id: &Value, region: u64) -> Result<Value, Silence> {
+async fn ask(pd: &Servers, stores: &[Value], id: &Value, region: u64) -> Result<Value, Silence> {
     match store(stores, id)["status_address"].as_str() {
         None | Some("") => {
             let reason = format!("store {id} has no status address: set store.status_addr");
             Err(Silence::Unreachable(reason))
         }
-        Some(address) => look(address, &format!("/regions/{region}")).await,
+        Some(address) => look(&pd.at(address), &format!("/regions/{region}")).await,
     }
 }
 

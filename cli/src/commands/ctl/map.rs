@@ -8,43 +8,44 @@
 //!
 //! *Next stop*: [`super::health`].
 
+use crate::commands::Servers;
 use crate::commands::http::ask;
 use crate::failure::Outcome;
 use hyper::Method;
 use serde_json::Value;
 
 /// All stores, with `store` and `status` each.
-pub(super) async fn stores(pd: &str) -> Outcome<Vec<Value>> {
+pub(super) async fn stores(pd: &Servers) -> Outcome<Vec<Value>> {
     list(pd, "/pd/api/v1/stores", "stores").await
 }
 
 /// All regions.
-pub(super) async fn regions(pd: &str) -> Outcome<Vec<Value>> {
+pub(super) async fn regions(pd: &Servers) -> Outcome<Vec<Value>> {
     list(pd, "/pd/api/v1/regions", "regions").await
 }
 
 /// One region.
-pub(super) async fn region(pd: &str, id: u64) -> Outcome<Value> {
+pub(super) async fn region(pd: &Servers, id: u64) -> Outcome<Value> {
     get(pd, &format!("/pd/api/v1/region/id/{id}")).await
 }
 
 /// One store.
-pub(super) async fn store(pd: &str, id: u64) -> Outcome<Value> {
+pub(super) async fn store(pd: &Servers, id: u64) -> Outcome<Value> {
     get(pd, &format!("/pd/api/v1/store/{id}")).await
 }
 
 /// Voters that every region shall have.
-pub(super) async fn replicas(pd: &str) -> Outcome<u64> {
+pub(super) async fn replicas(pd: &Servers) -> Outcome<u64> {
     let answer = get(pd, "/pd/api/v1/config/replicate").await?;
     Ok(answer["max-replicas"].as_u64().unwrap_or(0))
 }
 
 /// A page of the placement driver.
-pub(super) async fn get(pd: &str, path: &str) -> Outcome<Value> {
+pub(super) async fn get(pd: &Servers, path: &str) -> Outcome<Value> {
     ask(pd, Method::GET, path, None).await
 }
 
-async fn list(pd: &str, path: &str, name: &str) -> Outcome<Vec<Value>> {
+async fn list(pd: &Servers, path: &str, name: &str) -> Outcome<Vec<Value>> {
     let mut answer = get(pd, path).await?;
     Ok(items(&mut answer[name]))
 }

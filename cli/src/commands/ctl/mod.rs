@@ -22,10 +22,11 @@ mod servers;
 mod store;
 mod table;
 
-use super::{connect, http};
+use super::{Servers, http};
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
 use crate::text::unescape;
+use crate::tls::TlsArgs;
 use clap::{Args, Subcommand};
 use config::ConfigAction;
 use health::Trouble;
@@ -43,6 +44,8 @@ pub(crate) struct CtlArgs {
     /// Placement drivers, comma separated.
     #[arg(long, default_value = "127.0.0.1:2379", global = true)]
     pd: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// One JSON object a line.
     #[arg(long, global = true)]
     json: bool,
@@ -173,22 +176,23 @@ impl RegionAction {
 
 /// Runs one command.
 pub(crate) async fn run(args: CtlArgs) -> Outcome {
+    let pd = Servers::new(&args.pd, args.tls.files()?)?;
     if let CtlCommand::Region {
         action: Some(RegionAction::Check { region }),
         ..
     } = args.command
     {
-        return check::run(&args.pd, region, args.json).await;
+        return check::run(&pd, region, args.json).await;
     }
     if let CtlCommand::Config { action } = &args.command {
-        let said = config::run(&args.pd, action).await?;
+        let said = config::run(&pd, action).await?;
         print(&said.shown, args.json)?;
         return match said.failed.is_empty() {
             true => Ok(()),
             false => Err(Failure(said.failed.join("; "))),
         };
     }
-    print(&show(&args).await?, args.json)
+    print(&show(&pd, &args).await?, args.json)
 }
 
 fn print(shown: &Shown, json: bool) -> Outcome {
@@ -201,8 +205,7 @@ fn print(shown: &Shown, json: bool) -> Outcome {
     }
 }
 
-async fn show(args: &CtlArgs) -> Outcome<Shown> {
-    let pd = &args.pd;
+async fn show(pd: &Servers, args: &CtlArgs) -> Outcome<Shown> {
     match &args.command {
         CtlCommand::Cluster => cluster::show(pd).await,
         CtlCommand::Operator { action } => operator::run(pd, action).await.map(Shown::rows),
@@ -217,7 +220,7 @@ async fn show(args: &CtlArgs) -> Outcome<Shown> {
             ..
         } => match action.order() {
             Some(order) => operator::order(pd, order).await.map(Shown::rows),
-            None => look(args).await.map(Shown::rows),
+            None => look(pd, args).await.map(Shown::rows),
         },
         CtlCommand::Region { id: Some(id), .. } => detail::show(pd, *id).await,
         CtlCommand::Region { key: Some(key), .. } => {
@@ -225,16 +228,19 @@ async fn show(args: &CtlArgs) -> Outcome<Shown> {
         }
         CtlCommand::Region { store, state, .. } => region::list(pd, *store, *state).await,
         CtlCommand::Profile(args) => profile::run(pd, args).await.map(Shown::rows),
-        CtlCommand::Log { server, filter } => log(server, filter.as_deref()).await.map(Shown::rows),
+        CtlCommand::Log { server, filter } => {
+            let server = pd.at(server);
+            log(&server, filter.as_deref()).await.map(Shown::rows)
+        }
         CtlCommand::Member | CtlCommand::Tso | CtlCommand::Config { .. } => {
-            look(args).await.map(Shown::rows)
+            look(pd, args).await.map(Shown::rows)
         }
     }
 }
 
 /// What the SDK can answer.
-async fn look(args: &CtlArgs) -> Outcome<Vec<Value>> {
-    let client = connect(&args.pd, Api::V1).await?;
+async fn look(pd: &Servers, args: &CtlArgs) -> Outcome<Vec<Value>> {
+    let client = pd.connect(Api::V1).await?;
     let admin = client.admin();
     match &args.command {
         CtlCommand::Member => members(&admin).await,
@@ -247,7 +253,7 @@ async fn look(args: &CtlArgs) -> Outcome<Vec<Value>> {
     }
 }
 
-async fn log(server: &str, filter: Option<&str>) -> Outcome<Vec<Value>> {
+async fn log(server: &Servers, filter: Option<&str>) -> Outcome<Vec<Value>> {
     let wanted = filter.map(|filter| json!({ "filter": filter }));
     let method = wanted.as_ref().map_or(Method::GET, |_| Method::PUT);
     Ok(vec![http::ask(server, method, "/log", wanted).await?])

@@ -3,6 +3,7 @@
 //! *Next stop*: `yadkv_placement_driver::http`.
 
 use super::OperatorAction;
+use crate::commands::Servers;
 use crate::commands::http::ask;
 use crate::failure::Outcome;
 use hyper::Method;
@@ -12,14 +13,14 @@ use serde_json::{Value, json};
 pub(super) const OPERATORS: &str = "/pd/api/v1/operators";
 
 /// Gives the placement driver an order for a region.
-pub(super) async fn order(pd: &str, order: Value) -> Outcome<Vec<Value>> {
+pub(super) async fn order(pd: &Servers, order: Value) -> Outcome<Vec<Value>> {
     ask(pd, Method::POST, OPERATORS, Some(order.clone())).await?;
     let region = order.get("region_id").or(order.get("source_region_id"));
     Ok(vec![json!({ "ordered": order["name"], "region": region })])
 }
 
 /// Lists operators, or cancels one.
-pub(super) async fn run(pd: &str, action: &OperatorAction) -> Outcome<Vec<Value>> {
+pub(super) async fn run(pd: &Servers, action: &OperatorAction) -> Outcome<Vec<Value>> {
     match action {
         OperatorAction::List => {
             let answer = ask(pd, Method::GET, OPERATORS, None).await?;

@@ -6,6 +6,7 @@
 //! *Next stop*: `cli/src/server/profile`.
 
 use super::servers::{Whom, servers};
+use crate::commands::Servers;
 use crate::commands::http::fetch;
 use crate::failure::{Context, Failure, Outcome};
 use clap::{Args, ValueEnum};
@@ -44,7 +45,7 @@ pub(super) struct ProfileArgs {
     output: PathBuf,
 }
 
-pub(super) async fn run(pd: &str, args: &ProfileArgs) -> Outcome<Vec<Value>> {
+pub(super) async fn run(pd: &Servers, args: &ProfileArgs) -> Outcome<Vec<Value>> {
     if args.whom.only().is_none() {
         let reason = "whose profile? Name one server with --store ID or --member ID";
         return Err(Failure(reason.into()));
@@ -68,7 +69,7 @@ pub(super) async fn run(pd: &str, args: &ProfileArgs) -> Outcome<Vec<Value>> {
         ),
     };
     let limit = Duration::from_secs(args.seconds).saturating_add(WRITE_MAX);
-    let profile = fetch(&address, &path, limit).await.context(&name)?;
+    let profile = fetch(&pd.at(&address), &path, limit).await.context(&name)?;
     std::fs::write(&args.output, &profile).context(args.output.display())?;
     Ok(vec![json!({
         "server": name,

@@ -8,7 +8,7 @@
 use super::health::{Judge, Trouble};
 use super::map;
 use super::table::{Shown, bytes, columns, shortened, text};
-use crate::commands::connect;
+use crate::commands::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::text::{escape, unescape};
 use serde_json::{Value, json};
@@ -16,7 +16,11 @@ use yadkv_client::Api;
 use yadkv_proto::metapb::{PeerRole, Region};
 
 /// All regions, or those on a store, or those in a trouble.
-pub(super) async fn list(pd: &str, store: Option<u64>, trouble: Option<Trouble>) -> Outcome<Shown> {
+pub(super) async fn list(
+    pd: &Servers,
+    store: Option<u64>,
+    trouble: Option<Trouble>,
+) -> Outcome<Shown> {
     let stores = map::stores(pd).await?;
     let known = |id: u64| stores.iter().any(|shown| shown["store"]["id"] == id);
     if let Some(id) = store.filter(|id| !known(*id)) {
@@ -43,8 +47,8 @@ pub(super) async fn list(pd: &str, store: Option<u64>, trouble: Option<Trouble>)
 }
 
 /// The region that holds a key.
-pub(super) async fn holds(pd: &str, key: &str) -> Outcome<u64> {
-    let client = connect(pd, Api::V1).await?;
+pub(super) async fn holds(pd: &Servers, key: &str) -> Outcome<u64> {
+    let client = pd.connect(Api::V1).await?;
     let found = client.admin().region_by_key(unescape(key)?).await;
     let found = found.context("region")?.and_then(|found| found.region);
     found

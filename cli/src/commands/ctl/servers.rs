@@ -5,8 +5,10 @@
 //! *Next stop*: [`super::map`].
 
 use super::map;
+use crate::commands::Servers;
 use crate::failure::{Failure, Outcome};
 use clap::Args;
+use yadkv_tls::host_and_port;
 
 /// Which of them.
 #[derive(Args, Clone, Copy, Debug, Default)]
@@ -53,7 +55,7 @@ impl Server {
 }
 
 /// All that are meant.
-pub(super) async fn servers(pd: &str, whom: &Whom) -> Outcome<Vec<Server>> {
+pub(super) async fn servers(pd: &Servers, whom: &Whom) -> Outcome<Vec<Server>> {
     let mut all = members(pd).await?;
     all.extend(stores(pd).await?);
     let Some(only) = whom.only() else {
@@ -75,14 +77,14 @@ pub(super) async fn servers(pd: &str, whom: &Whom) -> Outcome<Vec<Server>> {
     }
 }
 
-async fn members(pd: &str) -> Outcome<Vec<Server>> {
+async fn members(pd: &Servers) -> Outcome<Vec<Server>> {
     let answer = map::get(pd, "/pd/api/v1/members").await?;
     let members = answer["members"].as_array().into_iter().flatten();
     let server = |member: &serde_json::Value| Server {
         kind: Kind::Member,
         id: member["member_id"].as_u64().unwrap_or(0),
         address: match member["client_urls"][0].as_str() {
-            Some(url) => Ok(url.trim_start_matches("http://").to_owned()),
+            Some(url) => Ok(host_and_port(url).to_owned()),
             None => Err("its address is not known".into()),
         },
     };
@@ -91,7 +93,7 @@ async fn members(pd: &str) -> Outcome<Vec<Server>> {
     Ok(members)
 }
 
-async fn stores(pd: &str) -> Outcome<Vec<Server>> {
+async fn stores(pd: &Servers) -> Outcome<Vec<Server>> {
     let shown = map::stores(pd).await?;
     let here = shown
         .iter()

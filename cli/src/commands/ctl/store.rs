@@ -8,6 +8,7 @@
 use super::StoreAction;
 use super::map;
 use super::table::{Shown, bytes, columns, duration, moment, text};
+use crate::commands::Servers;
 use crate::commands::http::ask;
 use crate::failure::Outcome;
 use hyper::Method;
@@ -34,7 +35,7 @@ const STATUS: [&str; 16] = [
 ];
 
 /// A store leaves, or stays.
-pub(super) async fn order(pd: &str, action: &StoreAction) -> Outcome<Vec<Value>> {
+pub(super) async fn order(pd: &Servers, action: &StoreAction) -> Outcome<Vec<Value>> {
     let (id, state) = match action {
         StoreAction::Remove { id } => (id, "Offline"),
         StoreAction::Keep { id } => (id, "Up"),
@@ -45,7 +46,7 @@ pub(super) async fn order(pd: &str, action: &StoreAction) -> Outcome<Vec<Value>>
 }
 
 /// All stores.
-pub(super) async fn list(pd: &str) -> Outcome<Shown> {
+pub(super) async fn list(pd: &Servers) -> Outcome<Shown> {
     let rows: Vec<Value> = map::stores(pd).await?.iter().map(row).collect();
     let names = [
         "ID",
@@ -67,7 +68,7 @@ pub(super) async fn list(pd: &str) -> Outcome<Shown> {
 }
 
 /// One store.
-pub(super) async fn one(pd: &str, id: u64) -> Outcome<Shown> {
+pub(super) async fn one(pd: &Servers, id: u64) -> Outcome<Shown> {
     let row = row(&map::store(pd, id).await?);
     let people = describe(&row);
     Ok(Shown::both(vec![row], people))

@@ -9,10 +9,11 @@ mod export;
 mod import;
 mod tsv;
 
-use super::connect;
+use super::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::{say, still_read};
 use crate::text::{escape, unescape};
+use crate::tls::TlsArgs;
 use clap::{Args, Subcommand, ValueEnum};
 use futures::StreamExt;
 use std::io::Write;
@@ -28,6 +29,8 @@ pub(crate) struct RawArgs {
     /// Placement drivers, comma separated.
     #[arg(long, default_value = "127.0.0.1:2379")]
     pd: String,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Key space.
     #[arg(long, value_enum, default_value = "v2")]
     api: ApiVersion,
@@ -112,7 +115,8 @@ pub(crate) async fn run(args: RawArgs) -> Outcome {
         ApiVersion::V1 => Api::V1,
         ApiVersion::V2 => Api::default(),
     };
-    let client = connect(&args.pd, api).await?;
+    let pd = Servers::new(&args.pd, args.tls.files()?)?;
+    let client = pd.connect(api).await?;
     let raw = client.raw();
     match args.command {
         RawCommand::Get { key } => {

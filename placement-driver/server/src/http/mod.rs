@@ -40,7 +40,6 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpConnectInfo;
 use yadkv_metrics::Meters;
@@ -51,6 +50,7 @@ use yadkv_proto::metapb::{Peer, PeerRole};
 use yadkv_proto::pdpb::{PeerStats, StoreStats};
 use yadkv_settings::near::Near;
 use yadkv_settings::page;
+use yadkv_tls::{Tls, host_and_port};
 
 /// Largest answer passed on from the leader.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
@@ -264,7 +264,8 @@ impl Http {
                 Refusal::NotLeader { leader: Some(url) } if !headers.contains_key(MARK) => url,
                 _ => return Err(refusal),
             };
-            match tokio::time::timeout(FORWARD_MAX, forward(url, &request)).await {
+            let forwarded = forward(self.door.forwarder.tls(), url, &request);
+            match tokio::time::timeout(FORWARD_MAX, forwarded).await {
                 Ok(Ok(answer)) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => {
                     return Ok(answer);
                 }
@@ -291,10 +292,14 @@ fn refused(refusal: &Refusal) -> Response {
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Asks the leader the same over a connection of its own.
-async fn forward(url: &str, request: &(Method, Uri, Bytes)) -> Result<Response, Failure> {
-    let address = url.trim_start_matches("http://");
+async fn forward(
+    tls: &Tls,
+    url: &str,
+    request: &(Method, Uri, Bytes),
+) -> Result<Response, Failure> {
+    let address = host_and_port(url);
     let (method, uri, body) = request;
-    let stream = TcpStream::connect(address).await?;
+    let stream = tls.pages().dial(address).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let request = hyper::Request::builder()

@@ -27,11 +27,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::pdpb::pd_client::PdClient;
 use yadkv_proto::pdpb::{self, GetMembersResponse, GetStoreRequest, RequestHeader};
+use yadkv_tls::Tls;
 
 /// Longest wait for one member.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,23 +43,21 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// All members of the placement driver that were named.
 pub struct Pd {
     members: Vec<PdClient<Channel>>,
+    tls: Tls,
     last_good: AtomicUsize,
 }
 
 /// Connects (lazily) to one member.
-pub fn member(address: &str) -> Result<PdClient<Channel>, tonic::transport::Error> {
-    let url = if address.contains("://") {
-        address.to_string()
-    } else {
-        format!("http://{address}")
-    };
-    let endpoint = Endpoint::from_shared(url)?
+fn member(address: &str, tls: &Tls) -> Result<PdClient<Channel>, tonic::transport::Error> {
+    let endpoint = tls
+        .endpoint(address)?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE)
         .keep_alive_while_idle(true)
         .tcp_nodelay(true);
-    Ok(PdClient::new(endpoint.connect_lazy()))
+    let channel = endpoint.connect_with_connector_lazy(tls.connector());
+    Ok(PdClient::new(channel))
 }
 
 /// A request header.
@@ -80,13 +79,14 @@ pub fn checked<T>(header: Option<&pdpb::ResponseHeader>, response: T) -> Result<
 
 impl Pd {
     /// A client of these members, `host:port` each.
-    pub fn new(addresses: &[String]) -> Result<Self, tonic::transport::Error> {
+    pub fn new(addresses: &[String], tls: Tls) -> Result<Self, tonic::transport::Error> {
         let members = addresses
             .iter()
-            .map(|address| member(address))
+            .map(|address| member(address, &tls))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             members,
+            tls,
             last_good: AtomicUsize::new(0),
         })
     }
@@ -122,6 +122,11 @@ impl Pd {
             }
         }
         Err(last)
+    }
+
+    /// Connects (lazily) to the member at `url`.
+    pub fn member(&self, url: &str) -> Result<PdClient<Channel>, tonic::transport::Error> {
+        member(url, &self.tls)
     }
 
     /// Who the members are.

@@ -8,7 +8,7 @@
 //!
 //! *Next stop*: `yadkv_storage_core::peer`.
 
-use super::{Pd, header, member};
+use super::{Pd, header};
 use crate::router::Router;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,7 +57,8 @@ impl RegionHeartbeats {
             .leader
             .and_then(|leader| leader.client_urls.into_iter().next());
         let url = url.ok_or_else(|| Status::unavailable("the placement driver has no leader"))?;
-        let mut leader = member(&url).map_err(|error| Status::unavailable(error.to_string()))?;
+        let leader = self.pd.member(&url);
+        let mut leader = leader.map_err(|error| Status::unavailable(error.to_string()))?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let opened = tokio::time::timeout(
             super::CALL_TIMEOUT,

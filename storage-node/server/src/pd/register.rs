@@ -20,6 +20,7 @@ use yadkv_proto::storagepb::StoreRecord;
 use yadkv_storage_core::layout::FORMAT;
 use yadkv_storage_core::store::message::Input;
 use yadkv_storage_core::store::{StoreError, recover};
+use yadkv_tls::words;
 
 /// Time between two tries.
 const RETRY: Duration = Duration::from_millis(200);
@@ -62,7 +63,7 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, Status>>,
 {
-    let mut told = false;
+    let mut told = None;
     loop {
         match call().await {
             Ok(answer) => return Ok(answer),
@@ -70,12 +71,10 @@ where
                 return Err(RegisterError::Refused(status.message().into()));
             }
             Err(status) => {
-                if !told {
-                    tracing::info!(
-                        reason = status.message(),
-                        "waiting for the placement driver to {what}"
-                    );
-                    told = true;
+                let reason = words::of_status(&status);
+                if told.as_ref() != Some(&reason) {
+                    tracing::info!(reason, "waiting for the placement driver to {what}");
+                    told = Some(reason);
                 }
                 tokio::time::sleep(RETRY).await;
             }

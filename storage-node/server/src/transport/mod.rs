@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use yadkv_proto::id::{ClusterId, StoreId};
 use yadkv_proto::yadkvpb::Envelope;
+use yadkv_tls::Tls;
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
@@ -58,6 +59,7 @@ struct Shared {
     resolver: Arc<dyn Resolver>,
     unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
     runtime: Handle,
+    tls: Tls,
     stop: CancellationToken,
     budget: Budget,
     metrics: Metrics,
@@ -83,7 +85,7 @@ impl Outgoing {
         cluster: ClusterId,
         resolver: Arc<dyn Resolver>,
         unreachable: Box<dyn Fn(StoreId) + Send + Sync>,
-        runtime: Handle,
+        (runtime, tls): (Handle, Tls),
         (bytes_max, metrics): (usize, Metrics),
         stop: CancellationToken,
     ) -> Self {
@@ -95,6 +97,7 @@ impl Outgoing {
                 resolver,
                 unreachable,
                 runtime,
+                tls,
                 stop,
                 budget,
                 metrics,

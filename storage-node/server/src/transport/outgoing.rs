@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
 use yadkv_proto::id::StoreId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::{Envelope, Frame};
+use yadkv_tls::{Pace, words};
 
 /// Messages packed into one frame.
 const ENVELOPES_MAX: usize = 4096;
@@ -42,6 +42,7 @@ pub(super) async fn run(
         opened: VecDeque::new(),
     };
     let mut backoff = BACKOFF_MIN;
+    let mut warnings = Pace::default();
     loop {
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -59,7 +60,11 @@ pub(super) async fn run(
             } => backoff = (backoff * 2).min(BACKOFF_MAX),
         }
         if let Ended::Failed { reason, .. } = ended {
-            tracing::debug!(store = store.0, reason, "store is unreachable");
+            // A certificate that is not trusted is seen nowhere else.
+            match shared.tls.is_on().then(|| warnings.warn()).flatten() {
+                Some(_) => tracing::warn!(store = store.0, reason, "store is unreachable"),
+                None => tracing::debug!(store = store.0, reason, "store is unreachable"),
+            }
         }
         (shared.unreachable)(store);
         tokio::select! {
@@ -109,7 +114,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     let Some(address) = shared.resolver.resolve(store).await else {
         return failed(false, "its address is unknown".into());
     };
-    let endpoint = match Endpoint::from_shared(format!("http://{address}")) {
+    let endpoint = match shared.tls.endpoint(&address) {
         Ok(endpoint) => endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
@@ -118,9 +123,10 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
             .tcp_nodelay(true),
         Err(error) => return failed(false, error.to_string()),
     };
-    let channel = match endpoint.connect().await {
+    let connecting = endpoint.connect_with_connector(shared.tls.connector());
+    let channel = match connecting.await {
         Ok(channel) => channel,
-        Err(error) => return failed(false, error.to_string()),
+        Err(error) => return failed(false, words::cause(&error)),
     };
     let (frames, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
     let mut client = TransportClient::new(channel);
@@ -128,7 +134,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     loop {
         tokio::select! {
             end = &mut call => {
-                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
+                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| words::of_status(&status));
                 return failed(true, reason);
             }
             envelope = waiting.next() => {
@@ -136,7 +142,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
                 let frame = pack(shared, envelope, waiting);
                 tokio::select! {
                     end = &mut call => {
-                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| status.to_string());
+                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| words::of_status(&status));
                         return failed(true, reason);
                     }
                     sent = frames.send(frame) => if sent.is_err() {

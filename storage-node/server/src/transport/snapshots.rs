@@ -24,13 +24,13 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 use yadkv_engine::Engine;
 use yadkv_proto::id::{ClusterId, PeerId, RegionId, StoreId};
 use yadkv_proto::yadkvpb::SnapshotChunk;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_storage_core::snapshot::send::{SendError, Sending};
 use yadkv_storage_core::store::message::{Input, SendTask};
+use yadkv_tls::{Tls, words};
 
 /// Chunks on their way into a connection.
 const CHUNKS_IN_FLIGHT: usize = 4;
@@ -47,6 +47,8 @@ pub struct Parts {
     pub cluster: ClusterId,
     /// The data engine.
     pub kv: Arc<dyn Engine>,
+    /// How stores are dialled.
+    pub tls: Tls,
     /// Where stores are.
     pub resolver: Arc<dyn Resolver>,
     /// Where results go.
@@ -209,17 +211,16 @@ impl Snapshots {
         let store = StoreId(task.to.store_id);
         let address = self.parts.resolver.resolve(store).await;
         let address = address.ok_or("the store's address is unknown")?;
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = self.parts.tls.endpoint(&address);
+        let endpoint = endpoint
             .map_err(|error| error.to_string())?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| error.to_string())?;
+        let connecting = endpoint.connect_with_connector(self.parts.tls.connector());
+        let channel = connecting.await.map_err(|error| words::cause(&error))?;
         let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let (this, order, sent) = (self.clone(), task.clone(), sent.clone());
         let reading = tokio::task::spawn_blocking(move || this.read(&order, &sender, &sent));
@@ -228,7 +229,7 @@ impl Snapshots {
         let read = reading.await.map_err(|error| error.to_string())?;
         read.map_err(|error| error.to_string())?;
         let end = end
-            .map_err(|status| status.message().to_owned())?
+            .map_err(|status| words::of_status(&status))?
             .into_inner();
         match end.refusal.is_empty() {
             true => Ok(()),

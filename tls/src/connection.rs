@@ -1,0 +1,166 @@
+//! One connection, plain or with TLS, whoever made it.
+//!
+//! *Place*: [`crate::Incoming`] and [`crate::Connector`] make it; tonic, axum and hyper read and write it.
+//!
+//! *Invariants*: an error before the first byte of the other side says in words what that side made of us: with TLS 1.3 the
+//! one who connects hears of its refusal only after its handshake is done.
+//!
+//! *Limits*: [`READ_BYTES`] of what was received wait in front of the cipher: without them each read of the socket would
+//! bring 4 KiB at most.
+//!
+//! *Next stop*: [`crate::incoming`].
+
+use crate::words;
+use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+/// Bytes that one read of the socket may bring.
+const READ_BYTES: usize = 32 << 10;
+
+/// What TLS reads from.
+pub(crate) type Buffered = BufReader<TcpStream>;
+
+pub(crate) fn buffered(stream: TcpStream) -> Buffered {
+    BufReader::with_capacity(READ_BYTES, stream)
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    carrier: Carrier,
+    /// Whom we dialled, until it has said something.
+    silent: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<Buffered>>),
+}
+
+impl Connection {
+    pub(crate) fn plain(stream: TcpStream) -> Self {
+        Self {
+            carrier: Carrier::Plain(stream),
+            silent: None,
+        }
+    }
+
+    pub(crate) fn tls(stream: impl Into<TlsStream<Buffered>>) -> Self {
+        Self {
+            carrier: Carrier::Tls(Box::new(stream.into())),
+            silent: None,
+        }
+    }
+
+    /// Marks it as one that we made.
+    pub(crate) fn to(self, address: Arc<str>) -> Self {
+        Self {
+            silent: Some(address),
+            ..self
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match &self.carrier {
+            Carrier::Plain(stream) => stream,
+            Carrier::Tls(stream) => stream.get_ref().0.get_ref(),
+        }
+    }
+
+    /// The first words of the other side, or that it hangs up without any.
+    fn first_words(&mut self, read: Result<&[u8]>) -> Result<()> {
+        let Some(address) = self.silent.take() else {
+            return read.map(|_| ());
+        };
+        match (read, &self.carrier) {
+            (Ok(first), Carrier::Plain(_)) if words::is_tls(first) => {
+                let reason = words::wants_tls(&address);
+                Err(Error::new(ErrorKind::InvalidData, reason))
+            }
+            (Ok(_), _) => Ok(()),
+            (Err(error), Carrier::Plain(_)) => Err(error),
+            (Err(error), Carrier::Tls(_)) => {
+                let reason = words::of_refusal(&address, &error);
+                Err(Error::new(error.kind(), reason))
+            }
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<Result<()>> {
+        let before = buffer.filled().len();
+        let polled = match &mut self.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Carrier::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        };
+        if self.silent.is_none() {
+            return polled;
+        }
+        polled.map(|read| self.first_words(read.map(|()| &buffer.filled()[before..])))
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize>> {
+        match &mut self.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Carrier::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<Result<usize>> {
+        match &mut self.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Carrier::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.carrier {
+            Carrier::Plain(stream) => stream.is_write_vectored(),
+            Carrier::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Carrier::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.carrier {
+            Carrier::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Carrier::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.socket().connect_info()
+    }
+}

@@ -1,0 +1,67 @@
+//! TLS for everything that listens or dials.
+//!
+//! *Place*: servers, the SDK and the tools make one [`Tls`] of their [`Settings`]; all their connections, both ways, are
+//! made by it. Without settings it hands out plain TCP.
+//!
+//! *Types to know*: [`Tls`], [`Incoming`] (connections that came), [`Connector`] (connections to be made), [`Connection`].
+//!
+//! *Life of a connection*:
+//! ```text
+//!   Connector: TCP → are the files new? → handshake, is it whom we dialled? → Connection → gRPC or HTTP
+//!   Incoming:  TCP → are the files new? → handshake, has it a certificate of our CA? → Connection → gRPC or HTTP
+//! ```
+//!
+//! *Invariants*: a connection that could not prove who is at its other end carries nothing. What is wrong is said in words,
+//! on both sides ([`words`]): nobody has to know what an alert is.
+//!
+//! *Limits and failure*: handshakes are bounded in number and time. Files that change are taken for the next connections,
+//! those that cannot be used are refused and the old ones stay ([`Tls`]). There is no list of revoked certificates: one that
+//! got into wrong hands ends with the CA that signed it.
+//!
+//! *Next stop*: [`settings`].
+
+#[cfg(feature = "authority")]
+pub mod authority;
+mod connection;
+mod connector;
+mod files;
+mod incoming;
+mod pace;
+mod reload;
+pub mod settings;
+pub mod words;
+
+pub use connection::Connection;
+pub use connector::{ConnectError, Connector};
+pub use files::LoadError;
+#[cfg(feature = "axum")]
+pub use incoming::Caller;
+pub use incoming::Incoming;
+pub use pace::Pace;
+pub use reload::{Tls, host_and_port};
+pub use settings::{ClientAuth, Settings};
+
+/// What is spoken over a connection; both ends agree on it in the handshake (ALPN).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// gRPC, which is HTTP/2.
+    Grpc,
+    /// Pages over HTTP/1.1.
+    Pages,
+    /// Either, as the client likes.
+    Both,
+}
+
+impl Speaks {
+    const ALL: [Self; 3] = [Self::Grpc, Self::Pages, Self::Both];
+
+    /// Names in the handshake.
+    fn protocols(self) -> Vec<Vec<u8>> {
+        let names: &[&str] = match self {
+            Self::Grpc => &["h2"],
+            Self::Pages => &["http/1.1"],
+            Self::Both => &["h2", "http/1.1"],
+        };
+        names.iter().map(|name| name.as_bytes().to_vec()).collect()
+    }
+}
