@@ -184,8 +184,12 @@ mod tests {
 
     fn known(name: &'static str) -> Known {
         let meters = Meters::new("yadkv_test");
-        meters.times_by(about(name, "", ""), "call").unwrap();
-        meters.gauge(about("level", "", "")).unwrap();
+        meters
+            .times_by(about(name, "Times.", "Is it slow?"), "call")
+            .unwrap();
+        meters
+            .gauge(about("level", "A level.", "Is it high?"))
+            .unwrap();
         Known::new(&meters.descriptions())
     }
 
@@ -205,7 +209,7 @@ mod tests {
         let known = known("seconds");
         for fine in [
             "up{job=\"a\"} == 0 or ALERTS{alertstate=\"firing\"}",
-            "yadkv_test_level > 1.5 * on (job, instance) sum by (job, instance) (yadkv_test_seconds_count{call=\"a\"})",
+            "yadkv_test_level > on (job, instance) 1.5 * sum by (job, instance) (yadkv_test_seconds_count{call=\"a\"})",
             "predict_linear(yadkv_test_level[6h], 3600) < 0 and on (instance) yadkv_test_level > 1",
         ] {
             assert_eq!(known.judge(fine), Ok(()));
