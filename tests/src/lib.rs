@@ -12,6 +12,7 @@
 //!
 //! *Next stop*: the files in `tests/`.
 
+pub mod certificates;
 pub mod clocks;
 pub mod demo;
 pub mod disk;
@@ -24,6 +25,7 @@ pub mod recorder;
 pub mod repair;
 pub mod storm;
 
+use certificates::Certificates;
 use clocks::Clocks;
 use disk::Disk;
 use network::Network;
@@ -66,6 +68,8 @@ pub struct Setup<'a> {
     pub network: bool,
     /// Whether the test may set clocks.
     pub clocks: bool,
+    /// Whether everything is encrypted.
+    pub tls: bool,
     /// Disks that are there before the servers.
     pub disks: Option<MakesDisks<'a>>,
 }
@@ -85,6 +89,8 @@ pub struct Cluster {
     pub network: Option<Network>,
     /// The servers' clocks, if they are ours.
     pub clocks: Option<Clocks>,
+    /// The servers' and the clients' certificates, if they have any.
+    pub certificates: Option<Certificates>,
     /// Settings of every store.
     settings: Vec<String>,
     /// Disks of single servers; dropped after the processes.
@@ -347,6 +353,7 @@ impl Cluster {
             status: Vec::new(),
             network,
             clocks,
+            certificates: None,
             settings: of(&["store.", "region."]),
             disks,
             folder,
@@ -355,12 +362,20 @@ impl Cluster {
             let address = cluster.reached(&format!("pd-{number}"), listens);
             cluster.endpoints.push(address);
         }
-        let (pd, pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule.", "log."]));
+        let (pd, mut pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule.", "log."]));
         assert_eq!(
             cluster.settings.len() + pd_settings.len(),
             settings.len(),
             "settings of nobody: {settings:?}"
         );
+        if setup.tls {
+            let host = |address: &String| address.rsplit_once(':').map(|(host, _)| host.to_owned());
+            let hosts = addresses.iter().filter_map(host).take(1).collect();
+            let certificates = Certificates::new(cluster.folder.path().join("tls"), hosts);
+            cluster.settings.extend(certificates.settings());
+            pd_settings.extend(certificates.settings());
+            cluster.certificates = Some(certificates);
+        }
         for (number, listens) in addresses[..NODES].iter().enumerate() {
             let place = (cluster.folder.path(), format!("pd-{number}"));
             let at = (listens.as_str(), cluster.endpoints[number].as_str());
@@ -451,14 +466,21 @@ impl Cluster {
         Command::new(binary())
             .args(args)
             .env("YADKV_LOG", "error")
+            .envs(self.certificates_of_commands())
             .output()
             .expect("the binary starts")
+    }
+
+    fn certificates_of_commands(&self) -> Vec<(&'static str, PathBuf)> {
+        let certificates = self.certificates.as_ref();
+        certificates.map_or(Vec::new(), Certificates::environment)
     }
 
     /// Whether `yadkv` with these arguments succeeds within a time; it is ended if it takes longer.
     pub fn succeeds_within(&self, args: &[&str], limit: Duration) -> bool {
         let mut command = Command::new(binary());
         command.args(args).env("YADKV_LOG", "error");
+        command.envs(self.certificates_of_commands());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let mut child = command
             .stderr(Stdio::null())

@@ -35,6 +35,11 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// the cache runs out of places before it is full; too few, and places take memory that nothing uses.
 const ENTRY_BYTES: usize = 8 * 1024;
 
+/// How often [`Options::background_rate`] lets some more bytes through: often, so that they come in small portions.
+const RATE_PERIOD_MICROS: i64 = 10_000;
+/// Flushes go before compactions, except one time in so many.
+const RATE_FAIRNESS: i32 = 10;
+
 /// Smallest memtable; below, flushes make tables too small to be worth a file.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
 
@@ -139,6 +144,9 @@ pub struct Options {
     pub logged: bool,
     /// Threads for flushes and compactions, at least 2.
     pub background_jobs: u16,
+    /// Bytes that flushes and compactions may write in a second; 0 = as fast as they can. In bursts they would take the
+    /// disk from whoever syncs a log on it. Too small: writes wait for them.
+    pub background_rate: u64,
     /// Above this many bytes of log the oldest memtable is flushed, so that the log before it can go.
     pub wal_bytes_max: u64,
     /// Whether tables are merged in the background; never while a damaged one is known.
@@ -156,6 +164,7 @@ impl Options {
             write_buffer_bytes: 64 * 1024 * 1024,
             logged: true,
             background_jobs: 2,
+            background_rate: 0,
             wal_bytes_max: 256 * 1024 * 1024,
             compactions: true,
             verify: false,
@@ -191,6 +200,9 @@ impl Options {
         options.set_max_total_wal_size(self.wal_bytes_max);
         options.set_db_write_buffer_size(self.write_buffer_bytes);
         options.set_max_background_jobs(c_int::from(self.background_jobs.max(2)));
+        if let Ok(rate @ 1..) = i64::try_from(self.background_rate) {
+            options.set_ratelimiter(rate, RATE_PERIOD_MICROS, RATE_FAIRNESS);
+        }
         options.set_use_direct_io_for_flush_and_compaction(direct);
         options.set_bytes_per_sync(1024 * 1024);
         options.set_keep_log_file_num(INFO_LOGS_MAX);

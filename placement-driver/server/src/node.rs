@@ -126,10 +126,7 @@ pub async fn run(
     );
     let driven = start(driver, stop.clone())?;
     tasks.spawn(take_leave(leave.clone(), handle.clone(), stop.clone()));
-    let settings = (
-        online::settings(&config, handle.clone()),
-        online::near(&config),
-    );
+    let settings = online::page(&config, &handle);
     let door = Door {
         handle,
         forwarder: Arc::new(Forwarder::new(tls.clone())),
@@ -268,7 +265,7 @@ async fn serve(
         stop: stop.clone(),
     };
     let (_health, health) = tonic_health::server::health_reporter();
-    let http = http::routes(Http {
+    let http = Http {
         door: service.door.clone(),
         members,
         meters,
@@ -276,10 +273,7 @@ async fn serve(
         leave,
         settings,
         near,
-    });
-    let pages = http
-        .merge(more)
-        .layer(axum::middleware::map_request(http::note_caller));
+    };
     macro_rules! limited {
         ($server:expr) => {
             $server
@@ -296,7 +290,7 @@ async fn serve(
     let router = routes
         .into_axum_router()
         .reset_fallback()
-        .merge(pages)
+        .merge(http::pages(http, more))
         .fallback(http::unknown);
     let serving = Server::builder()
         .accept_http1(true)

@@ -43,8 +43,13 @@ pub static CHANGEABLE: &[Changeable<Config>] = changeable![
     schedule.store_disconnect_time,
 ];
 
+/// What the page of a member that starts goes by.
+pub fn page(config: &Config, member: &Handle) -> (Settings, Near) {
+    (settings(config, member.clone()), near(config))
+}
+
 /// The settings of a member that starts.
-pub fn settings(config: &Config, member: Handle) -> Settings {
+fn settings(config: &Config, member: Handle) -> Settings {
     let validate = |config: &Config| config.validate().map_err(|error| error.to_string());
     let tell = move |config: Config| -> BoxFuture<'static, Result<(), Refusal>> {
         let member = member.clone();

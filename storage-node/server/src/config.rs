@@ -63,6 +63,9 @@ pub struct StoreSection {
     /// Bytes of snapshots sent in a second, all together; default 100 MiB, at least 1 MiB.
     #[serde(with = "yadkv_settings::size")]
     pub snapshot_rate: ByteSize,
+    /// Bytes of tables that flushes and merges write in a second; default 64 MiB for each core, at least 8 MiB. Too small:
+    /// writes wait for them; too large: while tables are merged every put waits for the disk.
+    pub background_rate: ByteSize,
     /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
     /// large: memory and latency under overload.
     pub inbox: usize,
@@ -134,6 +137,7 @@ impl Default for StoreSection {
             read_threads: 2,
             snapshots: 4,
             snapshot_rate: ByteSize::mib(100),
+            background_rate: ByteSize::mib(64 * cores as u64),
             inbox: 16_384,
             heartbeat_interval: Duration::from_secs(3),
             open_pages: false,
@@ -241,61 +245,7 @@ impl Config {
     /// Checks ranges and relations; the error names field, value and what is allowed.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.core().validate()?;
-        let store = &self.store;
-        let check = |ok: bool, field, value: String, allowed| {
-            if ok {
-                Ok(())
-            } else {
-                Err(ConfigError {
-                    field,
-                    value,
-                    allowed,
-                })
-            }
-        };
-        check(
-            store.memory >= ByteSize::mib(64),
-            "store.memory",
-            store.memory.to_string(),
-            "64MiB or more",
-        )?;
-        check(
-            (1..=64).contains(&store.workers),
-            "store.workers",
-            store.workers.to_string(),
-            "1 to 64",
-        )?;
-        check(
-            (1..=64).contains(&store.read_threads),
-            "store.read_threads",
-            store.read_threads.to_string(),
-            "1 to 64",
-        )?;
-        check(
-            (1..=64).contains(&store.snapshots),
-            "store.snapshots",
-            store.snapshots.to_string(),
-            "1 to 64",
-        )?;
-        check(
-            store.snapshot_rate >= ByteSize::mib(1),
-            "store.snapshot_rate",
-            store.snapshot_rate.to_string(),
-            "1MiB or more",
-        )?;
-        check(
-            store.inbox >= 256,
-            "store.inbox",
-            store.inbox.to_string(),
-            "256 or more",
-        )?;
-        let heartbeat = store.heartbeat_interval;
-        check(
-            (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&heartbeat),
-            "store.heartbeat_interval",
-            format!("{heartbeat:?}"),
-            "100ms to 60s",
-        )?;
+        self.store.validate()?;
         let missing = self.tls.missing();
         check(
             missing.is_none(),
@@ -309,12 +259,83 @@ impl Config {
             "tls.reload_interval",
             format!("{interval:?}"),
             "10ms to 1h",
+        )
+    }
+}
+
+impl StoreSection {
+    fn validate(&self) -> Result<(), ConfigError> {
+        check(
+            self.memory >= ByteSize::mib(64),
+            "store.memory",
+            self.memory.to_string(),
+            "64MiB or more",
         )?;
         check(
-            !store.pd.is_empty(),
+            (1..=64).contains(&self.workers),
+            "store.workers",
+            self.workers.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            (1..=64).contains(&self.read_threads),
+            "store.read_threads",
+            self.read_threads.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            (1..=64).contains(&self.snapshots),
+            "store.snapshots",
+            self.snapshots.to_string(),
+            "1 to 64",
+        )?;
+        check(
+            self.snapshot_rate >= ByteSize::mib(1),
+            "store.snapshot_rate",
+            self.snapshot_rate.to_string(),
+            "1MiB or more",
+        )?;
+        check(
+            self.background_rate >= ByteSize::mib(8),
+            "store.background_rate",
+            self.background_rate.to_string(),
+            "8MiB or more",
+        )?;
+        check(
+            self.inbox >= 256,
+            "store.inbox",
+            self.inbox.to_string(),
+            "256 or more",
+        )?;
+        let heartbeat = self.heartbeat_interval;
+        check(
+            (Duration::from_millis(100)..=Duration::from_secs(60)).contains(&heartbeat),
+            "store.heartbeat_interval",
+            format!("{heartbeat:?}"),
+            "100ms to 60s",
+        )?;
+        check(
+            !self.pd.is_empty(),
             "store.pd",
             "[]".into(),
             "at least one host:port",
         )
+    }
+}
+
+/// The error names field, value and what is allowed.
+fn check(
+    ok: bool,
+    field: &'static str,
+    value: String,
+    allowed: &'static str,
+) -> Result<(), ConfigError> {
+    match ok {
+        true => Ok(()),
+        false => Err(ConfigError {
+            field,
+            value,
+            allowed,
+        }),
     }
 }

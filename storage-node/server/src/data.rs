@@ -95,6 +95,7 @@ impl Data {
         let families = layout::FAMILIES.map(FamilyOptions::new).into();
         let mut options = Options::new(families, cache).unlogged();
         options.write_buffer_bytes = config.data_memtable_bytes();
+        options.background_rate = config.store.background_rate.as_u64();
         let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
         let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine.clone());
         let record = recover::store_record(&*kv)?;

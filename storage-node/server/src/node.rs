@@ -240,8 +240,7 @@ impl Node {
         (pd, tls): (Arc<Pd>, Tls),
     ) -> Result<Self, NodeError> {
         let meters = Meters::new(metrics::PREFIX);
-        let failed = |error: yadkv_metrics::Error| NodeError::Serve(error.to_string());
-        let metrics = Metrics::new(&meters).map_err(failed)?;
+        let metrics = Metrics::new(&meters).map_err(unmeasured)?;
         let failure = Failure::default();
         let (router, inboxes) = inboxes(config);
         let (reports, reported) = mpsc::channel(regions::QUEUE);
@@ -335,7 +334,7 @@ impl Node {
             self.failure.stop.clone(),
         );
         self.show_resources(config, outgoing.clone())
-            .map_err(|error| NodeError::Serve(error.to_string()))?;
+            .map_err(unmeasured)?;
         let of = config.store.workers as u64;
         let mut threads = Vec::new();
         for (number, (inbox, mailbox)) in inboxes.into_iter().enumerate() {
@@ -577,15 +576,7 @@ impl Node {
             stop.clone().cancelled_owned(),
         );
         if let Some((listener, more)) = status_page {
-            let pages = status::Pages {
-                store: StoreId(self.record.store_id),
-                meters: self.meters.clone(),
-                router: self.router.clone(),
-                under_way: self.under_way.clone(),
-                life: self.life.clone(),
-                settings: self.settings.clone(),
-                near: online::near(config),
-            };
+            let pages = self.pages(config);
             let stopped = stop.clone().cancelled_owned();
             let incoming = self.tls.incoming(listener, Speaks::Pages);
             tokio::spawn(status::serve(incoming, pages, more, stopped));
@@ -607,6 +598,18 @@ impl Node {
             served = served => served.map_err(|error| NodeError::Serve(error.to_string())),
             ended = companions => ended.map_err(NodeError::from),
             () = self.drained() => Ok(()),
+        }
+    }
+
+    fn pages(&self, config: &Config) -> status::Pages {
+        status::Pages {
+            store: StoreId(self.record.store_id),
+            meters: self.meters.clone(),
+            router: self.router.clone(),
+            under_way: self.under_way.clone(),
+            life: self.life.clone(),
+            settings: self.settings.clone(),
+            near: online::near(config),
         }
     }
 
@@ -698,6 +701,11 @@ impl Node {
             }
         }
     }
+}
+
+/// A metric that there is already, or one with a malformed name.
+fn unmeasured(error: yadkv_metrics::Error) -> NodeError {
+    NodeError::Serve(error.to_string())
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {

@@ -17,6 +17,8 @@ pub(crate) struct Run {
     pub(crate) p99_us: f64,
     /// Processor time of the client for an answer, microseconds.
     pub(crate) client_us: f64,
+    /// The same of the servers.
+    pub(crate) server_us: f64,
 }
 
 /// Runs it; panics if it fails or a client saw an error.
@@ -36,5 +38,6 @@ pub(crate) fn run(arguments: &[String]) -> Run {
         p50_us: number("p50_us"),
         p99_us: number("p99_us"),
         client_us: number("client_us_per_op"),
+        server_us: number("server_us_per_op"),
     }
 }

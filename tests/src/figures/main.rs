@@ -9,7 +9,7 @@
 //! never happen (an error that surfaces, a lost write, a timestamp that steps back) ends the run at once.
 //!
 //! *Next stop*: [`ready`], [`idle`], [`regions`], [`scrape`], [`replicas`], [`restart`],
-//! [`clients`], [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`speed`], [`sustained`], [`simulation`].
+//! [`clients`], [`slow`], [`disks`], [`store_kill`], [`pd_kill`], [`rolling`], [`import`], [`metrics`], [`tls`], [`speed`], [`sustained`], [`simulation`].
 #![allow(clippy::print_stdout)]
 
 mod bench;
@@ -17,6 +17,7 @@ mod clients;
 mod disks;
 mod idle;
 mod import;
+mod metrics;
 mod pd_kill;
 mod ready;
 mod regions;
@@ -29,6 +30,7 @@ mod slow;
 mod speed;
 mod store_kill;
 mod sustained;
+mod tls;
 mod writers;
 
 use std::process::ExitCode;
@@ -64,7 +66,7 @@ impl Figure {
 }
 
 type Measure = fn() -> Vec<Figure>;
-const MEASURES: [(&str, Measure); 16] = [
+const MEASURES: [(&str, Measure); 18] = [
     ("ready", ready::measure),
     ("idle", idle::measure),
     ("regions", regions::measure),
@@ -78,6 +80,8 @@ const MEASURES: [(&str, Measure); 16] = [
     ("pd-kill", pd_kill::measure),
     ("rolling-restart", rolling::measure),
     ("import", import::measure),
+    ("metrics", metrics::measure),
+    ("tls", tls::measure),
     ("speed", speed::measure),
     ("sustained", sustained::measure),
     ("simulation", simulation::measure),

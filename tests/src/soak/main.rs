@@ -97,6 +97,7 @@ async fn soak(time: Duration) {
         network: true,
         clocks: Clocks::may_be_set(),
         disks,
+        ..Setup::default()
     });
     let (began, mut storm) = (Instant::now(), Storm::new(seed()));
     let (mut answered, mut gap, mut most) = (0, Duration::ZERO, 0.0_f64);

@@ -117,6 +117,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-simulation",
             "yadkv-storage-core",
             "yadkv-tls",
+            "yadkv-tls",
         ],
     ),
 ];

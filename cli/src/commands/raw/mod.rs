@@ -109,14 +109,19 @@ enum RawCommand {
     },
 }
 
+impl From<ApiVersion> for Api {
+    fn from(version: ApiVersion) -> Self {
+        match version {
+            ApiVersion::V1 => Self::V1,
+            ApiVersion::V2 => Self::default(),
+        }
+    }
+}
+
 /// Runs one command.
 pub(crate) async fn run(args: RawArgs) -> Outcome {
-    let api = match args.api {
-        ApiVersion::V1 => Api::V1,
-        ApiVersion::V2 => Api::default(),
-    };
     let pd = Servers::new(&args.pd, args.tls.files()?)?;
-    let client = pd.connect(api).await?;
+    let client = pd.connect(args.api.into()).await?;
     let raw = client.raw();
     match args.command {
         RawCommand::Get { key } => {

@@ -80,8 +80,13 @@ pub struct Http {
     pub near: Near,
 }
 
-/// The routes.
-pub fn routes(http: Http) -> Router {
+/// All pages, `more` among them: they are told who asks.
+pub fn pages(http: Http, more: Router) -> Router {
+    let pages = routes(http).merge(more);
+    pages.layer(axum::middleware::map_request(note_caller))
+}
+
+fn routes(http: Http) -> Router {
     let settings = page::routes(http.settings.clone(), http.near);
     Router::new()
         .route("/pd/api/v1/regions", get(regions))

@@ -14,7 +14,8 @@ pub mod cluster;
 
 use tokio::runtime::Handle;
 use yadkv_metrics::{
-    Description, Error, Histogram, HistogramVec, IntCounterVec, IntGauge, Meters, about, level,
+    Description, Error, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Meters,
+    about, level,
 };
 use yadkv_placement_core::Member;
 use yadkv_proto::api::PdRequest;
@@ -42,8 +43,8 @@ pub struct Metrics {
     pub dropped_messages: IntCounterVec,
     /// Whole states sent to members that lag, or not, and installed here, by outcome.
     pub state_transfers: IntCounterVec,
-    /// Members that have become leader here.
-    pub leader_changes: yadkv_metrics::IntCounter,
+    /// Leaders or terms that this member has learned of.
+    pub leader_changes: IntCounter,
     stamps: Histogram,
     leads: IntGauge,
     term: IntGauge,

@@ -21,8 +21,8 @@ use yadkv_consensus::LogStore;
 use yadkv_engine::LogEngine;
 use yadkv_engine::rocks::{Activity, Rocks};
 use yadkv_metrics::{
-    Counter, Error, IntCounter, IntGauge, IntGaugeVec, Meters, about, catch_up, catch_up_micros,
-    level,
+    Counter, Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Meters, about, catch_up,
+    catch_up_micros, level,
 };
 
 /// Who knows.
@@ -56,10 +56,10 @@ pub struct Gauges {
 
 /// RocksDB's part.
 struct Engine {
-    blocks: yadkv_metrics::IntCounterVec,
+    blocks: IntCounterVec,
     filtered: IntCounter,
     memtable_hits: IntCounter,
-    written: yadkv_metrics::IntCounterVec,
+    written: IntCounterVec,
     compaction_read: IntCounter,
     stalled: Counter,
     stopped: IntGauge,
