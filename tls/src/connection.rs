@@ -11,6 +11,7 @@
 //! *Next stop*: [`crate::incoming`].
 
 use crate::words;
+use parking_lot::Mutex;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,7 +36,16 @@ pub(crate) fn buffered(stream: TcpStream) -> Buffered {
 pub struct Connection {
     carrier: Carrier,
     /// Whom we dialled, until it has said something.
-    silent: Option<Arc<str>>,
+    silent: Option<Dialled>,
+}
+
+/// A server that has not said anything yet.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) address: Arc<str>,
+    /// Where it is noted that it lets us not in. Calls learn it from there: those that come when the connection has ended
+    /// hear only that it has.
+    pub(crate) refusal: Arc<Mutex<Option<String>>>,
 }
 
 #[derive(Debug)]
@@ -60,9 +70,9 @@ impl Connection {
     }
 
     /// Marks it as one that we made.
-    pub(crate) fn to(self, address: Arc<str>) -> Self {
+    pub(crate) fn to(self, dialled: Dialled) -> Self {
         Self {
-            silent: Some(address),
+            silent: Some(dialled),
             ..self
         }
     }
@@ -76,21 +86,18 @@ impl Connection {
 
     /// The first words of the other side, or that it hangs up without any.
     fn first_words(&mut self, read: Result<&[u8]>) -> Result<()> {
-        let Some(address) = self.silent.take() else {
+        let Some(Dialled { address, refusal }) = self.silent.take() else {
             return read.map(|_| ());
         };
-        match (read, &self.carrier) {
+        let (kind, reason) = match (read, &self.carrier) {
             (Ok(first), Carrier::Plain(_)) if words::is_tls(first) => {
-                let reason = words::wants_tls(&address);
-                Err(Error::new(ErrorKind::InvalidData, reason))
+                (ErrorKind::InvalidData, words::wants_tls(&address))
             }
-            (Ok(_), _) => Ok(()),
-            (Err(error), Carrier::Plain(_)) => Err(error),
-            (Err(error), Carrier::Tls(_)) => {
-                let reason = words::of_refusal(&address, &error);
-                Err(Error::new(error.kind(), reason))
-            }
-        }
+            (Err(error), Carrier::Tls(_)) => (error.kind(), words::of_refusal(&address, &error)),
+            (read, _) => return read.map(|_| ()),
+        };
+        *refusal.lock() = Some(reason.clone());
+        Err(Error::new(kind, reason))
     }
 }
 

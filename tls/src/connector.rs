@@ -10,17 +10,19 @@
 //!
 //! *Next stop*: [`crate::words`].
 
-use crate::connection::buffered;
+use crate::connection::{Dialled, buffered};
 use crate::{Connection, Speaks, Tls, words};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tonic::Status;
 use tonic::transport::Uri;
 use tower::{Service, ServiceExt};
 
@@ -43,12 +45,14 @@ pub enum ConnectError {
     Tls(String),
 }
 
-/// Makes connections. Cheap to clone.
+/// Makes connections. Cheap to clone; clones know the same.
 #[derive(Clone, Debug)]
 pub struct Connector {
     tls: Tls,
     speaks: Speaks,
     tcp: HttpConnector,
+    /// Why the last one ended before its server said anything, if it did.
+    refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl Connector {
@@ -56,7 +60,12 @@ impl Connector {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        Self { tls, speaks, tcp }
+        Self {
+            tls,
+            speaks,
+            tcp,
+            refusal: Arc::default(),
+        }
     }
 
     /// Connects to `host:port`, or to the host and port of a URL.
@@ -67,9 +76,16 @@ impl Connector {
         self.connect(uri).await
     }
 
+    /// Why a call failed over a connection of this connector. Not for one that dials several servers.
+    pub fn explain(&self, status: &Status) -> String {
+        let refusal = self.refusal.lock().clone();
+        refusal.unwrap_or_else(|| words::of_status(status))
+    }
+
     async fn connect(&self, uri: Uri) -> Result<Connection, ConnectError> {
         let address = uri.authority().map_or("", |authority| authority.as_str());
         let address: Arc<str> = address.into();
+        *self.refusal.lock() = None;
         let host = uri.host().unwrap_or_default().to_owned();
         let connected = self.tcp.clone().oneshot(uri).await;
         let stream = connected.map_err(|error| ConnectError::Tcp {
@@ -84,7 +100,8 @@ impl Connector {
                 self::handshake(config, &host, &address, stream).await?
             }
         };
-        Ok(connection.to(address))
+        let refusal = self.refusal.clone();
+        Ok(connection.to(Dialled { address, refusal }))
     }
 }
 

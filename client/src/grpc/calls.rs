@@ -79,6 +79,6 @@ pub(super) async fn unary(link: &Link, request: StoreRequest) -> Result<StoreRes
         if status.code() == Code::Unavailable {
             link.broken(generation);
         }
-        call_error(&status)
+        call_error(link, &status)
     })
 }

@@ -8,8 +8,9 @@
 use crate::runtime::CallError;
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
+use tonic::Status;
 use tonic::transport::Channel;
-use yadkv_tls::{Tls, words};
+use yadkv_tls::{Connector, Tls, words};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(10);
@@ -28,6 +29,7 @@ const PIECE_BYTES: u32 = 256 * 1024;
 pub(super) struct Link {
     address: String,
     tls: Tls,
+    connector: Connector,
     state: Mutex<State>,
     connecting: tokio::sync::Mutex<()>,
 }
@@ -47,6 +49,7 @@ impl Link {
         Self {
             address: address.to_owned(),
             tls: tls.clone(),
+            connector: tls.connector(),
             state: Mutex::new(State::default()),
             connecting: tokio::sync::Mutex::new(()),
         }
@@ -78,6 +81,11 @@ impl Link {
                 Err(CallError::NotSent(text))
             }
         }
+    }
+
+    /// Why a call failed, in words.
+    pub(super) fn explain(&self, status: &Status) -> String {
+        self.connector.explain(status)
     }
 
     /// Drops a broken connection; the next call connects anew.
@@ -114,7 +122,7 @@ impl Link {
             .initial_connection_window_size(WINDOW_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
             .max_frame_size(PIECE_BYTES);
-        let connecting = endpoint.connect_with_connector(self.tls.connector());
+        let connecting = endpoint.connect_with_connector(self.connector.clone());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
         match connected {
             Ok(Ok(channel)) => Ok(channel),

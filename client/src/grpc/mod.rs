@@ -40,7 +40,7 @@ use stream::Frames;
 use tonic::{Code, Status};
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
 use yadkv_proto::time::Moment;
-use yadkv_tls::{ConnectError, Settings, Tls, words};
+use yadkv_tls::{ConnectError, Settings, Tls};
 
 /// Connections kept; a cluster has fewer servers. Beyond it the idle ones are dropped.
 const LINKS_MAX: usize = 1024;
@@ -207,8 +207,8 @@ fn timed_out(timeout: Duration) -> CallError {
 }
 
 /// What a gRPC status means to the core.
-fn call_error(status: &Status) -> CallError {
-    let text = format!("{:?}: {}", status.code(), words::of_status(status));
+fn call_error(link: &Link, status: &Status) -> CallError {
+    let text = format!("{:?}: {}", status.code(), link.explain(status));
     match status.code() {
         Code::Unimplemented => CallError::NotServed(text),
         Code::InvalidArgument

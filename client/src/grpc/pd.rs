@@ -48,7 +48,7 @@ impl PdLink {
                 if status.code() == Code::Unavailable {
                     self.link.broken(generation);
                 }
-                call_error(&status)
+                call_error(&self.link, &status)
             }
             Failure::Stream(error) => error,
         })

@@ -240,7 +240,7 @@ impl Receiver {
         let error = match self.receive(channel, outgoing).await {
             Ok(()) => CallError::Lost("the store ended the stream".into()),
             // Even if it says "refused": some of what is pending may have been executed.
-            Err(status) => match call_error(&status) {
+            Err(status) => match call_error(&self.link, &status) {
                 CallError::NotServed(text) => CallError::NotServed(text),
                 error => CallError::Lost(error.to_string()),
             },

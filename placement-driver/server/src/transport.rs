@@ -27,7 +27,7 @@ use yadkv_proto::id::PeerId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::transport_server::Transport;
 use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
-use yadkv_tls::{Pace, Tls, words};
+use yadkv_tls::{Connector, Pace, Tls, words};
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
@@ -120,8 +120,9 @@ impl Link {
         let mut backoff = BACKOFF_MIN;
         let mut warnings = Pace::default();
         while !self.queue.is_closed() {
-            let (connected, reason) = match self.connect().await {
-                Ok(client) => (true, self.stream(client).await),
+            let connector = self.tls.connector();
+            let (connected, reason) = match self.connect(connector.clone()).await {
+                Ok(client) => (true, self.stream(client, &connector).await),
                 Err(error) => (false, words::cause(&error)),
             };
             backoff = if connected {
@@ -142,6 +143,7 @@ impl Link {
 
     async fn connect(
         &self,
+        connector: Connector,
     ) -> Result<TransportClient<tonic::transport::Channel>, tonic::transport::Error> {
         let endpoint = self
             .tls
@@ -150,18 +152,22 @@ impl Link {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE)
             .tcp_nodelay(true);
-        let connecting = endpoint.connect_with_connector(self.tls.connector());
+        let connecting = endpoint.connect_with_connector(connector);
         Ok(TransportClient::new(connecting.await?))
     }
 
     /// Streams until the connection breaks; says why.
-    async fn stream(&mut self, mut client: TransportClient<tonic::transport::Channel>) -> String {
+    async fn stream(
+        &mut self,
+        mut client: TransportClient<tonic::transport::Channel>,
+        connector: &Connector,
+    ) -> String {
         let (frames, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
         let mut call = std::pin::pin!(client.deliver(ReceiverStream::new(receiver)));
         let ended = |end: Result<Response<FrameEnd>, Status>| {
             end.err().map_or_else(
                 || "closed by the other side".to_owned(),
-                |status| words::of_status(&status),
+                |status| connector.explain(&status),
             )
         };
         loop {

@@ -123,7 +123,8 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
             .tcp_nodelay(true),
         Err(error) => return failed(false, error.to_string()),
     };
-    let connecting = endpoint.connect_with_connector(shared.tls.connector());
+    let connector = shared.tls.connector();
+    let connecting = endpoint.connect_with_connector(connector.clone());
     let channel = match connecting.await {
         Ok(channel) => channel,
         Err(error) => return failed(false, words::cause(&error)),
@@ -134,7 +135,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     loop {
         tokio::select! {
             end = &mut call => {
-                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| words::of_status(&status));
+                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| connector.explain(&status));
                 return failed(true, reason);
             }
             envelope = waiting.next() => {
@@ -142,7 +143,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
                 let frame = pack(shared, envelope, waiting);
                 tokio::select! {
                     end = &mut call => {
-                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| words::of_status(&status));
+                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| connector.explain(&status));
                         return failed(true, reason);
                     }
                     sent = frames.send(frame) => if sent.is_err() {

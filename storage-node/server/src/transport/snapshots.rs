@@ -219,7 +219,8 @@ impl Snapshots {
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let connecting = endpoint.connect_with_connector(self.parts.tls.connector());
+        let connector = self.parts.tls.connector();
+        let connecting = endpoint.connect_with_connector(connector.clone());
         let channel = connecting.await.map_err(|error| words::cause(&error))?;
         let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let (this, order, sent) = (self.clone(), task.clone(), sent.clone());
@@ -229,7 +230,7 @@ impl Snapshots {
         let read = reading.await.map_err(|error| error.to_string())?;
         read.map_err(|error| error.to_string())?;
         let end = end
-            .map_err(|status| words::of_status(&status))?
+            .map_err(|status| connector.explain(&status))?
             .into_inner();
         match end.refusal.is_empty() {
             true => Ok(()),
