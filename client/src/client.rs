@@ -67,11 +67,11 @@ impl Client {
     /// ```no_run
     /// # async fn example() -> Result<(), yadkv_client::Error> {
     /// use std::sync::Arc;
-    /// use yadkv_client::grpc::GrpcRuntime;
+    /// use yadkv_client::grpc::{GrpcRuntime, Tls};
     /// use yadkv_client::{Client, Options};
     ///
     /// // What `Client::connect` does.
-    /// let runtime = Arc::new(GrpcRuntime::new());
+    /// let runtime = Arc::new(GrpcRuntime::new(Tls::off()));
     /// let client = Client::connect_with(runtime, ["127.0.0.1:2379"], Options::default()).await?;
     /// # Ok(())
     /// # }

@@ -91,15 +91,15 @@ fn a_setting_of_placement_drivers_takes_effect() {
     let settings = ["schedule.balance_leaders=false", &borders(8)];
     let cluster = Cluster::start(&settings);
     // Whoever leads what: one store leads all of it, and nobody moves that.
-    let store = ctl(&cluster, &["store"])[0]["id"].to_string();
+    let store = ctl(&cluster, &["store"])[0]["id"].clone();
     eventually("one store leads", PATIENCE, || {
         let regions = ctl(&cluster, &["region"]);
-        let elsewhere = |region: &&Value| region["leader"]["store_id"].to_string() != store;
+        let elsewhere = |region: &&Value| region["leader"]["store_id"] != store;
         let elsewhere: Vec<_> = regions.iter().filter(elsewhere).collect();
         for region in &elsewhere {
             let id = region["id"].to_string();
             // Refused while one is under way.
-            let order = ["region", "transfer-leader", &id, &store];
+            let order = ["region", "transfer-leader", &id, &store.to_string()];
             cluster.rows(&order);
         }
         elsewhere.is_empty().then_some(())

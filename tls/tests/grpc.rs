@@ -4,7 +4,7 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{Place, authority, pair};
 use tokio::net::TcpListener;
 use tonic::Status;
@@ -33,37 +33,6 @@ async fn call(tls: &Tls, address: SocketAddr) -> Result<(), Status> {
     let channel = endpoint.connect_with_connector_lazy(tls.connector());
     let request = HealthCheckRequest::default();
     HealthClient::new(channel).check(request).await.map(|_| ())
-}
-
-/// Calls over a connection that has ended for sure.
-async fn call_late(tls: &Tls, address: SocketAddr) -> String {
-    let connector = tls.connector();
-    let endpoint = tls.endpoint(&address.to_string()).unwrap();
-    let channel = endpoint.connect_with_connector(connector.clone()).await;
-    let mut client = HealthClient::new(channel.unwrap());
-    let deadline = Instant::now() + support::PATIENCE;
-    loop {
-        // The first ones may still be under way when it ends.
-        let status = client.check(HealthCheckRequest::default()).await;
-        let status = status.unwrap_err();
-        if !words::of_status(&status).contains("certificate") {
-            return connector.explain(&status);
-        }
-        assert!(Instant::now() < deadline, "always {status:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_call_that_comes_late_says_it_as_well() {
-    let (place, ca) = (Place::new(), authority());
-    let settings = place.settings("server", &ca.pem(), Some(&pair(&ca)));
-    let address = serve(&Tls::server(&settings).unwrap()).await;
-    let nobody = place.client("nobody", &ca.pem(), None);
-    let said = call_late(&nobody, address).await;
-    assert!(
-        said.contains("asks for a certificate and we have none"),
-        "{said}"
-    );
 }
 
 #[tokio::test]

@@ -40,7 +40,8 @@ use stream::Frames;
 use tonic::{Code, Status};
 use yadkv_proto::api::{PdRequest, PdResponse, StoreRequest, StoreResponse};
 use yadkv_proto::time::Moment;
-use yadkv_tls::{ConnectError, Settings, Tls};
+pub use yadkv_tls::Tls;
+use yadkv_tls::{ConnectError, Settings};
 
 /// Connections kept; a cluster has fewer servers. Beyond it the idle ones are dropped.
 const LINKS_MAX: usize = 1024;
@@ -50,9 +51,10 @@ const LINKS_MAX: usize = 1024;
 /// ```no_run
 /// # async fn example() -> Result<(), yadkv_client::Error> {
 /// use std::sync::Arc;
-/// use yadkv_client::{Client, Options, grpc::GrpcRuntime};
+/// use yadkv_client::grpc::{GrpcRuntime, Tls};
+/// use yadkv_client::{Client, Options};
 ///
-/// let runtime = Arc::new(GrpcRuntime::new());
+/// let runtime = Arc::new(GrpcRuntime::new(Tls::off()));
 /// let client = Client::connect_with(runtime, ["127.0.0.1:2379"], Options::default()).await?;
 /// # Ok(())
 /// # }
