@@ -12,7 +12,7 @@
 //! *Invariants*: a name begins with the component and ends in its unit, if it has one; times are in seconds, sizes in bytes.
 //! Each metric answers a question that an operator has: without one there is no way to make it.
 //!
-//! *Limits*: labels come from closed sets, never from keys, addresses or regions; [`LABEL_VALUES_MAX`] of a metric.
+//! *Limits*: labels come from closed sets, never from keys, addresses or regions.
 //!
 //! *Source*: Prometheus, "Metric and label naming" and "Histograms and summaries".
 //!
@@ -34,9 +34,6 @@ use prometheus::core::Collector;
 use prometheus::{HistogramOpts, Opts, TextEncoder, exponential_buckets};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Values that a label may have, about: beyond, Prometheus and its users suffer.
-pub const LABEL_VALUES_MAX: usize = 64;
 
 /// What a metric is about: what is measured, and the question that it answers.
 #[derive(Clone, Copy, Debug)]

@@ -42,35 +42,30 @@ pub fn kind(error: &Error) -> &'static str {
     found.map_or("other", |(_, kind)| kind)
 }
 
-impl StoreResponse {
-    /// The region error in it, if there is one.
-    pub fn region_error(&self) -> Option<&Error> {
-        macro_rules! look {
-            ($($name:ident),*) => {
+macro_rules! region_errors {
+    ($($name:ident),* $(,)?) => {
+        impl StoreResponse {
+            /// The region error in it, if there is one.
+            pub fn region_error(&self) -> Option<&Error> {
                 match self {
                     $(Self::$name(response) => response.region_error.as_deref(),)*
                     Self::GetStoreSafeTs(_) => None,
                 }
-            };
+            }
+
+            /// Takes it out.
+            pub fn take_region_error(&mut self) -> Option<Box<Error>> {
+                match self {
+                    $(Self::$name(response) => response.region_error.take(),)*
+                    Self::GetStoreSafeTs(_) => None,
+                }
+            }
         }
-        look!(
-            RawGet,
-            RawBatchGet,
-            RawPut,
-            RawBatchPut,
-            RawDelete,
-            RawBatchDelete,
-            RawDeleteRange,
-            RawScan,
-            RawBatchScan,
-            RawGetKeyTtl,
-            RawCompareAndSwap,
-            RawChecksum,
-            KvScanLock,
-            SplitRegion,
-            CheckRegion,
-            UnsafeDestroyRange,
-            GetHealthFeedback
-        )
-    }
+    };
+}
+
+region_errors! {
+    RawGet, RawBatchGet, RawPut, RawBatchPut, RawDelete, RawBatchDelete, RawDeleteRange, RawScan, RawBatchScan,
+    RawGetKeyTtl, RawCompareAndSwap, RawChecksum, KvScanLock, SplitRegion, CheckRegion, UnsafeDestroyRange,
+    GetHealthFeedback,
 }

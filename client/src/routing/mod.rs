@@ -40,7 +40,7 @@ use std::sync::Arc;
 use yadkv_proto::api::{GetPrevRegion, GetPrevRegionResponse, StoreRequest, StoreResponse};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::metapb::{Peer, Region};
-use yadkv_proto::{errorpb, kvrpcpb, pdpb};
+use yadkv_proto::{kvrpcpb, pdpb};
 
 /// Look-ups that can be in flight at once; tasks that miss the same key share one.
 const GATES: usize = 16;
@@ -148,7 +148,7 @@ impl Router {
             .ok_or_else(|| self.unknown_store(route))?;
         let timeout = budget.attempt().map_err(Failure::Final)?;
         match self.runtime.store(&address, request, timeout).await {
-            Ok(mut response) => match take_region_error(&mut response) {
+            Ok(mut response) => match response.take_region_error() {
                 None => Ok(response),
                 Some(error) => Err(region_error::judge(self, budget, route, *error)),
             },
@@ -327,35 +327,4 @@ impl Router {
         self.stores.lock().insert(store_id, address.clone());
         Ok(Some(address))
     }
-}
-
-/// Takes the region error out of any response that can have one.
-fn take_region_error(response: &mut StoreResponse) -> Option<Box<errorpb::Error>> {
-    macro_rules! take {
-        ($($name:ident),*) => {
-            match response {
-                $(StoreResponse::$name(response) => response.region_error.take(),)*
-                StoreResponse::GetStoreSafeTs(_) => None,
-            }
-        };
-    }
-    take!(
-        RawGet,
-        RawBatchGet,
-        RawPut,
-        RawBatchPut,
-        RawDelete,
-        RawBatchDelete,
-        RawDeleteRange,
-        RawScan,
-        RawBatchScan,
-        RawGetKeyTtl,
-        RawCompareAndSwap,
-        RawChecksum,
-        KvScanLock,
-        SplitRegion,
-        CheckRegion,
-        UnsafeDestroyRange,
-        GetHealthFeedback
-    )
 }

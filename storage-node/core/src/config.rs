@@ -260,7 +260,8 @@ impl Config {
     }
 }
 
-fn check(
+/// Refuses a setting that is out of range; the server's are checked by it as well.
+pub fn check(
     ok: bool,
     field: &'static str,
     value: String,

@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
-use yadkv_storage_core::config::ConfigError;
+use yadkv_storage_core::config::{ConfigError, check};
 use yadkv_tls::Settings as TlsSection;
 
 /// All settings of a storage node.
@@ -320,22 +320,5 @@ impl StoreSection {
             "[]".into(),
             "at least one host:port",
         )
-    }
-}
-
-/// The error names field, value and what is allowed.
-fn check(
-    ok: bool,
-    field: &'static str,
-    value: String,
-    allowed: &'static str,
-) -> Result<(), ConfigError> {
-    match ok {
-        true => Ok(()),
-        false => Err(ConfigError {
-            field,
-            value,
-            allowed,
-        }),
     }
 }

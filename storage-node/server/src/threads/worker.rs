@@ -178,7 +178,7 @@ impl WorkerThread {
         self.carry_out(effects);
         let batch = std::mem::take(&mut round.batch);
         if !batch.is_empty() {
-            let regions = self.metrics.raft.batch_regions.clone();
+            let regions = &self.metrics.raft.batch_regions;
             regions.observe(round.regions() as f64);
             self.write_log(batch, round.must_sync)?;
         }
