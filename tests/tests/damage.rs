@@ -79,10 +79,16 @@ fn id_of(cluster: &Cluster, place: usize) -> u64 {
 
 fn order(cluster: &Cluster, args: &[&str]) {
     let pd = cluster.pd();
+    let mut said = String::new();
     eventually(&format!("{args:?} is taken"), PATIENCE, || {
         let output = cluster.yadkv(&[&["ctl", "--pd", &pd, "region"], args].concat());
+        let words = String::from_utf8_lossy(&output.stderr);
+        if words != said {
+            println!("{args:?}: {words}");
+            said = words.to_string();
+        }
         // The balance of leaders may have done the same of its own accord.
-        let done = String::from_utf8_lossy(&output.stderr).contains("leads already");
+        let done = words.contains("leads already");
         (done || output.status.success()).then_some(())
     });
 }

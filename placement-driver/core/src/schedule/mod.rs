@@ -37,7 +37,7 @@ pub struct StoreView {
     pub leaders: usize,
     /// Regions with a peer on it.
     pub regions: usize,
-    /// Whether it has room for more: a twentieth of its disk is free, and no data on it is damaged.
+    /// Whether it has room for more: a twentieth of its disk is free, or [`ROOM_BYTES`], and no data on it is damaged.
     pub has_room: bool,
     /// Whether it refuses writes, or is behind with its work.
     pub is_busy: bool,
@@ -65,6 +65,9 @@ pub struct ClusterView {
     pub regions: BTreeMap<RegionId, RegionView>,
 }
 
+/// Free bytes that are room enough on the largest disk: what a store keeps back, and four snapshots of regions that are
+/// about to be cut.
+const ROOM_BYTES: u64 = 2 << 30;
 /// A scheduler acts only when this share of the regions has reported: counting the rest would be guessing.
 const REPORTED_PERCENT_MIN: usize = 80;
 
@@ -127,5 +130,35 @@ impl ClusterView {
 fn has_room(report: &StoreReport) -> bool {
     let stats = &report.stats;
     let healthy = !stats.is_busy && stats.damaged_regions_id.is_empty();
-    healthy && stats.available > stats.capacity / 20
+    healthy && stats.available > ROOM_BYTES.min(stats.capacity / 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use yadkv_proto::pdpb::StoreStats;
+
+    #[test]
+    fn room_is_a_share_of_small_disks_and_bytes_on_large_ones() {
+        const GIB: u64 = 1 << 30;
+        let cases = [
+            (10 * GIB, GIB, true),
+            (10 * GIB, GIB / 2, false),
+            (1000 * GIB, 3 * GIB, true),
+            (1000 * GIB, 2 * GIB, false),
+            (0, 0, false),
+        ];
+        for (capacity, available, expected) in cases {
+            let stats = StoreStats {
+                capacity,
+                available,
+                ..Default::default()
+            };
+            let report = StoreReport {
+                stats,
+                at: Moment::default(),
+            };
+            assert_eq!(has_room(&report), expected, "{available} of {capacity}");
+        }
+    }
 }
