@@ -8,8 +8,8 @@ use crate::{Error, Meters, about, catch_up_micros, level};
 use tokio::runtime::Handle;
 
 impl Meters {
-    /// Adds tasks, waiting tasks and busy time of a runtime.
-    pub fn add_runtime(&self, runtime: Handle) -> Result<(), Error> {
+    /// Adds tasks, waiting tasks and busy time of the runtime that this is called in; outside of one they stay 0.
+    pub fn add_runtime(&self) -> Result<(), Error> {
         let tasks = self.gauge(about(
             "runtime_tasks",
             "Tasks of the asynchronous runtime.",
@@ -25,6 +25,9 @@ impl Meters {
             "Time in which threads of the runtime ran tasks.",
             "How much of the processors goes to connections?",
         ))?;
+        let Ok(runtime) = Handle::try_current() else {
+            return Ok(());
+        };
         self.before_text(move || {
             let now = runtime.metrics();
             tasks.set(level(now.num_alive_tasks()));

@@ -77,12 +77,6 @@ const PROCESS: &str = "process_";
 
 /// All of them.
 pub fn components() -> Result<Vec<Component>, Error> {
-    // What a runtime does is described where there is one.
-    let own = match tokio::runtime::Handle::try_current() {
-        Ok(_) => None,
-        Err(_) => Some(tokio::runtime::Builder::new_current_thread().build()?),
-    };
-    let _inside = own.as_ref().map(|runtime| runtime.enter());
     let store = yadkv_storage_node::metrics::describe()?;
     let pd = yadkv_placement_driver::metrics::describe()?;
     let client = yadkv_client::metrics::describe()?;

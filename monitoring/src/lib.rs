@@ -38,7 +38,7 @@ pub enum Error {
     /// The rules cannot be written.
     #[error("rules: {0}")]
     Yaml(#[from] serde_saphyr::ser::Error),
-    /// There is no runtime to be described, or a file cannot be written: the message says which.
+    /// A file cannot be written.
     #[error("{0}")]
     Io(#[from] std::io::Error),
 }

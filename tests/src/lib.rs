@@ -59,10 +59,16 @@ pub struct Process {
 /// Makes disks in the folder of a cluster.
 pub type MakesDisks<'a> = Box<dyn FnOnce(&Path) -> Vec<Disk> + 'a>;
 
+/// How settings of stores begin.
+const FOR_STORES: &[&str] = &["store.", "region.", "tls."];
+/// How settings of placement drivers begin.
+const FOR_PDS: &[&str] = &["bootstrap.", "schedule.", "log.", "tls."];
+
 /// What a cluster is made of.
 #[derive(Default)]
 pub struct Setup<'a> {
-    /// Settings: `store` and `region` go to the stores, `bootstrap`, `schedule` and `log` to the placement drivers.
+    /// Settings: `store` and `region` go to the stores, `bootstrap`, `schedule` and `log` to the placement drivers, `tls` to
+    /// both.
     pub settings: &'a [&'a str],
     /// Whether the test may cut the network.
     pub network: bool,
@@ -354,7 +360,7 @@ impl Cluster {
             network,
             clocks,
             certificates: None,
-            settings: of(&["store.", "region."]),
+            settings: of(FOR_STORES),
             disks,
             folder,
         };
@@ -362,9 +368,10 @@ impl Cluster {
             let address = cluster.reached(&format!("pd-{number}"), listens);
             cluster.endpoints.push(address);
         }
-        let (pd, mut pd_settings) = (cluster.pd(), of(&["bootstrap.", "schedule.", "log."]));
+        let (pd, mut pd_settings) = (cluster.pd(), of(FOR_PDS));
+        let all = of(&[FOR_STORES, FOR_PDS].concat());
         assert_eq!(
-            cluster.settings.len() + pd_settings.len(),
+            all.len(),
             settings.len(),
             "settings of nobody: {settings:?}"
         );

@@ -5,10 +5,13 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tikv_client::{Config, RawClient};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use yadkv_client::{Client, Options, TlsFiles};
 use yadkv_tests::certificates::{Certificates, authority};
 use yadkv_tests::load::Load;
 use yadkv_tests::{Cluster, Setup, binary, eventually};
+use yadkv_tls::admit::PROBES;
+use yadkv_tls::{Settings, Tls};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -271,6 +274,62 @@ fn everybody_takes(cluster: &Cluster, files: &TlsFiles, addresses: &[String]) {
                 .then_some(())
         });
     }
+    cluster.nobody_crashed();
+}
+
+/// The code of a page, asked for without a certificate.
+async fn page(tls: &Tls, address: &str, path: &str) -> String {
+    let mut connection = tls.pages().dial(address).await.unwrap();
+    let asked = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    connection.write_all(asked.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn probes_are_answered_without_a_certificate_and_nothing_else_is() {
+    let cluster = Cluster::start_as(Setup {
+        tls: true,
+        settings: &["tls.client_auth=except-probes"],
+        ..Setup::default()
+    });
+    let nobody = TlsFiles {
+        identity: None,
+        ..cluster.certificates.as_ref().unwrap().files("client")
+    };
+    let settings = Settings {
+        ca: nobody.ca.clone(),
+        ..Settings::default()
+    };
+    let tls = Tls::client(&settings).unwrap();
+    for address in [&cluster.endpoints[..], &cluster.status[..]].concat() {
+        for path in PROBES {
+            assert_eq!(page(&tls, &address, path).await, "200", "{address}{path}");
+        }
+        for path in [
+            "/config",
+            "/debug/pprof/heap",
+            "/pd/api/v1/stores",
+            "/regions",
+        ] {
+            assert_eq!(page(&tls, &address, path).await, "401", "{address}{path}");
+        }
+    }
+    let pd = cluster.pd();
+    let flags = Certificates::flags(&nobody);
+    let said = refusal(&["ctl", "--pd", &pd, "store"], &flags).unwrap();
+    assert!(said.contains("set tls.cert and tls.key"), "{said}");
+    // A store's own port has no pages: it does not even talk.
+    let store = cluster.stores[0].address();
+    let dialled = tls.connector().dial(store).await;
+    let heard = match dialled {
+        Ok(mut connection) => connection.read_u8().await.unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(heard.contains("asks for a certificate"), "{heard}");
+    assert!(cluster.succeeds_within(&["raw", "--pd", &pd, "put", "a", "1"], PATIENCE));
     cluster.nobody_crashed();
 }
 

@@ -10,16 +10,17 @@
 //!
 //! *Next stop*: [`crate::incoming`].
 
-use crate::words;
+use crate::{ClientAuth, words};
 use parking_lot::Mutex;
 use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 /// Bytes that one read of the socket may bring.
 const READ_BYTES: usize = 32 << 10;
@@ -37,6 +38,17 @@ pub struct Connection {
     carrier: Carrier,
     /// Whom we dialled, until it has said something.
     silent: Option<Dialled>,
+    /// Whether it came without a certificate to a server that shows such callers only pages for probes.
+    only_probes: bool,
+}
+
+/// Who is at the other end of a connection that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Where it is; none if the connection has ended.
+    pub address: Option<SocketAddr>,
+    /// Whether it may see pages for probes and nothing else.
+    pub only_probes: bool,
 }
 
 /// A server that has not said anything yet.
@@ -59,6 +71,7 @@ impl Connection {
         Self {
             carrier: Carrier::Plain(stream),
             silent: None,
+            only_probes: false,
         }
     }
 
@@ -66,6 +79,19 @@ impl Connection {
         Self {
             carrier: Carrier::Tls(Box::new(stream.into())),
             silent: None,
+            only_probes: false,
+        }
+    }
+
+    /// Marks it as one that came to a server with such a rule.
+    pub(crate) fn under(self, rule: ClientAuth) -> Self {
+        let certified = match &self.carrier {
+            Carrier::Plain(_) => true,
+            Carrier::Tls(stream) => stream.get_ref().1.peer_certificates().is_some(),
+        };
+        Self {
+            only_probes: rule == ClientAuth::ExceptProbes && !certified,
+            ..self
         }
     }
 
@@ -165,9 +191,12 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.socket().connect_info()
+    fn connect_info(&self) -> Caller {
+        Caller {
+            address: self.socket().peer_addr().ok(),
+            only_probes: self.only_probes,
+        }
     }
 }

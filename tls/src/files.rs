@@ -245,20 +245,26 @@ fn server(
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(&error))?;
-    let builder = match settings.client_auth {
-        ClientAuth::None => builder.with_no_client_auth(),
-        ClientAuth::Required => {
-            let verifier =
-                WebPkiClientVerifier::builder_with_provider(roots.clone(), provider()).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| unusable(&error))?)
-        }
-    };
-    let own = SingleCertAndKey::from(pair.clone());
-    let mut config = builder.with_cert_resolver(Arc::new(own));
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    let verifier = || WebPkiClientVerifier::builder_with_provider(roots.clone(), provider());
+    let demanding = verifier().build().map_err(|error| unusable(&error))?;
+    let lenient = verifier().allow_unauthenticated().build();
+    let lenient = lenient.map_err(|error| unusable(&error))?;
+    let own = Arc::new(SingleCertAndKey::from(pair.clone()));
     Ok(PerSpeech::new(|speaks| {
-        let mut config = config.clone();
+        let builder = builder.clone();
+        let builder = match (settings.client_auth, speaks) {
+            (ClientAuth::None, _) => builder.with_no_client_auth(),
+            // Only ports with pages have some for probes.
+            (ClientAuth::ExceptProbes, Speaks::Pages | Speaks::Both) => {
+                builder.with_client_cert_verifier(lenient.clone())
+            }
+            (ClientAuth::Required | ClientAuth::ExceptProbes, _) => {
+                builder.with_client_cert_verifier(demanding.clone())
+            }
+        };
+        let mut config = builder.with_cert_resolver(own.clone());
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
         config.alpn_protocols = speaks.protocols();
         config
     }))

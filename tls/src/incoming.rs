@@ -13,6 +13,8 @@
 //!
 //! *Next stop*: [`crate::connection`].
 
+#[cfg(feature = "axum")]
+use crate::Caller;
 use crate::connection::buffered;
 use crate::{Connection, Pace, Speaks, Tls, words};
 use futures::Stream;
@@ -25,6 +27,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+#[cfg(feature = "axum")]
+use tonic::transport::server::Connected;
 
 /// Handshakes under way at a time.
 const HANDSHAKES_MAX: usize = 1024;
@@ -145,7 +149,10 @@ async fn handshake(tls: Tls, speaks: Speaks, stream: TcpStream) -> Result<Connec
         let material = tls.current().await;
         let server = material.as_ref().and_then(|found| found.server.as_ref());
         match server {
-            Some(server) => shake(server.of(speaks), stream).await,
+            Some(server) => {
+                let shaken = shake(server.of(speaks), stream).await;
+                shaken.map(|connection| connection.under(tls.client_auth()))
+            }
             None => Err(Failure::Refused("this process is no server".into())),
         }
     });
@@ -175,15 +182,10 @@ async fn shake(config: Arc<ServerConfig>, stream: TcpStream) -> Result<Connectio
     Err(Failure::Refused(reason))
 }
 
-/// Who is at the other end of a connection, for pages.
-#[cfg(feature = "axum")]
-#[derive(Clone, Copy, Debug)]
-pub struct Caller(pub SocketAddr);
-
 #[cfg(feature = "axum")]
 impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, Incoming>> for Caller {
     fn connect_info(stream: axum::serve::IncomingStream<'_, Incoming>) -> Self {
-        Self(*stream.remote_addr())
+        stream.io().connect_info()
     }
 }
 

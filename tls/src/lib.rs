@@ -11,8 +11,8 @@
 //!   Incoming:  TCP → are the files new? → handshake, has it a certificate of our CA? → Connection → gRPC or HTTP
 //! ```
 //!
-//! *Invariants*: a connection that could not prove who is at its other end carries nothing. What is wrong is said in words,
-//! on both sides ([`words`]): nobody has to know what an alert is.
+//! *Invariants*: a connection that could not prove who is at its other end carries nothing, unless the settings let it look
+//! at probes ([`admit`]) or ask for no proof. What is wrong is said in words, on both sides ([`words`]): nobody has to know what an alert is.
 //!
 //! *Limits and failure*: handshakes are bounded in number and time. Files that change are taken for the next connections,
 //! those that cannot be used are refused and the old ones stay ([`Tls`]). There is no list of revoked certificates: one that
@@ -20,6 +20,8 @@
 //!
 //! *Next stop*: [`settings`].
 
+#[cfg(feature = "axum")]
+pub mod admit;
 #[cfg(feature = "authority")]
 pub mod authority;
 mod connection;
@@ -31,11 +33,9 @@ mod reload;
 pub mod settings;
 pub mod words;
 
-pub use connection::Connection;
+pub use connection::{Caller, Connection};
 pub use connector::{ConnectError, Connector};
 pub use files::LoadError;
-#[cfg(feature = "axum")]
-pub use incoming::Caller;
 pub use incoming::Incoming;
 pub use pace::Pace;
 pub use reload::{Tls, host_and_port};

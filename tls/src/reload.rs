@@ -13,7 +13,7 @@
 //! *Next stop*: [`crate::incoming`], [`crate::connector`].
 
 use crate::files::{LoadError, Material};
-use crate::{Connector, Incoming, Settings, Speaks};
+use crate::{ClientAuth, Connector, Incoming, Settings, Speaks};
 use arc_swap::ArcSwap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -108,6 +108,13 @@ impl Tls {
     /// Whether it is TLS.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// What is asked of who connects.
+    pub(crate) fn client_auth(&self) -> ClientAuth {
+        self.0
+            .as_ref()
+            .map_or(ClientAuth::None, |shared| shared.settings.client_auth)
     }
 
     /// When the certificate that was loaded last ends; none without one.

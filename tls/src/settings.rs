@@ -31,11 +31,13 @@ pub struct Settings {
 
 /// Who may connect to a server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum ClientAuth {
     /// Only who has a certificate that our CA signed.
     #[default]
     Required,
+    /// Likewise, but pages for probes and Prometheus (`admit::PROBES`) may be seen without.
+    ExceptProbes,
     /// Anybody; what they send is encrypted, who they are is not known.
     None,
 }

@@ -69,3 +69,33 @@ async fn a_status_says_what_is_wrong() {
         );
     }
 }
+
+/// With TLS 1.3 a client is through with its handshake before the server has looked at its certificate: a connection that
+/// was made may end before the first call, which then hears only that it has.
+#[tokio::test]
+async fn a_refusal_that_no_call_has_heard_is_kept() {
+    let (place, ca, other) = (
+        Place::new(),
+        authority(),
+        Authority::new("another CA", support::DAY).unwrap(),
+    );
+    let settings = place.settings("server", &ca.pem(), Some(&pair(&ca)));
+    let address = serve(&Tls::server(&settings).unwrap()).await;
+    let stranger = place.client("stranger", &ca.pem(), Some(&pair(&other)));
+    let connector = stranger.connector();
+    let endpoint = stranger.endpoint(&address.to_string()).unwrap();
+    let connecting = endpoint.connect_with_connector(connector.clone());
+    let _channel = connecting.await.unwrap();
+    let late = Status::unavailable("connection closed");
+    let explained = async {
+        while !connector
+            .explain(&late)
+            .contains("refuses our certificate: it is not signed by the CA there")
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = Duration::from_secs(10);
+    let heard = tokio::time::timeout(limit, explained).await;
+    assert!(heard.is_ok(), "{}", connector.explain(&late));
+}

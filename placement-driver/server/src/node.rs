@@ -43,6 +43,7 @@ use yadkv_proto::keyspacepb::keyspace_server::KeyspaceServer;
 use yadkv_proto::pdpb::pd_server::PdServer;
 use yadkv_proto::yadkvpb::transport_server::TransportServer;
 use yadkv_settings::near::Near;
+use yadkv_tls::admit::admit;
 use yadkv_tls::{LoadError, Speaks, Tls};
 
 /// Largest request: a frame of Raft messages, or very many keys. Larger ones are refused before they are read.
@@ -157,7 +158,7 @@ fn meters() -> Result<(Meters, Metrics, Cluster), yadkv_metrics::Error> {
     let metrics = Metrics::new(&meters)?;
     let cluster = Cluster::new(&meters)?;
     meters.add_process()?;
-    metrics::add_runtime(&meters)?;
+    meters.add_runtime()?;
     Ok((meters, metrics, cluster))
 }
 
@@ -290,8 +291,9 @@ async fn serve(
     let router = routes
         .into_axum_router()
         .reset_fallback()
-        .merge(http::pages(http, more))
-        .fallback(http::unknown);
+        .merge(http::routes(http).merge(more))
+        .fallback(http::unknown)
+        .layer(axum::middleware::from_fn(admit));
     let serving = Server::builder()
         .accept_http1(true)
         .add_routes(Routes::from(router))

@@ -9,14 +9,15 @@
 //! format ends the stream with an error that says so; while one of the two has no cluster yet, any may come.
 //!
 //! *Limits and failure*: [`QUEUE`] bundles may wait for one member; beyond that, and while a member cannot be
-//! reached, messages are dropped: Raft repeats what matters.
+//! reached, messages are dropped: Raft repeats what matters. Back-off 50 to 500 ms; it begins anew once a connection has
+//! lasted, for one may be refused after it is made.
 //!
 //! *Next stop*: [`crate::driver`].
 
 use crate::driver::{Handle, State};
 use crate::metrics::{Metrics, QUEUE_FULL};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -121,11 +122,15 @@ impl Link {
         let mut warnings = Pace::default();
         while !self.queue.is_closed() {
             let connector = self.tls.connector();
-            let (connected, reason) = match self.connect(connector.clone()).await {
-                Ok(client) => (true, self.stream(client, &connector).await),
-                Err(error) => (false, words::cause(&error)),
+            let (lasted, reason) = match self.connect(connector.clone()).await {
+                Ok(client) => {
+                    let begin = Instant::now();
+                    let reason = self.stream(client, &connector).await;
+                    (begin.elapsed(), reason)
+                }
+                Err(error) => (Duration::ZERO, words::cause(&error)),
             };
-            backoff = if connected {
+            backoff = if lasted >= BACKOFF_MAX {
                 BACKOFF_MIN
             } else {
                 (backoff * 2).min(BACKOFF_MAX)

@@ -391,7 +391,7 @@ impl Node {
         let sources = self.sources.insert(Arc::new(sources));
         resources::Gauges::new(&self.meters)?.show(&self.meters, sources);
         self.meters.add_process()?;
-        resources::add_runtime(&self.meters)
+        self.meters.add_runtime()
     }
 
     fn shared(&self, config: &Config) -> Shared {

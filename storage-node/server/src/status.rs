@@ -21,7 +21,7 @@ use crate::online::Settings;
 use crate::router::Router as Workers;
 use crate::transport::snapshots::UnderWay;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use std::future::Future;
@@ -29,6 +29,7 @@ use yadkv_metrics::Meters;
 use yadkv_proto::id::StoreId;
 use yadkv_settings::near::Near;
 use yadkv_settings::page;
+use yadkv_tls::admit::admit;
 use yadkv_tls::{Caller, Incoming};
 
 /// What the pages show.
@@ -65,21 +66,11 @@ pub async fn serve(
         .merge(page::routes(pages.settings.clone(), pages.near))
         .merge(more)
         .merge(regions::routes(pages));
-    // Some pages want to know who asks.
-    let app = app.layer(axum::middleware::map_request(note_caller));
+    let app = app.layer(axum::middleware::from_fn(admit));
     let app = app.into_make_service_with_connect_info::<Caller>();
     axum::serve(incoming, app)
         .with_graceful_shutdown(shutdown)
         .await
-}
-
-/// Tells pages who asks, whatever brought the request.
-async fn note_caller(mut request: Request) -> Request {
-    let caller = request.extensions().get::<ConnectInfo<Caller>>().copied();
-    if let Some(ConnectInfo(Caller(address))) = caller {
-        request.extensions_mut().insert(ConnectInfo(address));
-    }
-    request
 }
 
 async fn metrics(State(pages): State<Pages>) -> Result<String, (StatusCode, String)> {

@@ -170,9 +170,48 @@ fn the_chart_gives_the_plain_manifests() {
     assert!(output.status.success(), "{}", said(&output));
 }
 
+/// Everything that a pod needs for them, or nothing: what is left out is found only where it runs.
+#[test]
+fn a_secret_turns_certificates_on_everywhere() {
+    let Some(objects) = rendered(&["--set", "tls.secret=certificates"]) else {
+        return;
+    };
+    let objects = objects.unwrap();
+    let sets: Vec<_> = objects
+        .iter()
+        .filter(|object| object["kind"] == "StatefulSet")
+        .collect();
+    assert_eq!(sets.len(), 2);
+    for set in sets {
+        let template = &set["spec"]["template"];
+        let annotations = &template["metadata"]["annotations"];
+        assert_eq!(annotations["prometheus.io/scheme"], "https");
+        let pod = &template["spec"];
+        let volume = &pod["volumes"][0];
+        assert_eq!(volume["secret"]["secretName"], "certificates", "{pod}");
+        let container = &pod["containers"][0];
+        let mounts = container["volumeMounts"].as_array().unwrap();
+        let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]);
+        let place = mount.unwrap()["mountPath"].as_str().unwrap();
+        let arguments: Vec<_> = container["args"].as_array().unwrap().iter().collect();
+        for (flag, file) in [("ca", "ca.crt"), ("cert", "tls.crt"), ("key", "tls.key")] {
+            let wanted = Value::from(format!("--tls-{flag}={place}/{file}"));
+            assert!(arguments.contains(&&wanted), "{wanted}: {arguments:?}");
+            let variable = Value::from(format!("YADKV_TLS_{}", flag.to_uppercase()));
+            let environment = container["env"].as_array().unwrap();
+            let found = environment.iter().find(|one| one["name"] == variable);
+            assert_eq!(found.unwrap()["value"], format!("{place}/{file}"));
+        }
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            assert_eq!(container[probe]["httpGet"]["scheme"], "HTTPS", "{probe}");
+        }
+    }
+}
+
 #[test]
 fn the_chart_takes_other_values() {
-    let others: [&[&str]; 4] = [
+    let others: [&[&str]; 5] = [
+        &["--set", "tls.secret=certificates"],
         &[
             "--set",
             "antiAffinity=preferred,pd.replicas=1,store.replicas=1",
@@ -214,6 +253,7 @@ fn the_chart_takes_other_values() {
         }
     }
     for wrong in [
+        "tls.secert=a",
         "pd.replicas=2",
         "pd.replica=3",
         "antiAffinity=no",

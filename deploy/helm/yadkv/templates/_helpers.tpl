@@ -85,9 +85,17 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "yadkv.selector" . | nindent 8 }}
-{{- with .values.extraVolumes }}
+{{- if or .values.extraVolumes .root.Values.tls.secret }}
 volumes:
+  {{- with .root.Values.tls.secret }}
+  - name: certificates
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+  {{- end }}
+  {{- with .values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end -}}
 
@@ -95,6 +103,13 @@ volumes:
 {{- define "yadkv.settings" -}}
 {{- range $setting, $value := .values.settings }}
 - --set={{ $setting }}={{ $value }}
+{{- end }}
+{{- if .root.Values.tls.secret }}
+- --tls-ca=/etc/yadkv/tls/ca.crt
+- --tls-cert=/etc/yadkv/tls/tls.crt
+- --tls-key=/etc/yadkv/tls/tls.key
+# Kubernetes and Prometheus have no certificate.
+- --set=tls.client_auth=except-probes
 {{- end }}
 {{- with .values.extraArgs }}
 {{ toYaml . }}
@@ -112,6 +127,22 @@ volumes:
       fieldPath: metadata.namespace
 - name: YADKV_LOG
   value: {{ .root.Values.log | quote }}
+{{- if .root.Values.tls.secret }}
+# For commands that are run in the pod.
+- name: YADKV_TLS_CA
+  value: /etc/yadkv/tls/ca.crt
+- name: YADKV_TLS_CERT
+  value: /etc/yadkv/tls/tls.crt
+- name: YADKV_TLS_KEY
+  value: /etc/yadkv/tls/tls.key
+{{- end }}
+{{- end -}}
+
+{{/* What probes ask with: nothing for plain text. Takes the root. */}}
+{{- define "yadkv.scheme" -}}
+{{- if .Values.tls.secret }}
+scheme: HTTPS
+{{- end }}
 {{- end -}}
 
 {{- define "yadkv.container" -}}
@@ -126,6 +157,11 @@ securityContext:
 volumeMounts:
   - name: data
     mountPath: /data
+  {{- if .root.Values.tls.secret }}
+  - name: certificates
+    mountPath: /etc/yadkv/tls
+    readOnly: true
+  {{- end }}
   {{- with .values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

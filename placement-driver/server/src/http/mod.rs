@@ -29,7 +29,7 @@ use crate::forward::{MARK, RETRY};
 use crate::metrics::cluster::Cluster;
 use crate::online::Settings;
 use crate::service::Door;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
@@ -41,7 +41,6 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpConnectInfo;
 use yadkv_metrics::Meters;
 use yadkv_placement_core::answer::overview::{RegionOverview, StoreOverview};
 use yadkv_placement_core::config::HOLD_MAX;
@@ -80,13 +79,8 @@ pub struct Http {
     pub near: Near,
 }
 
-/// All pages, `more` among them: they are told who asks.
-pub fn pages(http: Http, more: Router) -> Router {
-    let pages = routes(http).merge(more);
-    pages.layer(axum::middleware::map_request(note_caller))
-}
-
-fn routes(http: Http) -> Router {
+/// All pages but those of others. They have to be told who asks: [`yadkv_tls::admit`].
+pub fn routes(http: Http) -> Router {
     let settings = page::routes(http.settings.clone(), http.near);
     Router::new()
         .route("/pd/api/v1/regions", get(regions))
@@ -124,15 +118,6 @@ pub async fn unknown(request: Request) -> Response {
             .into_http::<axum::body::Body>();
     }
     (StatusCode::NOT_FOUND, "no such page\n").into_response()
-}
-
-/// Tells pages who asks, by the name that they look for.
-pub async fn note_caller(mut request: Request) -> Request {
-    let known = request.extensions().get::<TcpConnectInfo>();
-    if let Some(caller) = known.and_then(TcpConnectInfo::remote_addr) {
-        request.extensions_mut().insert(ConnectInfo(caller));
-    }
-    request
 }
 
 /// A page that exists, asked for in a way that it does not know.

@@ -12,7 +12,6 @@
 
 pub mod cluster;
 
-use tokio::runtime::Handle;
 use yadkv_metrics::{
     Description, Error, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Meters,
     about, level,
@@ -177,17 +176,12 @@ fn calls(meters: &Meters) -> Result<(HistogramVec, IntCounterVec, IntCounterVec)
     Ok((meters.times_by(seconds, "call")?, refused, forwarded))
 }
 
-/// Shows tasks of the runtime that this is called in; nothing outside of one.
-pub fn add_runtime(meters: &Meters) -> Result<(), Error> {
-    Handle::try_current().map_or(Ok(()), |runtime| meters.add_runtime(runtime))
-}
-
 /// Every metric of a member.
 pub fn describe() -> Result<Vec<Description>, Error> {
     let meters = Meters::new(PREFIX);
     Metrics::new(&meters)?;
     cluster::Cluster::new(&meters)?;
     meters.add_process()?;
-    add_runtime(&meters)?;
+    meters.add_runtime()?;
     Ok(meters.descriptions())
 }

@@ -56,6 +56,6 @@ pub fn describe() -> Result<Vec<Description>, Error> {
     Metrics::new(&meters)?;
     resources::Gauges::new(&meters)?;
     meters.add_process()?;
-    resources::add_runtime(&meters)?;
+    meters.add_runtime()?;
     Ok(meters.descriptions())
 }

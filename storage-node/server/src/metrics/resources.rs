@@ -16,7 +16,6 @@ use crate::transport::Outgoing;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::runtime::Handle;
 use yadkv_consensus::LogStore;
 use yadkv_engine::LogEngine;
 use yadkv_engine::rocks::{Activity, Rocks};
@@ -66,11 +65,6 @@ struct Engine {
     level0_files: IntGauge,
     pending: IntGauge,
     jobs: IntGaugeVec,
-}
-
-/// Shows tasks of the runtime that this is called in; nothing outside of one.
-pub fn add_runtime(meters: &Meters) -> Result<(), Error> {
-    Handle::try_current().map_or(Ok(()), |runtime| meters.add_runtime(runtime))
 }
 
 impl Gauges {

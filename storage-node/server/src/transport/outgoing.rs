@@ -4,7 +4,7 @@
 //! is unreachable → drop what waits → back off → again.
 //!
 //! *Limits*: a frame holds [`FRAME_BYTES_MAX`] of entries and one message more, and at most [`ENVELOPES_MAX`]; back-off
-//! 50 ms to 1 s.
+//! 50 ms to 1 s; it begins anew once a connection has lasted, for one may be refused after it is made.
 //!
 //! *Next stop*: [`super::incoming`].
 
@@ -12,12 +12,13 @@ use super::budget::Share;
 use super::{FORMAT, KEEP_ALIVE, Shared, size};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 use yadkv_proto::id::StoreId;
 use yadkv_proto::yadkvpb::transport_client::TransportClient;
-use yadkv_proto::yadkvpb::{Envelope, Frame};
+use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd};
 use yadkv_tls::{Pace, words};
 
 /// Messages packed into one frame.
@@ -50,20 +51,17 @@ pub(super) async fn run(
         };
         match ended {
             Ended::QueueClosed => return,
-            Ended::Failed {
-                was_connected: true,
-                ..
-            } => backoff = BACKOFF_MIN,
-            Ended::Failed {
-                was_connected: false,
-                ..
-            } => backoff = (backoff * 2).min(BACKOFF_MAX),
-        }
-        if let Ended::Failed { reason, .. } = ended {
-            // A certificate that is not trusted is seen nowhere else.
-            match shared.tls.is_on().then(|| warnings.warn()).flatten() {
-                Some(_) => tracing::warn!(store = store.0, reason, "store is unreachable"),
-                None => tracing::debug!(store = store.0, reason, "store is unreachable"),
+            Ended::Failed { lasted, reason } => {
+                backoff = if lasted >= BACKOFF_MAX {
+                    BACKOFF_MIN
+                } else {
+                    (backoff * 2).min(BACKOFF_MAX)
+                };
+                // A certificate that is not trusted is seen nowhere else.
+                match shared.tls.is_on().then(|| warnings.warn()).flatten() {
+                    Some(_) => tracing::warn!(store = store.0, reason, "store is unreachable"),
+                    None => tracing::debug!(store = store.0, reason, "store is unreachable"),
+                }
             }
         }
         (shared.unreachable)(store);
@@ -103,16 +101,20 @@ impl Waiting {
 
 enum Ended {
     QueueClosed,
-    Failed { was_connected: bool, reason: String },
+    /// How long the connection lasted, and why it ended.
+    Failed {
+        lasted: Duration,
+        reason: String,
+    },
 }
 
 async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended {
-    let failed = |was_connected, reason: String| Ended::Failed {
-        was_connected,
+    let failed = |reason| Ended::Failed {
+        lasted: Duration::ZERO,
         reason,
     };
     let Some(address) = shared.resolver.resolve(store).await else {
-        return failed(false, "its address is unknown".into());
+        return failed("its address is unknown".into());
     };
     let endpoint = match shared.tls.endpoint(&address) {
         Ok(endpoint) => endpoint
@@ -121,33 +123,39 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
             .keep_alive_timeout(KEEP_ALIVE)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true),
-        Err(error) => return failed(false, error.to_string()),
+        Err(error) => return failed(error.to_string()),
     };
     let connector = shared.tls.connector();
     let connecting = endpoint.connect_with_connector(connector.clone());
     let channel = match connecting.await {
         Ok(channel) => channel,
-        Err(error) => return failed(false, words::cause(&error)),
+        Err(error) => return failed(words::cause(&error)),
+    };
+    let begin = Instant::now();
+    let broken = |reason| Ended::Failed {
+        lasted: begin.elapsed(),
+        reason,
+    };
+    let over = |end: Result<Response<FrameEnd>, Status>| {
+        let closed = "closed by the other side".to_owned();
+        broken(
+            end.err()
+                .map_or(closed, |status| connector.explain(&status)),
+        )
     };
     let (frames, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
     let mut client = TransportClient::new(channel);
     let mut call = std::pin::pin!(client.deliver(ReceiverStream::new(receiver)));
     loop {
         tokio::select! {
-            end = &mut call => {
-                let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| connector.explain(&status));
-                return failed(true, reason);
-            }
+            end = &mut call => return over(end),
             envelope = waiting.next() => {
                 let Some(envelope) = envelope else { return Ended::QueueClosed };
                 let frame = pack(shared, envelope, waiting);
                 tokio::select! {
-                    end = &mut call => {
-                        let reason = end.err().map_or_else(|| "closed by the other side".into(), |status| connector.explain(&status));
-                        return failed(true, reason);
-                    }
+                    end = &mut call => return over(end),
                     sent = frames.send(frame) => if sent.is_err() {
-                        return failed(true, "the connection is gone".into());
+                        return broken("the connection is gone".into());
                     }
                 }
             }
