@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::{Buf, BufMut, Bytes};
+use prost::Message;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -10,7 +11,6 @@ use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 use yadkv_client::{Client, Error, Options};
 use yadkv_proto::metapb::Peer;
-use yadkv_proto::yadkvpb::transport_client::TransportClient;
 use yadkv_proto::yadkvpb::{Envelope, Frame, RaftMessage};
 use yadkv_tests::http::page;
 use yadkv_tests::{Cluster, eventually, free_addresses};
@@ -151,6 +151,7 @@ async fn garbage_on_every_port_harms_nobody() {
             &b"\0\xff\0\xff\0\xff"[..],
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff",
             b"GET /\xff\xff HTTP/1.1\r\n\r\n",
+            b"YADKV\x01\0\0\0\x04\xff\xff\xff\xff",
             b"POST /pd/api/v1/regions HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
         ] {
             shout(address, garbage);
@@ -171,7 +172,7 @@ async fn garbage_on_every_port_harms_nobody() {
     let client = Client::connect(cluster.endpoints.clone(), Options::default());
     let id = client.await.unwrap().cluster_id();
     for store in &cluster.stores {
-        send_as_stranger(store.address(), id).await;
+        send_as_stranger(store.address(), id);
     }
     let dropped = || {
         let metrics = page(&cluster.status[0], "/metrics").unwrap().1;
@@ -220,9 +221,7 @@ async fn call_with_garbage(address: &str, path: &'static str) {
 }
 
 /// A Raft message from a store that is no member, for a region that does not exist.
-async fn send_as_stranger(address: &str, cluster: u64) {
-    let endpoint = format!("http://{address}");
-    let mut transport = TransportClient::connect(endpoint).await.unwrap();
+fn send_as_stranger(address: &str, cluster: u64) {
     let peer = |id, store_id| Peer {
         id,
         store_id,
@@ -244,17 +243,44 @@ async fn send_as_stranger(address: &str, cluster: u64) {
             ..Envelope::default()
         }],
     };
-    let foreign = transport
-        .deliver(tokio_stream::iter([frame(cluster ^ 1)]))
-        .await;
-    assert!(
-        foreign.is_err(),
-        "a frame of another cluster ends the stream"
-    );
-    transport
-        .deliver(tokio_stream::iter([frame(cluster)]))
-        .await
-        .unwrap();
+    let (foreign, ours) = (frame(cluster ^ 1), frame(cluster));
+    let later = Frame {
+        format: 2,
+        ..ours.clone()
+    };
+    let framed = |frame: &Frame| {
+        let bytes = frame.encode_to_vec();
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&length[..], &bytes].concat()
+    };
+    let begun = b"YADKV\x01";
+    for (begin, sent, words) in [
+        (begun, framed(&foreign), "frame of cluster"),
+        (begun, framed(&later), "frame format 2 is not known"),
+        (begun, b"\0\0\0\x02\xff\xff".to_vec(), "no frame"),
+        (begun, b"\xff\xff\xff\xff".to_vec(), "frame size too big"),
+        (b"YADKV\x02", framed(&ours), "upgrade it"),
+        (b"Yellow", framed(&ours), "upgrade it"),
+    ] {
+        let heard = say_as_peer(address, &[&begin[..], &sent].concat(), None);
+        let heard = String::from_utf8_lossy(&heard);
+        assert!(heard.contains(words), "{heard:?} without {words:?}");
+    }
+    // One that fits is taken: the connection goes on, and a ping after it is answered.
+    let sent = [&begun[..], &framed(&ours), &[0; 4]].concat();
+    assert_eq!(say_as_peer(address, &sent, Some(4)), [0; 4]);
+}
+
+/// What a store answers to another one, to its end or this many bytes.
+fn say_as_peer(address: &str, bytes: &[u8], answer_bytes: Option<u64>) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(10));
+    stream.set_read_timeout(patience).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut heard = Vec::new();
+    let mut read = stream.take(answer_bytes.unwrap_or(u64::MAX));
+    read.read_to_end(&mut heard).unwrap();
+    heard
 }
 
 /// Sends bytes as they are.

@@ -10,7 +10,7 @@
 //!
 //! *Next stop*: [`crate::incoming`].
 
-use crate::{ClientAuth, words};
+use crate::{ClientAuth, PEERS, PEERS_FIRST, words};
 use parking_lot::Mutex;
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ pub struct Connection {
     carrier: Carrier,
     /// Whom we dialled, until it has said something.
     silent: Option<Dialled>,
+    /// Whether it is one between peers, not HTTP.
+    is_of_peer: bool,
     /// Whether it came without a certificate to a server that shows such callers only pages for probes.
     only_probes: bool,
 }
@@ -71,6 +73,7 @@ impl Connection {
         Self {
             carrier: Carrier::Plain(stream),
             silent: None,
+            is_of_peer: false,
             only_probes: false,
         }
     }
@@ -79,20 +82,42 @@ impl Connection {
         Self {
             carrier: Carrier::Tls(Box::new(stream.into())),
             silent: None,
+            is_of_peer: false,
             only_probes: false,
         }
     }
 
     /// Marks it as one that came to a server with such a rule.
     pub(crate) fn under(self, rule: ClientAuth) -> Self {
-        let certified = match &self.carrier {
-            Carrier::Plain(_) => true,
-            Carrier::Tls(stream) => stream.get_ref().1.peer_certificates().is_some(),
+        let (certified, is_of_peer) = match &self.carrier {
+            Carrier::Plain(_) => (true, self.is_of_peer),
+            Carrier::Tls(stream) => {
+                let session = stream.get_ref().1;
+                let agreed = session.alpn_protocol();
+                (
+                    session.peer_certificates().is_some(),
+                    agreed == Some(PEERS.as_bytes()),
+                )
+            }
         };
         Self {
+            is_of_peer,
             only_probes: rule == ClientAuth::ExceptProbes && !certified,
             ..self
         }
+    }
+
+    /// Marks a plain one by what it begins with.
+    pub(crate) fn beginning_with(self, first: u8) -> Self {
+        Self {
+            is_of_peer: first == PEERS_FIRST,
+            ..self
+        }
+    }
+
+    /// Whether it is one between peers ([`crate::Speaks::Peers`]).
+    pub fn is_of_peer(&self) -> bool {
+        self.is_of_peer
     }
 
     /// Marks it as one that we made.

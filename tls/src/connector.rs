@@ -78,8 +78,12 @@ impl Connector {
 
     /// Why a call failed over a connection of this connector. Not for one that dials several servers.
     pub fn explain(&self, status: &Status) -> String {
-        let refusal = self.refusal.lock().clone();
-        refusal.unwrap_or_else(|| words::of_status(status))
+        self.refusal().unwrap_or_else(|| words::of_status(status))
+    }
+
+    /// Why the server let us not in, if that is why the last connection ended.
+    pub fn refusal(&self) -> Option<String> {
+        self.refusal.lock().clone()
     }
 
     async fn connect(&self, uri: Uri) -> Result<Connection, ConnectError> {

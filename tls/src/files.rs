@@ -85,7 +85,7 @@ pub enum LoadError {
 }
 
 /// One configuration for each kind of conversation.
-pub(crate) struct PerSpeech<T>([Arc<T>; 3]);
+pub(crate) struct PerSpeech<T>([Arc<T>; 4]);
 
 impl<T> PerSpeech<T> {
     fn new(make: impl Fn(Speaks) -> T) -> Self {
@@ -265,7 +265,7 @@ fn server(
         let mut config = builder.with_cert_resolver(own.clone());
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.alpn_protocols = speaks.protocols();
+        config.alpn_protocols = speaks.taken();
         config
     }))
 }
@@ -289,7 +289,7 @@ fn client(
     config.resumption = Resumption::disabled();
     Ok(PerSpeech::new(|speaks| {
         let mut config = config.clone();
-        config.alpn_protocols = speaks.protocols();
+        config.alpn_protocols = speaks.offered();
         config
     }))
 }

@@ -2,8 +2,8 @@
 //!
 //! *Place*: tonic serves [`Incoming::into_stream`]; axum takes [`Incoming`] itself as a listener.
 //!
-//! *Life of a connection*: accepted → its handshake in a task of its own, if there is TLS → handed on. One that fails is
-//! told why by an alert, logged, and forgotten.
+//! *Life of a connection*: accepted → its handshake in a task of its own, if there is TLS, or a look at its first byte where
+//! peers come as well as HTTP/2 → handed on. One that fails is told why by an alert, logged, and forgotten.
 //!
 //! *Invariants*: no failure of a connection ends the listener or holds up another connection.
 //!
@@ -109,7 +109,7 @@ impl Incoming {
                     };
                     // It is only slower without.
                     let _ = stream.set_nodelay(true);
-                    if !self.tls.is_on() {
+                    if !self.tls.is_on() && self.speaks != Speaks::Grpc {
                         return (Connection::plain(stream), peer);
                     }
                     let (tls, speaks) = (self.tls.clone(), self.speaks);
@@ -146,9 +146,10 @@ async fn pause_after(error: &io::Error) {
 
 async fn handshake(tls: Tls, speaks: Speaks, stream: TcpStream) -> Result<Connection, Failure> {
     let shaken = tokio::time::timeout(HANDSHAKE_MAX, async {
-        let material = tls.current().await;
-        let server = material.as_ref().and_then(|found| found.server.as_ref());
-        match server {
+        let Some(material) = tls.current().await else {
+            return listen(stream).await;
+        };
+        match &material.server {
             Some(server) => {
                 let shaken = shake(server.of(speaks), stream).await;
                 shaken.map(|connection| connection.under(tls.client_auth()))
@@ -160,6 +161,16 @@ async fn handshake(tls: Tls, speaks: Speaks, stream: TcpStream) -> Result<Connec
         let reason = format!("it did not end its handshake within {HANDSHAKE_MAX:?}");
         Err(Failure::Refused(reason))
     })
+}
+
+/// Plain text, which says by its first byte what it is.
+async fn listen(stream: TcpStream) -> Result<Connection, Failure> {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) => Ok(Connection::plain(stream).beginning_with(first[0])),
+        Ok(_) => Err(Failure::Nothing),
+        Err(error) => Err(Failure::Refused(error.to_string())),
+    }
 }
 
 async fn shake(config: Arc<ServerConfig>, stream: TcpStream) -> Result<Connection, Failure> {

@@ -44,24 +44,43 @@ pub use settings::{ClientAuth, Settings};
 /// What is spoken over a connection; both ends agree on it in the handshake (ALPN).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaks {
-    /// gRPC, which is HTTP/2.
+    /// gRPC, which is HTTP/2. Who listens for it takes [`Speaks::Peers`] as well.
     Grpc,
     /// Pages over HTTP/1.1.
     Pages,
     /// Either, as the client likes.
     Both,
+    /// What servers of one kind say to each other, without HTTP. The first byte is [`PEERS_FIRST`].
+    Peers,
 }
 
-impl Speaks {
-    const ALL: [Self; 3] = [Self::Grpc, Self::Pages, Self::Both];
+/// What a connection between peers begins with, where nothing else tells it from HTTP/2.
+pub const PEERS_FIRST: u8 = b'Y';
+/// Its name in the handshake.
+const PEERS: &str = "yadkv-peers";
 
-    /// Names in the handshake.
-    fn protocols(self) -> Vec<Vec<u8>> {
-        let names: &[&str] = match self {
-            Self::Grpc => &["h2"],
-            Self::Pages => &["http/1.1"],
-            Self::Both => &["h2", "http/1.1"],
-        };
-        names.iter().map(|name| name.as_bytes().to_vec()).collect()
+impl Speaks {
+    const ALL: [Self; 4] = [Self::Grpc, Self::Pages, Self::Both, Self::Peers];
+
+    /// Names in the handshake of who listens.
+    fn taken(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Grpc => names(&["h2", PEERS]),
+            Self::Pages => names(&["http/1.1"]),
+            Self::Both => names(&["h2", "http/1.1"]),
+            Self::Peers => names(&[PEERS]),
+        }
     }
+
+    /// Names in the handshake of who dials.
+    fn offered(self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Grpc => names(&["h2"]),
+            other => other.taken(),
+        }
+    }
+}
+
+fn names(names: &[&str]) -> Vec<Vec<u8>> {
+    names.iter().map(|name| name.as_bytes().to_vec()).collect()
 }

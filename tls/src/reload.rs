@@ -140,6 +140,11 @@ impl Tls {
         Connector::new(self.clone(), Speaks::Grpc)
     }
 
+    /// Makes connections to a peer.
+    pub fn peers(&self) -> Connector {
+        Connector::new(self.clone(), Speaks::Peers)
+    }
+
     /// Makes connections for pages over HTTP/1.1.
     pub fn pages(&self) -> Connector {
         Connector::new(self.clone(), Speaks::Pages)

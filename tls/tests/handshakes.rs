@@ -8,7 +8,7 @@ use support::{DAY, Place, authority, pair, serve, talk, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use yadkv_tls::authority::Authority;
-use yadkv_tls::{ClientAuth, Settings, Tls};
+use yadkv_tls::{ClientAuth, PEERS_FIRST, Settings, Speaks, Tls};
 
 #[tokio::test]
 async fn those_of_one_ca_talk() {
@@ -180,4 +180,32 @@ async fn who_says_nothing_holds_up_nobody_and_is_given_up() {
         assert!(matches!(read.await.unwrap(), Ok(0) | Err(_)));
     }
     talk(&tls, address).await.unwrap();
+}
+
+/// A port for gRPC takes peers too, and tells them from clients; who says nothing holds up neither.
+#[tokio::test]
+async fn peers_and_clients_come_to_one_port() {
+    let (place, ca) = (Place::new(), authority());
+    let settings = place.settings("server", &ca.pem(), Some(&pair(&ca)));
+    for tls in [Tls::server(&settings).unwrap(), Tls::off()] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut incoming = tls.incoming(listener, Speaks::Grpc);
+        let address = incoming.local_addr().unwrap().to_string();
+        let _silent = TcpStream::connect(&address).await.unwrap();
+        for (connector, first, of_peer) in [
+            (tls.peers(), PEERS_FIRST, true),
+            (tls.connector(), b'P', false),
+        ] {
+            let dialling = async {
+                let mut connection = connector.dial(&address).await.unwrap();
+                connection.write_all(&[first]).await.unwrap();
+                connection.flush().await.unwrap();
+                connection
+            };
+            let (_dialled, (mut came, _)) = tokio::join!(dialling, incoming.accept());
+            assert_eq!(came.is_of_peer(), of_peer, "{tls:?}");
+            // A look at it has taken nothing away.
+            assert_eq!(came.read_u8().await.unwrap(), first);
+        }
+    }
 }

@@ -14,7 +14,7 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::time::Duration;
-use yadkv_tls::{host_and_port, words};
+use yadkv_tls::{Connector, host_and_port, words};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest answer: some hundred thousand regions.
@@ -109,7 +109,20 @@ async fn exchange(
     path: &str,
     body: Bytes,
 ) -> Result<(StatusCode, Bytes), Error> {
-    let stream = servers.tls.pages().dial(member).await?;
+    let connector = servers.tls.pages();
+    let exchanged = exchange_over(&connector, member, method, path, body).await;
+    // A request that comes when the connection has ended hears only that it has.
+    exchanged.map_err(|error| connector.refusal().map_or(error, Error::from))
+}
+
+async fn exchange_over(
+    connector: &Connector,
+    member: &str,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<(StatusCode, Bytes), Error> {
+    let stream = connector.dial(member).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);

@@ -39,6 +39,7 @@ use crate::threads::worker::WorkerThread;
 use crate::threads::{Failure, reads};
 use crate::transport::arriving::Arriving;
 use crate::transport::incoming::Incoming;
+use crate::transport::peers::Peers;
 use crate::transport::slots::Slots;
 use crate::transport::snapshots::{Parts, Snapshots, UnderWay};
 use crate::transport::{Outgoing, Resolver};
@@ -516,11 +517,17 @@ impl Node {
         Ok(())
     }
 
+    fn peers(&self) -> Peers {
+        Peers {
+            cluster: ClusterId(self.record.cluster_id),
+            router: self.router.clone(),
+            stop: self.failure.stop.clone(),
+        }
+    }
+
     fn incoming(&self) -> Incoming {
         let cluster = ClusterId(self.record.cluster_id);
         Incoming {
-            cluster,
-            router: self.router.clone(),
             arriving: Arriving {
                 cluster,
                 front: self.door.front.clone(),
@@ -571,10 +578,10 @@ impl Node {
                     .max_encoding_message_size(usize::MAX),
             );
         let stop = self.failure.stop.clone();
-        let served = server.serve_with_incoming_shutdown(
-            self.tls.incoming(listener, Speaks::Grpc).into_stream(),
-            stop.clone().cancelled_owned(),
-        );
+        let connections = self.tls.incoming(listener, Speaks::Grpc).into_stream();
+        let of_clients = self.peers().take_out(connections);
+        let served =
+            server.serve_with_incoming_shutdown(of_clients, stop.clone().cancelled_owned());
         if let Some((listener, more)) = status_page {
             let pages = self.pages(config);
             let stopped = stop.clone().cancelled_owned();

@@ -1,27 +1,17 @@
-//! The receiving end: frames of other stores go to the workers.
+//! The service that takes snapshots of other stores.
 //!
-//! *Invariants*: a frame of another cluster or a later format ends the stream with an error that says so;
-//! whether the sender belongs to a region is checked by the region's worker.
+//! *Place*: beside the services for clients; Raft's other messages come over connections of their own ([`super::peers`]).
 //!
-//! *Limits*: messages that find a full inbox are dropped.
-//!
-//! *Next stop*: [`crate::router`].
+//! *Next stop*: [`super::arriving`].
 
-use super::FORMAT;
 use super::arriving::Arriving;
-use crate::router::Router;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
-use yadkv_proto::id::ClusterId;
 use yadkv_proto::yadkvpb::transport_server::Transport;
 use yadkv_proto::yadkvpb::{Frame, FrameEnd, SnapshotChunk, SnapshotEnd};
 
 /// The service.
 pub struct Incoming {
-    /// Our cluster.
-    pub cluster: ClusterId,
-    /// Where messages go.
-    pub router: Router,
     /// Where snapshots go.
     pub arriving: Arriving,
     /// Ends the streams when the node stops.
@@ -41,36 +31,9 @@ impl Transport for Incoming {
         Ok(Response::new(end))
     }
 
-    async fn deliver(
-        &self,
-        request: Request<Streaming<Frame>>,
-    ) -> Result<Response<FrameEnd>, Status> {
-        let mut frames = request.into_inner();
-        loop {
-            let received = tokio::select! {
-                received = frames.message() => received?,
-                () = self.stop.cancelled() => None,
-            };
-            let Some(frame) = received else {
-                return Ok(Response::new(FrameEnd {}));
-            };
-            if frame.format != FORMAT {
-                let reason = format!(
-                    "frame format {} is not known to this release (1): upgrade it",
-                    frame.format
-                );
-                return Err(Status::unimplemented(reason));
-            }
-            if frame.cluster_id != self.cluster.0 {
-                let reason = format!(
-                    "frame of cluster {}, this is {}",
-                    frame.cluster_id, self.cluster.0
-                );
-                return Err(Status::failed_precondition(reason));
-            }
-            for envelope in frame.envelopes {
-                self.router.receive(envelope);
-            }
-        }
+    async fn deliver(&self, _: Request<Streaming<Frame>>) -> Result<Response<FrameEnd>, Status> {
+        let reason =
+            "stores send frames over connections of their own, only placement drivers do so here";
+        Err(Status::unimplemented(reason))
     }
 }

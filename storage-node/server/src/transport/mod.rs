@@ -1,25 +1,27 @@
-//! Raft messages between stores: one bounded stream for each ordered pair.
+//! Raft messages between stores: one connection for each ordered pair.
 //!
-//! *Place*: workers hand envelopes to [`Outgoing`]; [`incoming`] gives received ones to the router.
+//! *Place*: workers hand envelopes to [`Outgoing`]; [`peers`] gives received ones to the router.
 //!
-//! *Life of a message*: worker → queue of its destination → packed with its neighbours into a frame → stream →
-//! the other store's `incoming` → router → worker.
+//! *Life of a message*: worker → queue of its destination → packed with its neighbours into a frame → connection ([`wire`]) →
+//! the other store's `peers` → router → worker.
 //!
 //! *Invariants*: frames of one pair arrive in order or not at all.
 //!
 //! *Limits and failure*: [`QUEUE`] bundles may wait for one store, and bytes as `budget` allows; beyond that, and while a
 //! store cannot be reached, messages are dropped and counted: Raft repeats what matters.
 //!
-//! Snapshots go beside, each over a connection of its own: [`snapshots`] and [`arriving`].
+//! Snapshots go beside, each over a connection of its own: [`snapshots`], [`incoming`] and [`arriving`].
 //!
-//! *Next stop*: [`incoming`].
+//! *Next stop*: [`wire`].
 
 pub mod arriving;
 mod budget;
 pub mod incoming;
 mod outgoing;
+pub mod peers;
 pub mod slots;
 pub mod snapshots;
+mod wire;
 
 use crate::metrics::Metrics;
 use crate::metrics::raft::{TOO_MANY_BYTES, TOO_MANY_MESSAGES};
@@ -27,7 +29,6 @@ use budget::{Budget, Share};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,8 +38,6 @@ use yadkv_tls::Tls;
 
 /// Wire format of a frame.
 pub const FORMAT: u32 = 1;
-/// A store that does not answer a ping this long is given up: TCP alone would wait for minutes.
-const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Bundles (all messages of one round for one store) that may wait.
 const QUEUE: usize = 1024;
 

@@ -6,30 +6,39 @@
 //! *Limits*: a frame holds [`FRAME_BYTES_MAX`] of entries and one message more, and at most [`ENVELOPES_MAX`]; back-off
 //! 50 ms to 1 s; it begins anew once a connection has lasted, for one may be refused after it is made.
 //!
-//! *Next stop*: [`super::incoming`].
+//! *Next stop*: [`super::peers`].
 
 use super::budget::Share;
-use super::{FORMAT, KEEP_ALIVE, Shared, size};
+use super::wire::{KEEP_ALIVE, PREFACE, REASON_BYTES_MAX, codec, encode};
+use super::{FORMAT, Shared, size};
+use bytes::{BufMut, BytesMut};
+use futures::StreamExt;
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Response, Status};
+use tokio::time::{Instant as TokioInstant, MissedTickBehavior, timeout};
+use tokio_util::codec::FramedRead;
 use yadkv_proto::id::StoreId;
-use yadkv_proto::yadkvpb::transport_client::TransportClient;
-use yadkv_proto::yadkvpb::{Envelope, Frame, FrameEnd};
-use yadkv_tls::{Pace, words};
+use yadkv_proto::yadkvpb::{Envelope, Frame};
+use yadkv_tls::{Connection, Pace};
 
 /// Messages packed into one frame.
 const ENVELOPES_MAX: usize = 4096;
 /// Bytes of entries after which a frame is full.
 const FRAME_BYTES_MAX: usize = 1 << 20;
-/// Frames on their way into the connection.
-const FRAMES_IN_FLIGHT: usize = 4;
+/// A buffer that a larger frame has grown beyond this is given back.
+const BUFFER_BYTES_MAX: usize = 4 << 20;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a write may not get on.
+const STALL_MAX: Duration = Duration::from_secs(4);
+/// How long is listened for the reason when a write fails.
+const HEAR_MAX: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(
     shared: Arc<Shared>,
@@ -116,51 +125,79 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     let Some(address) = shared.resolver.resolve(store).await else {
         return failed("its address is unknown".into());
     };
-    let endpoint = match shared.tls.endpoint(&address) {
-        Ok(endpoint) => endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true),
-        Err(error) => return failed(error.to_string()),
-    };
-    let connector = shared.tls.connector();
-    let connecting = endpoint.connect_with_connector(connector.clone());
-    let channel = match connecting.await {
-        Ok(channel) => channel,
-        Err(error) => return failed(words::cause(&error)),
+    let connector = shared.tls.peers();
+    let connection = match timeout(CONNECT_TIMEOUT, connector.dial(&address)).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return failed(error.to_string()),
+        Err(_) => return failed(format!("no connection within {CONNECT_TIMEOUT:?}")),
     };
     let begin = Instant::now();
-    let broken = |reason| Ended::Failed {
-        lasted: begin.elapsed(),
-        reason,
-    };
-    let over = |end: Result<Response<FrameEnd>, Status>| {
-        let closed = "closed by the other side".to_owned();
-        broken(
-            end.err()
-                .map_or(closed, |status| connector.explain(&status)),
-        )
-    };
-    let (frames, receiver) = mpsc::channel(FRAMES_IN_FLIGHT);
-    let mut client = TransportClient::new(channel);
-    let mut call = std::pin::pin!(client.deliver(ReceiverStream::new(receiver)));
+    match speak(shared, connection, waiting).await {
+        None => Ended::QueueClosed,
+        Some(reason) => Ended::Failed {
+            lasted: begin.elapsed(),
+            reason,
+        },
+    }
+}
+
+/// Sends what waits, until nothing will any more (none) or the connection is broken.
+async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -> Option<String> {
+    let (reader, mut writer) = tokio::io::split(connection);
+    let answered = AtomicBool::new(true);
+    let mut hearing = std::pin::pin!(hear(reader, &answered));
+    let mut pings = tokio::time::interval_at(TokioInstant::now() + KEEP_ALIVE, KEEP_ALIVE);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut buffer = BytesMut::from(&PREFACE[..]);
     loop {
+        if let Err(error) = send(&mut writer, &buffer).await {
+            // What the other side has said explains more.
+            let heard = timeout(HEAR_MAX, &mut hearing).await;
+            return Some(heard.unwrap_or_else(|_| error.to_string()));
+        }
+        if buffer.capacity() > BUFFER_BYTES_MAX {
+            buffer = BytesMut::new();
+        }
         tokio::select! {
-            end = &mut call => return over(end),
-            envelope = waiting.next() => {
-                let Some(envelope) = envelope else { return Ended::QueueClosed };
-                let frame = pack(shared, envelope, waiting);
-                tokio::select! {
-                    end = &mut call => return over(end),
-                    sent = frames.send(frame) => if sent.is_err() {
-                        return broken("the connection is gone".into());
-                    }
+            biased;
+            reason = &mut hearing => return Some(reason),
+            _ = pings.tick() => {
+                if !answered.swap(false, Ordering::Relaxed) {
+                    return Some(format!("no answer to a ping within {KEEP_ALIVE:?}"));
                 }
+                buffer.clear();
+                buffer.put_u32(0);
             }
+            envelope = waiting.next() => encode(&pack(shared, envelope?, waiting), &mut buffer),
         }
     }
+}
+
+/// Notes answers to pings; returns why the other side ends the connection.
+async fn hear(reader: ReadHalf<Connection>, answered: &AtomicBool) -> String {
+    let mut words = FramedRead::new(reader, codec(REASON_BYTES_MAX));
+    loop {
+        match words.next().await {
+            None => return "closed by the other side".into(),
+            Some(Err(error)) => return error.to_string(),
+            Some(Ok(empty)) if empty.is_empty() => answered.store(true, Ordering::Relaxed),
+            Some(Ok(reason)) => return String::from_utf8_lossy(&reason).into_owned(),
+        }
+    }
+}
+
+/// Writes all, as long as it goes on.
+async fn send(writer: &mut WriteHalf<Connection>, mut bytes: &[u8]) -> io::Result<()> {
+    let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the other side takes nothing");
+    while !bytes.is_empty() {
+        let written = timeout(STALL_MAX, writer.write(bytes)).await;
+        let written = written.map_err(stalled)??;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+    }
+    timeout(STALL_MAX, writer.flush()).await.map_err(stalled)?
 }
 
 fn pack(shared: &Shared, first: Envelope, waiting: &mut Waiting) -> Frame {

@@ -10,8 +10,9 @@
 //!
 //! *Next stop*: [`super::arriving`].
 
+use super::Resolver;
 use super::slots::Slots;
-use super::{KEEP_ALIVE, Resolver};
+use super::wire::KEEP_ALIVE;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::router::Router;
