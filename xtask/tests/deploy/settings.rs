@@ -60,16 +60,21 @@ impl Names {
             "store" => "storage-node",
             other => panic!("{other}: no server"),
         };
-        let config = structs(&format!("{folder}/server/src/config.rs"));
+        let mut config = structs(&format!("{folder}/server/src/config.rs"));
+        // The section that both have in common.
+        let common = structs("tls/src/settings.rs").remove("Settings");
+        config.insert("TlsSection".into(), common.unwrap());
         let mut settings = BTreeMap::new();
         for (section, of) in &config["Config"] {
             for (field, of) in config.get(of).into_iter().flatten() {
                 settings.insert(format!("{section}.{field}"), kind(of));
             }
         }
-        let flags = &structs("cli/src/server/mod.rs")["ServerArgs"];
-        let flags = flags
+        let own = &structs("cli/src/server/mod.rs")["ServerArgs"];
+        let certificates = &structs("cli/src/tls.rs")["TlsArgs"];
+        let flags = own
             .iter()
+            .chain(certificates)
             .map(|(field, _)| format!("--{}", field.replace('_', "-")));
         Self {
             flags: flags.collect(),

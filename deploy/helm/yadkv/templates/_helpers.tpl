@@ -91,7 +91,8 @@ volumes:
   - name: certificates
     secret:
       secretName: {{ . }}
-      defaultMode: 0440
+      # 0440
+      defaultMode: 288
   {{- end }}
   {{- with .values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
