@@ -26,6 +26,7 @@ test: setup-test
 
 lint:
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
 setup:
 	@scripts/install-packages $(PACKAGES) $(TEST_PACKAGES)

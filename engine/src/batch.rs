@@ -1,6 +1,6 @@
 //! A list of changes that an engine applies atomically.
 //!
-//! *Place*: cores fill it, [`crate::Engine::write`] takes it.
+//! *Place*: cores fill it, [`crate::LogEngine::write`] takes it.
 //!
 //! *Invariants*: operations apply in order; a later one on the same key wins.
 //!

@@ -102,7 +102,7 @@ impl fmt::Display for Operation {
 /// Everything that clients did.
 #[derive(Default)]
 pub struct History {
-    /// Operations, by their begin after [`History::sorted`].
+    /// Operations, by their begin after `sorted`.
     pub operations: Vec<Operation>,
     /// Calls that certainly had no effect and returned nothing.
     pub failed: u64,

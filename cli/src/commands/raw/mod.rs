@@ -92,12 +92,12 @@ enum RawCommand {
     DeleteRange { start: String, end: String },
     /// Print checksum, number and bytes of all pairs.
     Checksum,
-    /// Put the records of a file, a line KEY<TAB>VALUE each. Interrupted, the same command goes on where it was.
+    /// Put the records of a file, one a line: key, tab, value. Interrupted, the same command goes on where it was.
     Import {
         /// `-` is standard input.
         file: PathBuf,
     },
-    /// Print the pairs with START <= key < END as lines KEY<TAB>VALUE. While others write it is not of one moment.
+    /// Print the pairs with START <= key < END as lines: key, tab, value. While others write it is not of one moment.
     Export {
         #[arg(default_value = "")]
         start: String,

@@ -1,6 +1,6 @@
 //! The raw commands as pure functions: a request becomes a command for the log, or is read from a snapshot.
 //!
-//! *Place*: [`crate::front`] calls [`write`] and [`keys`]; [`crate::read`] calls [`read`];
+//! *Place*: [`crate::front`] calls [`mod@write`] and [`keys`]; [`crate::read`] calls [`read`];
 //! [`crate::apply`] judges the commands.
 //!
 //! *Types to know*: [`keys::KeySpace`] maps a caller's keys into the family that holds them.
@@ -11,7 +11,7 @@
 //!
 //! *Source*: `proto/README.md`, Raw calls.
 //!
-//! *Next stop*: [`keys`], [`write`], [`read`].
+//! *Next stop*: [`keys`], [`mod@write`], [`read`].
 
 pub mod keys;
 pub mod read;

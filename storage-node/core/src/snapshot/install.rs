@@ -25,7 +25,7 @@
 //!
 //! *Source*: `ARCHITECTURE.md`, How data would be lost.
 //!
-//! *Next stop*: [`crate::store::moves`].
+//! *Next stop*: [`crate::store`], its `moves`.
 
 use super::receive::{Head, Received};
 use crate::layout::{self, FORMAT, META};
