@@ -7,7 +7,7 @@
 //!
 //! *Invariants*: no failure of a connection ends the listener or holds up another connection.
 //!
-//! *Limits and failure*: [`HANDSHAKES_MAX`] at a time, [`HANDSHAKE_MAX`] each; beyond, connections wait in the operating
+//! *Limits and failure*: [`HANDSHAKES_MAX`] at a time ([`SILENT_MAX`] without TLS), [`HANDSHAKE_MAX`] each; beyond, connections wait in the operating
 //! system's queue. Failures are warned of now and then ([`Pace`]), with the number of those in between; all are in the log
 //! at level debug. When the process has no more descriptors, it waits [`ACCEPT_AGAIN_AFTER`].
 //!
@@ -32,6 +32,8 @@ use tonic::transport::server::Connected;
 
 /// Handshakes under way at a time.
 const HANDSHAKES_MAX: usize = 1024;
+/// Plain connections at a time that have not said anything: they cost next to nothing.
+const SILENT_MAX: usize = 65_536;
 /// How long one may take.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long one that was refused may go on sending: a socket that is closed before it was read takes the alert back.
@@ -99,7 +101,7 @@ impl Incoming {
                         Err(failure) => self.tell(&failure, peer),
                     }
                 }
-                accepted = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => {
+                accepted = self.listener.accept(), if self.handshakes.len() < self.handshakes_max() => {
                     let (stream, peer) = match accepted {
                         Ok(accepted) => accepted,
                         Err(error) => {
@@ -116,6 +118,13 @@ impl Incoming {
                     self.handshakes.spawn(async move { (handshake(tls, speaks, stream).await, peer) });
                 }
             }
+        }
+    }
+
+    fn handshakes_max(&self) -> usize {
+        match self.tls.is_on() {
+            true => HANDSHAKES_MAX,
+            false => SILENT_MAX,
         }
     }
 
@@ -158,7 +167,8 @@ async fn handshake(tls: Tls, speaks: Speaks, stream: TcpStream) -> Result<Connec
         }
     });
     shaken.await.unwrap_or_else(|_| {
-        let reason = format!("it did not end its handshake within {HANDSHAKE_MAX:?}");
+        let reason =
+            format!("it did not end its handshake, or said nothing, within {HANDSHAKE_MAX:?}");
         Err(Failure::Refused(reason))
     })
 }

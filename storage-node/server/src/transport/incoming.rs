@@ -32,8 +32,7 @@ impl Transport for Incoming {
     }
 
     async fn deliver(&self, _: Request<Streaming<Frame>>) -> Result<Response<FrameEnd>, Status> {
-        let reason =
-            "stores send frames over connections of their own, only placement drivers do so here";
+        let reason = "frames come over connections of their own since this release: upgrade the store that sends them";
         Err(Status::unimplemented(reason))
     }
 }

@@ -113,7 +113,9 @@ impl Peers {
                 writer.write_all(&0_u32.to_be_bytes()).await?;
                 writer.flush().await
             };
-            if answered.await.is_err() {
+            // Who pings and never reads is given up.
+            let answered = tokio::time::timeout(SILENT_MAX, answered).await;
+            if !matches!(answered, Ok(Ok(()))) {
                 return Ok(());
             }
         }
