@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::Status;
@@ -66,6 +67,16 @@ impl Connector {
             tcp,
             refusal: Arc::default(),
         }
+    }
+
+    /// Breaks a connection whose other side confirms nothing of what was sent for so long (`TCP_USER_TIMEOUT` of tcp(7);
+    /// elsewhere than on Linux, the system's own patience).
+    pub fn gives_up_after(mut self, patience: Duration) -> Self {
+        #[cfg(target_os = "linux")]
+        self.tcp.set_tcp_user_timeout(Some(patience));
+        #[cfg(not(target_os = "linux"))]
+        let _ = patience;
+        self
     }
 
     /// Connects to `host:port`, or to the host and port of a URL.

@@ -4,7 +4,8 @@
 //! is unreachable → drop what waits → back off → again.
 //!
 //! *Limits*: a frame holds [`FRAME_BYTES_MAX`] of entries and one message more, and at most [`ENVELOPES_MAX`]; back-off
-//! 50 ms to 1 s; it begins anew once a connection has lasted, for one may be refused after it is made.
+//! 50 ms to 1 s; it begins anew once a connection has lasted, for one may be refused after it is made. A connection that
+//! gets nothing across for 4 s is given up, and one whose other side answers no pings ([`Silence`]).
 //!
 //! *Next stop*: [`super::peers`].
 
@@ -35,8 +36,14 @@ const BUFFER_BYTES_MAX: usize = 4 << 20;
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a write may not get on.
+/// How long a write, and what the kernel has taken, may not get on.
 const STALL_MAX: Duration = Duration::from_secs(4);
+/// Pings that stay unanswered when the connection is given up.
+const PINGS_MAX: u32 = 1;
+/// The same when much was sent before them, which a slow line (10 Mbit/s) has to carry first.
+const PINGS_MAX_BEHIND: u32 = 5;
+/// This is much.
+const BEHIND_BYTES: usize = 256 << 10;
 /// How long is listened for the reason when a write fails.
 const HEAR_MAX: Duration = Duration::from_millis(200);
 
@@ -125,7 +132,7 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
     let Some(address) = shared.resolver.resolve(store).await else {
         return failed("its address is unknown".into());
     };
-    let connector = shared.tls.peers();
+    let connector = shared.tls.peers().gives_up_after(STALL_MAX);
     let connection = match timeout(CONNECT_TIMEOUT, connector.dial(&address)).await {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => return failed(error.to_string()),
@@ -148,6 +155,7 @@ async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -
     let mut hearing = std::pin::pin!(hear(reader, &answered));
     let mut pings = tokio::time::interval_at(TokioInstant::now() + KEEP_ALIVE, KEEP_ALIVE);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silence = Silence::default();
     let mut buffer = BytesMut::from(&PREFACE[..]);
     loop {
         if let Err(error) = send(&mut writer, &buffer).await {
@@ -162,14 +170,43 @@ async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -
             biased;
             reason = &mut hearing => return Some(reason),
             _ = pings.tick() => {
-                if !answered.swap(false, Ordering::Relaxed) {
-                    return Some(format!("no answer to a ping within {KEEP_ALIVE:?}"));
+                if let Some(reason) = silence.is_too_long(answered.swap(false, Ordering::Relaxed)) {
+                    return Some(reason);
                 }
                 buffer.clear();
                 buffer.put_u32(0);
             }
-            envelope = waiting.next() => encode(&pack(shared, envelope?, waiting), &mut buffer),
+            envelope = waiting.next() => {
+                encode(&pack(shared, envelope?, waiting), &mut buffer);
+                silence.behind += buffer.len();
+            }
         }
+    }
+}
+
+/// What was sent since the other side answered a ping.
+#[derive(Default)]
+struct Silence {
+    pings: u32,
+    /// Bytes of frames.
+    behind: usize,
+}
+
+impl Silence {
+    /// Before each ping: whether one was answered since the last, and so why the connection is given up.
+    fn is_too_long(&mut self, answered: bool) -> Option<String> {
+        if answered {
+            *self = Self::default();
+            return None;
+        }
+        self.pings += 1;
+        let most = if self.behind > BEHIND_BYTES {
+            PINGS_MAX_BEHIND
+        } else {
+            PINGS_MAX
+        };
+        let pings = self.pings;
+        (pings >= most).then(|| format!("{pings} pings unanswered, one each {KEEP_ALIVE:?}"))
     }
 }
 
@@ -214,5 +251,25 @@ fn pack(shared: &Shared, first: Envelope, waiting: &mut Waiting) -> Frame {
         format: FORMAT,
         cluster_id: shared.cluster.0,
         envelopes,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn much_that_was_sent_before_a_ping_gives_it_time() {
+        let mut silence = Silence::default();
+        assert_eq!(silence.is_too_long(true), None);
+        assert!(silence.is_too_long(false).is_some(), "nothing is before it");
+        let mut silence = Silence::default();
+        silence.behind += BEHIND_BYTES + 1;
+        for _ in 1..PINGS_MAX_BEHIND {
+            assert_eq!(silence.is_too_long(false), None);
+        }
+        assert!(silence.is_too_long(false).is_some());
+        assert_eq!(silence.is_too_long(true), None);
+        assert!(silence.is_too_long(false).is_some(), "it begins anew");
     }
 }
