@@ -7,6 +7,9 @@
 //!
 //! *Invariants*: frames of one pair arrive in order or not at all.
 //!
+//! *Threads*: a small bundle is written to the socket by the worker itself, if the socket takes it ([`driven`]); a large one
+//! by the runtime, while the worker goes on.
+//!
 //! *Limits and failure*: [`QUEUE`] bundles may wait for one store, and bytes as `budget` allows; beyond that, and while a
 //! store cannot be reached, messages are dropped and counted: Raft repeats what matters.
 //!
@@ -16,6 +19,7 @@
 
 pub mod arriving;
 mod budget;
+mod driven;
 pub mod incoming;
 mod outgoing;
 pub mod peers;
@@ -26,6 +30,7 @@ mod wire;
 use crate::metrics::Metrics;
 use crate::metrics::raft::{TOO_MANY_BYTES, TOO_MANY_MESSAGES};
 use budget::{Budget, Share};
+use driven::Driven;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +45,8 @@ use yadkv_tls::Tls;
 pub const FORMAT: u32 = 1;
 /// Bundles (all messages of one round for one store) that may wait.
 const QUEUE: usize = 1024;
+/// Bytes of entries that a worker writes itself: about what takes as long as to wake another thread.
+const SMALL_BYTES_MAX: usize = 16 << 10;
 
 /// Finds the address of a store; asked again after each failure.
 pub trait Resolver: Send + Sync {
@@ -65,8 +72,15 @@ struct Shared {
     queues: Mutex<BTreeMap<StoreId, Queue>>,
 }
 
-/// What waits for a store, and the bytes of it.
-type Queue = (mpsc::Sender<Vec<Envelope>>, Share);
+/// What waits for a store.
+#[derive(Clone)]
+struct Queue {
+    bundles: mpsc::Sender<Vec<Envelope>>,
+    /// The bytes of it.
+    share: Share,
+    /// Sends it.
+    sending: Arc<Driven>,
+}
 
 /// Bytes that an envelope is counted with: those of its entries.
 pub(crate) fn size(envelope: &Envelope) -> usize {
@@ -120,29 +134,52 @@ impl Outgoing {
             let store = StoreId(envelope.to.as_ref().map_or(0, |peer| peer.store_id));
             bundles.entry(store).or_default().push(envelope);
         }
+        for (store, bundle) in bundles {
+            self.send_to(store, bundle);
+        }
+    }
+
+    /// The queue of a store, and whether it may have so many bytes more.
+    fn queue(&self, store: StoreId, bytes: usize) -> (Queue, bool) {
         let mut queues = self.shared.queues.lock();
-        for (store, mut bundle) in bundles {
-            let (queue, share) = queues.entry(store).or_insert_with(|| {
-                let (sender, receiver) = mpsc::channel(QUEUE);
-                let share = self.shared.budget.share();
-                let sending = outgoing::run(self.shared.clone(), store, receiver, share.clone());
-                self.shared.runtime.spawn(sending);
-                (sender, share)
-            });
-            let mut bytes = bundle.iter().map(size).sum();
-            if !share.take(bytes) {
-                // Heartbeats, votes and answers go on.
-                let before = bundle.len();
-                bundle.retain(|envelope| size(envelope) == 0);
-                let count = (before - bundle.len()) as u64;
-                self.dropped(TOO_MANY_BYTES, count);
-                bytes = 0;
+        let begin = || {
+            let (bundles, receiver) = mpsc::channel(QUEUE);
+            let share = self.shared.budget.share();
+            let sending = outgoing::run(self.shared.clone(), store, receiver, share.clone());
+            Queue {
+                bundles,
+                share,
+                sending: Driven::spawn(self.shared.runtime.clone(), sending),
             }
-            let count = bundle.len() as u64;
-            if count > 0 && queue.try_send(bundle).is_err() {
-                share.give_back(bytes);
-                self.dropped(TOO_MANY_MESSAGES, count);
-            }
+        };
+        let queue = queues.entry(store).or_insert_with(begin);
+        let fits = queue.share.take(bytes);
+        (queue.clone(), fits)
+    }
+
+    fn send_to(&self, store: StoreId, mut bundle: Vec<Envelope>) {
+        let mut bytes = bundle.iter().map(size).sum();
+        let (queue, fits) = self.queue(store, bytes);
+        if !fits {
+            // Heartbeats, votes and answers go on.
+            let before = bundle.len();
+            bundle.retain(|envelope| size(envelope) == 0);
+            let count = (before - bundle.len()) as u64;
+            self.dropped(TOO_MANY_BYTES, count);
+            bytes = 0;
+        }
+        let count = bundle.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let sent = if bytes <= SMALL_BYTES_MAX {
+            queue.sending.feed(|| queue.bundles.try_send(bundle))
+        } else {
+            queue.bundles.try_send(bundle)
+        };
+        if sent.is_err() {
+            queue.share.give_back(bytes);
+            self.dropped(TOO_MANY_MESSAGES, count);
         }
     }
 

@@ -1,0 +1,233 @@
+//! A task that whoever feeds it may carry on at once, in his own thread.
+//!
+//! *Place*: [`super::Outgoing`] runs the sending end of each pair of stores in one.
+//!
+//! *Why*: what a worker hands to a task waits until a thread of the runtime wakes up. A put of one client waits for that
+//! twice, on a machine with time to spare; writing to the socket itself costs the worker less than waking another thread.
+//!
+//! *Life of a feeding*: the feeder hands something over, which would wake the task → it does not, for this feeder → he
+//! polls the task until it has to wait. Whatever it waits for then wakes it in the runtime, as ever. If the runtime polls
+//! it at the moment, it is woken once more.
+//!
+//! *Invariants*: one thread polls at a time. A wake that is swallowed is followed by a poll or another wake. Nobody carries on
+//! what the runtime has dropped: when it shuts down, the task is over for its feeders too.
+//!
+//! *Next stop*: [`super::outgoing`].
+
+use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use tokio::runtime::Handle;
+
+thread_local! {
+    /// Which task this thread feeds.
+    static FEEDS: Cell<*const Driven> = const { Cell::new(ptr::null()) };
+}
+
+/// A task of a runtime.
+pub(super) struct Driven {
+    /// None once it has ended.
+    future: Mutex<Option<BoxFuture<'static, ()>>>,
+    runtime: Handle,
+    /// Has it polled by the runtime.
+    task: AtomicWaker,
+}
+
+impl Driven {
+    /// Starts a task.
+    pub(super) fn spawn(
+        runtime: Handle,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Arc<Self> {
+        let driven = Arc::new(Self {
+            future: Mutex::new(Some(Box::pin(future))),
+            runtime,
+            task: AtomicWaker::new(),
+        });
+        driven.runtime.spawn(Task(driven.clone()));
+        driven
+    }
+
+    /// Hands something over and carries the task on.
+    pub(super) fn feed<T>(self: &Arc<Self>, give: impl FnOnce() -> T) -> T {
+        FEEDS.set(Arc::as_ptr(self));
+        let given = give();
+        FEEDS.set(ptr::null());
+        match self.future.try_lock() {
+            Some(mut future) => {
+                let _runtime = self.runtime.enter();
+                if self.poll(&mut future).is_ready() {
+                    self.task.wake();
+                }
+            }
+            None => self.task.wake(),
+        }
+        given
+    }
+
+    fn poll(self: &Arc<Self>, future: &mut Option<BoxFuture<'static, ()>>) -> Poll<()> {
+        let waker = Waker::from(self.clone());
+        let polled = future.as_mut().map_or(Poll::Ready(()), |future| {
+            future.as_mut().poll(&mut Context::from_waker(&waker))
+        });
+        if polled.is_ready() {
+            *future = None;
+        }
+        polled
+    }
+}
+
+impl Wake for Driven {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if FEEDS.get() != Arc::as_ptr(self) {
+            self.task.wake();
+        }
+    }
+}
+
+/// The runtime's hold on it.
+struct Task(Arc<Driven>);
+
+impl Future for Task {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let driven = &self.0;
+        driven.task.register(context.waker());
+        driven.poll(&mut driven.future.lock())
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        *self.0.future.lock() = None;
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc as std_mpsc;
+    use std::thread::{self, ThreadId};
+    use std::time::Duration;
+    use tokio::runtime::Builder;
+    use tokio::sync::{mpsc, oneshot};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A task that says who carried it on with what.
+    fn echo(runtime: &Handle) -> (Arc<Driven>, mpsc::Sender<u32>, std_mpsc::Receiver<Heard>) {
+        let (sender, mut receiver) = mpsc::channel(1024);
+        let (told, heard) = std_mpsc::channel();
+        let driven = Driven::spawn(runtime.clone(), async move {
+            while let Some(number) = receiver.recv().await {
+                told.send((thread::current().id(), number)).unwrap();
+            }
+        });
+        (driven, sender, heard)
+    }
+
+    type Heard = (ThreadId, u32);
+
+    #[test]
+    fn who_feeds_it_carries_it_on() {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (driven, sender, heard) = echo(runtime.handle());
+        // The runtime polls it first, whenever that is.
+        sender.try_send(0).unwrap();
+        assert_eq!(heard.recv_timeout(PATIENCE).unwrap().1, 0);
+        let mut own = 0;
+        for number in 1..1000 {
+            driven.feed(|| sender.try_send(number).unwrap());
+            let (thread, got) = heard.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(got, number);
+            own += u32::from(thread == thread::current().id());
+        }
+        assert!(own > 900, "{own} of 999 in the thread that feeds");
+    }
+
+    #[test]
+    fn nothing_gets_lost_between_two_feeders_and_the_runtime() {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .build()
+            .unwrap();
+        let (driven, sender, heard) = echo(runtime.handle());
+        const EACH: u32 = 20_000;
+        thread::scope(|scope| {
+            for feeds in [true, true, false] {
+                let (driven, sender) = (driven.clone(), sender.clone());
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        let give = || sender.blocking_send(number).unwrap();
+                        if feeds && number % 3 > 0 {
+                            while driven.feed(|| sender.try_send(number)).is_err() {}
+                        } else {
+                            give();
+                        }
+                    }
+                });
+            }
+            for _ in 0..3 * EACH {
+                heard.recv_timeout(PATIENCE).unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn timers_work_in_any_thread_and_an_end_is_an_end() {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (go, gone) = oneshot::channel::<()>();
+        let (ends, ended) = std_mpsc::channel();
+        let driven = Driven::spawn(runtime.handle().clone(), async move {
+            gone.await.unwrap();
+            // It is made in the feeder's thread, and goes off in the runtime's.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            ends.send(thread::current().id()).unwrap();
+        });
+        driven.feed(|| go.send(()).unwrap());
+        let thread = ended.recv_timeout(PATIENCE).unwrap();
+        assert_ne!(thread, thread::current().id());
+        driven.feed(|| ());
+    }
+
+    #[test]
+    fn a_runtime_that_shuts_down_takes_its_tasks_along() {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let (sender, mut receiver) = mpsc::channel(8);
+        let driven = Driven::spawn(runtime.handle().clone(), async move {
+            while let Some(()) = receiver.recv().await {
+                // Without a runtime there would be no timer.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        driven.feed(|| sender.try_send(())).unwrap();
+        drop(runtime);
+        let given = driven.feed(|| sender.try_send(()));
+        assert!(given.is_err(), "the task is gone");
+        let spawned = Driven::spawn(driven.runtime.clone(), std::future::pending());
+        assert!(spawned.future.lock().is_none());
+    }
+}
