@@ -189,6 +189,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_fed_while_the_runtime_polls_is_seen() {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .build()
+            .unwrap();
+        let (polls, polled) = std_mpsc::channel();
+        let (go, gone) = std_mpsc::channel();
+        let (sender, mut receiver) = mpsc::channel(8);
+        let driven = Driven::spawn(
+            runtime.handle().clone(),
+            std::future::poll_fn(move |context| {
+                let seen = receiver.poll_recv(context).is_ready();
+                polls.send(seen).unwrap();
+                if !seen {
+                    // It has looked, and is still at it.
+                    gone.recv_timeout(PATIENCE).unwrap();
+                }
+                if seen { Poll::Ready(()) } else { Poll::Pending }
+            }),
+        );
+        assert!(!polled.recv_timeout(PATIENCE).unwrap());
+        driven.feed(|| sender.try_send(())).unwrap();
+        go.send(()).unwrap();
+        assert!(polled.recv_timeout(PATIENCE).unwrap());
+    }
+
+    #[test]
     fn timers_work_in_any_thread_and_an_end_is_an_end() {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
