@@ -51,6 +51,11 @@ impl Budget {
 }
 
 impl Share {
+    /// Bytes that wait for this store.
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Takes bytes, if it may have them. For one caller at a time.
     pub(super) fn take(&self, bytes: usize) -> bool {
         let used = self.used.load(Ordering::Relaxed);

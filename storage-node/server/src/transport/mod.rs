@@ -7,8 +7,8 @@
 //!
 //! *Invariants*: frames of one pair arrive in order or not at all.
 //!
-//! *Threads*: a small bundle is written to the socket by the worker itself, if the socket takes it ([`driven`]); a large one
-//! by the runtime, while the worker goes on.
+//! *Threads*: while little waits for a store, the worker writes it to the socket itself, as far as that takes it
+//! ([`driven`]); else the runtime does, and the worker goes on.
 //!
 //! *Limits and failure*: [`QUEUE`] bundles may wait for one store, and bytes as `budget` allows; beyond that, and while a
 //! store cannot be reached, messages are dropped and counted: Raft repeats what matters.
@@ -45,8 +45,9 @@ use yadkv_tls::Tls;
 pub const FORMAT: u32 = 1;
 /// Bundles (all messages of one round for one store) that may wait.
 const QUEUE: usize = 1024;
-/// Bytes of entries that a worker writes itself: about what takes as long as to wake another thread.
+/// Bytes of entries, and messages, that a worker writes itself: about what takes as long as to wake another thread.
 const SMALL_BYTES_MAX: usize = 16 << 10;
+const SMALL_COUNT_MAX: u64 = 64;
 
 /// Finds the address of a store; asked again after each failure.
 pub trait Resolver: Send + Sync {
@@ -172,7 +173,8 @@ impl Outgoing {
         if count == 0 {
             return;
         }
-        let sent = if bytes <= SMALL_BYTES_MAX {
+        let little = queue.share.used() <= SMALL_BYTES_MAX && count <= SMALL_COUNT_MAX;
+        let sent = if little {
             queue.sending.feed(|| queue.bundles.try_send(bundle))
         } else {
             queue.bundles.try_send(bundle)

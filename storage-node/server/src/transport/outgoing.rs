@@ -17,7 +17,7 @@ use futures::StreamExt;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -38,9 +38,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a write, and what the kernel has taken, may not get on.
 const STALL_MAX: Duration = Duration::from_secs(4);
-/// Pings that stay unanswered when the connection is given up.
+/// Ticks without an answer after which the connection is given up.
 const PINGS_MAX: u32 = 1;
-/// The same when much was sent before them, which a slow line (10 Mbit/s) has to carry first.
+/// The same when much was sent before the pings, which a slow line (10 Mbit/s) has to carry first.
 const PINGS_MAX_BEHIND: u32 = 5;
 /// This is much.
 const BEHIND_BYTES: usize = 256 << 10;
@@ -151,8 +151,8 @@ async fn stream(shared: &Shared, store: StoreId, waiting: &mut Waiting) -> Ended
 /// Sends what waits, until nothing will any more (none) or the connection is broken.
 async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -> Option<String> {
     let (reader, mut writer) = tokio::io::split(connection);
-    let answered = AtomicBool::new(true);
-    let mut hearing = std::pin::pin!(hear(reader, &answered));
+    let answers = AtomicUsize::new(0);
+    let mut hearing = std::pin::pin!(hear(reader, &answers));
     let mut pings = tokio::time::interval_at(TokioInstant::now() + KEEP_ALIVE, KEEP_ALIVE);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut silence = Silence::default();
@@ -170,7 +170,7 @@ async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -
             biased;
             reason = &mut hearing => return Some(reason),
             _ = pings.tick() => {
-                if let Some(reason) = silence.is_too_long(answered.swap(false, Ordering::Relaxed)) {
+                if let Some(reason) = silence.is_too_long(answers.swap(0, Ordering::Relaxed)) {
                     return Some(reason);
                 }
                 buffer.clear();
@@ -178,46 +178,54 @@ async fn speak(shared: &Shared, connection: Connection, waiting: &mut Waiting) -
             }
             envelope = waiting.next() => {
                 encode(&pack(shared, envelope?, waiting), &mut buffer);
-                silence.behind += buffer.len();
+                silence.since += buffer.len();
             }
         }
     }
 }
 
-/// What was sent since the other side answered a ping.
+/// Pings that the other side has not answered.
 #[derive(Default)]
 struct Silence {
-    pings: u32,
-    /// Bytes of frames.
-    behind: usize,
+    /// Ticks since an answer came, as far as pings are unanswered.
+    ticks: u32,
+    /// Bytes sent since the last ping.
+    since: usize,
+    /// Bytes sent right before each ping that is unanswered.
+    before: VecDeque<usize>,
 }
 
 impl Silence {
-    /// Before each ping: whether one was answered since the last, and so why the connection is given up.
-    fn is_too_long(&mut self, answered: bool) -> Option<String> {
-        if answered {
-            *self = Self::default();
-            return None;
+    /// Before each ping, how many answers came since the last one: why the connection is given up, if it is.
+    fn is_too_long(&mut self, answers: usize) -> Option<String> {
+        self.before.drain(..answers.min(self.before.len()));
+        if answers > 0 || self.before.is_empty() {
+            self.ticks = 0;
+        } else {
+            self.ticks += 1;
         }
-        self.pings += 1;
-        let most = if self.behind > BEHIND_BYTES {
+        let most = if self.before.iter().sum::<usize>() > BEHIND_BYTES {
             PINGS_MAX_BEHIND
         } else {
             PINGS_MAX
         };
-        let pings = self.pings;
-        (pings >= most).then(|| format!("{pings} pings unanswered, one each {KEEP_ALIVE:?}"))
+        if self.ticks >= most {
+            let pings = self.before.len();
+            return Some(format!("{pings} pings unanswered, one each {KEEP_ALIVE:?}"));
+        }
+        self.before.push_back(std::mem::take(&mut self.since));
+        None
     }
 }
 
-/// Notes answers to pings; returns why the other side ends the connection.
-async fn hear(reader: ReadHalf<Connection>, answered: &AtomicBool) -> String {
+/// Counts answers to pings; returns why the other side ends the connection.
+async fn hear(reader: ReadHalf<Connection>, answers: &AtomicUsize) -> String {
     let mut words = FramedRead::new(reader, codec(REASON_BYTES_MAX));
     loop {
         match words.next().await {
             None => return "closed by the other side".into(),
             Some(Err(error)) => return error.to_string(),
-            Some(Ok(empty)) if empty.is_empty() => answered.store(true, Ordering::Relaxed),
+            Some(Ok(empty)) if empty.is_empty() => drop(answers.fetch_add(1, Ordering::Relaxed)),
             Some(Ok(reason)) => return String::from_utf8_lossy(&reason).into_owned(),
         }
     }
@@ -259,17 +267,35 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_excuses_silence_but_what_was_sent_before_the_ping() {
+        let mut silence = Silence::default();
+        assert_eq!(silence.is_too_long(0), None, "the first ping");
+        silence.since += BEHIND_BYTES + 1;
+        assert!(silence.is_too_long(0).is_some(), "it came behind it");
+    }
+
+    #[test]
     fn much_that_was_sent_before_a_ping_gives_it_time() {
         let mut silence = Silence::default();
-        assert_eq!(silence.is_too_long(true), None);
-        assert!(silence.is_too_long(false).is_some(), "nothing is before it");
-        let mut silence = Silence::default();
-        silence.behind += BEHIND_BYTES + 1;
+        assert_eq!(silence.is_too_long(0), None);
+        silence.since += BEHIND_BYTES + 1;
+        assert_eq!(silence.is_too_long(1), None, "this ping is behind it");
         for _ in 1..PINGS_MAX_BEHIND {
-            assert_eq!(silence.is_too_long(false), None);
+            assert_eq!(silence.is_too_long(0), None);
         }
-        assert!(silence.is_too_long(false).is_some());
-        assert_eq!(silence.is_too_long(true), None);
-        assert!(silence.is_too_long(false).is_some(), "it begins anew");
+        assert!(silence.is_too_long(0).is_some());
+    }
+
+    #[test]
+    fn an_answer_that_comes_late_is_an_answer() {
+        let mut silence = Silence::default();
+        silence.since += BEHIND_BYTES + 1;
+        assert_eq!(silence.is_too_long(0), None);
+        assert_eq!(silence.is_too_long(0), None);
+        assert_eq!(silence.is_too_long(1), None, "to the first of two");
+        assert!(
+            silence.is_too_long(0).is_some(),
+            "nothing was before the other"
+        );
     }
 }

@@ -29,7 +29,7 @@ pub(super) const PREFACE: &[u8; 6] = b"YADKV\x01";
 pub(super) const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Longest reason.
 pub(super) const REASON_BYTES_MAX: usize = 4 << 10;
-/// A store that does not answer a ping this long is given up: TCP alone would wait for minutes.
+/// Time between two pings. Who does not answer them is given up (`outgoing`): TCP alone would wait for minutes.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// Cuts what is read into frames, or reasons.
