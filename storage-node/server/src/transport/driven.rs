@@ -176,23 +176,36 @@ mod tests {
                 told.send(number).unwrap();
             }
         });
-        const EACH: u32 = 20_000;
+        let begun = AtomicU32::new(0);
         thread::scope(|scope| {
-            for feeds in [true, true, false] {
-                let (driven, sender) = (driven.clone(), sender.clone());
+            let start = |feeds: bool| {
+                let (go, gone) = std_mpsc::channel();
+                let (driven, sender, begun) = (&driven, &sender, &begun);
                 scope.spawn(move || {
-                    for number in 0..EACH {
-                        let give = || sender.blocking_send(number).unwrap();
-                        if feeds && number % 3 > 0 {
-                            while driven.feed(|| sender.try_send(number)).is_err() {}
+                    for number in gone {
+                        // All three at once.
+                        while begun.load(Ordering::Relaxed) < number {
+                            thread::yield_now();
+                        }
+                        if feeds {
+                            driven.feed(|| sender.try_send(number)).unwrap();
                         } else {
-                            give();
+                            sender.try_send(number).unwrap();
                         }
                     }
                 });
-            }
-            for _ in 0..3 * EACH {
-                heard.recv_timeout(PATIENCE).unwrap();
+                go
+            };
+            let threads = [true, true, false].map(start);
+            // What is lost in a round is not made good by the next: that waits for it.
+            for round in 0..5_000 {
+                for go in &threads {
+                    go.send(round).unwrap();
+                }
+                begun.store(round, Ordering::Relaxed);
+                for _ in &threads {
+                    assert_eq!(heard.recv_timeout(PATIENCE), Ok(round));
+                }
             }
         });
     }
