@@ -14,7 +14,7 @@
 //! *Limits and failure*: a failed write or sync poisons the engine, every later write fails too: what the
 //! disk holds is unknown and the process must stop. Damage found while reading is [`Error::Corrupt`].
 //!
-//! *Next stop*: [`memory`], then [`journal`] and `rocks`.
+//! *Next stop*: [`memory`], then [`rows`], [`journal`] and `rocks`.
 
 pub mod batch;
 mod direct;
@@ -23,6 +23,7 @@ pub mod journal;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+pub mod rows;
 #[cfg(any(feature = "rocks", test))]
 mod wal;
 

@@ -24,6 +24,7 @@
 //! | `lease-kept-by-merge` | a leader serves under its lease while its PrepareMerge is committed | two leases |
 //! | `check-not-paused` | a check compares what replicas hold some entries behind its own | a check finds a difference |
 //! | `merge-not-synced` | a merge is forgotten at a power loss, the log of the source at once | a store cannot open |
+//! | `write-past-rows` | apply writes to the data engine past the row cache | a stale read |
 //! | `pd-log-truncated-before-sync` | a placement driver's entries leave the log before its state is synced | it cannot open |
 //! | `pd-old-state-kept` | a snapshot is laid over what a placement driver held | placement drivers differ |
 //! | `pd-log-kept-on-resume` | a placement driver opens with a snapshot's state and its old log | it cannot open |
@@ -96,6 +97,8 @@ pub enum Planted {
     DamagedFileDiscardedEarly,
     /// In the storage core.
     DamageReadAsMissing,
+    /// The store's host writes to the data engine past the rows in front of it.
+    WritePastRows,
     /// In the placement driver.
     PdLogTruncatedBeforeSync,
     /// In the placement driver.
@@ -106,7 +109,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FsyncSkipped,
         Self::ClockBeforeEngine,
         Self::EngineBeforeDelegate,
@@ -129,6 +132,7 @@ impl Planted {
         Self::CheckNotPaused,
         Self::DamagedFileDiscardedEarly,
         Self::DamageReadAsMissing,
+        Self::WritePastRows,
         Self::PdLogTruncatedBeforeSync,
         Self::PdOldStateKept,
         Self::PdLogKeptOnResume,
@@ -159,6 +163,7 @@ impl Planted {
             Self::CheckNotPaused => "check-not-paused",
             Self::DamagedFileDiscardedEarly => "damaged-file-discarded-early",
             Self::DamageReadAsMissing => "damage-read-as-missing",
+            Self::WritePastRows => "write-past-rows",
             Self::PdLogTruncatedBeforeSync => "pd-log-truncated-before-sync",
             Self::PdOldStateKept => "pd-old-state-kept",
             Self::PdLogKeptOnResume => "pd-log-kept-on-resume",

@@ -219,6 +219,11 @@ fn damage_that_is_read_as_nothing() {
 }
 
 #[test]
+fn a_write_past_the_row_cache() {
+    found(Planted::WritePastRows, &["not linearizable"]);
+}
+
+#[test]
 fn a_placement_drivers_log_truncated_before_its_state_is_synced() {
     found(Planted::PdLogTruncatedBeforeSync, &["cannot open"]);
 }

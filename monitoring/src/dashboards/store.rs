@@ -60,8 +60,8 @@ fn disk() -> Vec<Panel> {
         .ask("{{instance}}: free", chosen("yadkv_store_disk_free_bytes")),
         Panel::series(
             "Which memory budget is used up?",
-            "1 is all of a budget of store.memory. block_cache and log_entries are caches, full on a store that works. Any \
-             other that stays at 1 refuses requests or drops messages.",
+            "1 is all of a budget of store.memory. block_cache, row_cache and log_entries are caches, full on a store that \
+             works. Any other that stays at 1 refuses requests or drops messages.",
             Unit::Share,
         )
         .ask(
@@ -119,12 +119,20 @@ fn work() -> Vec<Panel> {
             chosen("yadkv_store_engine_writes_stopped"),
         ),
         Panel::series(
-            "Is the block cache too small?",
-            "Share of the blocks that reads needed and found in the cache; nothing while nobody reads from tables.",
+            "Do reads find in memory what they need?",
+            "Share of the gets that found their row in the row cache, and of the blocks that all other reads needed and \
+             found in the block cache; nothing while nobody reads.",
             Unit::Share,
         )
         .ask(
-            "{{instance}}",
+            "{{instance}}: rows",
+            format!(
+                "sum by (instance) (rate(yadkv_store_engine_row_lookups_total{{result=\"hit\", {CHOSEN}}}[$__rate_interval])) / {}",
+                rate("yadkv_store_engine_row_lookups_total", "instance")
+            ),
+        )
+        .ask(
+            "{{instance}}: blocks",
             format!(
                 "sum by (instance) (rate(yadkv_store_engine_block_reads_total{{from=\"cache\", {CHOSEN}}}[$__rate_interval])) / {}",
                 rate("yadkv_store_engine_block_reads_total", "instance")

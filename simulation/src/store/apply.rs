@@ -11,6 +11,7 @@
 use super::{Running, StoreHost};
 use crate::check::laws::Laws;
 use crate::chronicle::Happening;
+use crate::planted::{self, Planted};
 use crate::sky::{Shared, StoreEvent};
 use std::time::Duration;
 use yadkv_engine::LogEngine;
@@ -113,8 +114,12 @@ impl StoreHost {
             return;
         };
         let batch = std::mem::take(&mut prepared.batch);
-        disk.write(batch, prepared.durability)
-            .expect("memory engines fail only when told to");
+        let written = if planted::is(Planted::WritePastRows) {
+            disk.write(batch, prepared.durability)
+        } else {
+            running.rows.write(batch, prepared.durability)
+        };
+        written.expect("memory engines fail only when told to");
         running.apply = State::Written(prepared);
         self.apply_soon(sky, StoreEvent::ApplyFinished);
     }

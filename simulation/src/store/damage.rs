@@ -61,15 +61,14 @@ impl StoreHost {
 
     /// Takes damaged files away, between two moves.
     pub(super) fn sweep(&mut self, sky: &Shared) {
-        let kv = self.kv.clone();
-        if self
-            .running()
-            .is_none_or(|running| running.moves.is_moving())
-            || kv.damaged().is_ok_and(|files| files.is_empty())
-        {
+        let Some(running) = self.running() else {
+            return;
+        };
+        let kv = running.rows.clone();
+        if running.moves.is_moving() || kv.damaged().is_ok_and(|files| files.is_empty()) {
             return;
         }
-        match damage::sweep(&kv, &[]) {
+        match damage::sweep(&*kv, &[]) {
             Ok(stay) if stay.is_empty() => {}
             Ok(stay) => sky.lock().violated(format!("{stay:?} cannot be swept")),
             Err(error) => sky.lock().violated(format!("a sweep fails: {error}")),

@@ -37,6 +37,7 @@ use worker::WorkerHost;
 use yadkv_client::runtime::CallError;
 use yadkv_consensus::LogStore;
 use yadkv_engine::memory::Memory;
+use yadkv_engine::rows::RowCache;
 use yadkv_engine::{Engine, LogEngine};
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::id::{RegionId, StoreId};
@@ -57,6 +58,8 @@ use yadkv_storage_core::view::Directory;
 
 /// Entries cached by all regions of a store, bytes.
 const CACHE_BYTES: usize = 1 << 20;
+/// Rows in front of the data: so few that they come and go.
+const ROW_BYTES: usize = 16 << 10;
 /// Region heartbeats that wait for the placement driver.
 const REPORTS_MAX: usize = 256;
 
@@ -105,6 +108,8 @@ pub struct Running {
     pub directory: Arc<Directory>,
     applier: Applier,
     front: Front,
+    /// The data engine, with what this process has read in front of it.
+    rows: Arc<RowCache<Memory>>,
     apply: apply::State,
     handed_over: Queue,
     /// All logs.
@@ -256,7 +261,8 @@ impl StoreHost {
             return;
         };
         let directory = Arc::new(Directory::default());
-        let kv: Arc<dyn Engine> = Arc::new(self.kv.clone());
+        let rows = Arc::new(RowCache::new(Arc::new(self.kv.clone()), ROW_BYTES, seed));
+        let kv: Arc<dyn Engine> = rows.clone();
         let log =
             LogStore::open(Arc::new(self.raft.clone()), CACHE_BYTES).expect("the log store opens");
         let store = StoreId(record.store_id);
@@ -266,7 +272,7 @@ impl StoreHost {
             seed,
             config: config(),
             kv: kv.clone(),
-            intake: Arc::new(self.kv.clone()),
+            intake: rows.clone(),
             log,
             directory: directory.clone(),
         };
@@ -297,6 +303,7 @@ impl StoreHost {
             applier: Applier::new(kv, parts.log.clone(), directory.clone(), config.apply_bytes),
             directory,
             front,
+            rows,
             apply: apply::State::Idle,
             handed_over: Queue::new(config.apply_queue_bytes),
             log: parts.log.clone(),

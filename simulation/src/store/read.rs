@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_engine::Engine;
+use yadkv_engine::memory::Memory;
+use yadkv_engine::rows::RowCache;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
@@ -106,16 +108,16 @@ impl StoreHost {
 
     /// The next step of a read.
     pub(super) fn read_on(&mut self, sky: &Shared, id: u64) {
-        let disk = self.kv.clone();
         let Some(running) = self.running() else {
             return;
         };
+        let rows = running.rows.clone();
         match running.jobs.remove(&id) {
-            Some(Job::Lease(lease)) => self.lease_on(sky, lease),
-            Some(Job::Confirmed(read)) => read.serve(&disk),
+            Some(Job::Lease(lease)) => self.lease_on(sky, &rows, lease),
+            Some(Job::Confirmed(read)) => read.serve(&*rows),
             Some(Job::Early(request, reply)) => {
                 let view = running.directory.get(region_of(&request));
-                let response = view.and_then(|view| look(view, &disk, &request));
+                let response = view.and_then(|view| look(view, &*rows, &request));
                 self.keep(sky, Job::Decide(request, reply, response));
             }
             Some(Job::Decide(request, reply, response)) => {
@@ -125,12 +127,16 @@ impl StoreHost {
         }
     }
 
-    fn lease_on(&mut self, sky: &Shared, mut lease: Box<Lease>) {
+    fn lease_on(&mut self, sky: &Shared, rows: &RowCache<Memory>, mut lease: Box<Lease>) {
         let region = region_of(&lease.task.request);
         let Some(clock) = lease.clock else {
             if lease.response.is_none() {
                 let kind = lease.task.responder.kind();
-                let response = lease.read.evaluate(&self.kv, kind, &lease.task.request);
+                let request = &lease.task.request;
+                let response = lease
+                    .read
+                    .evaluate_cached(rows, request)
+                    .unwrap_or_else(|| lease.read.evaluate(rows, kind, request));
                 lease.response = Some(response);
             } else if planted::is(Planted::ClockBeforeEngine) {
                 lease.clock = self.last_round(region);

@@ -175,7 +175,12 @@ impl Config {
 
     /// The block cache.
     pub fn cache_bytes(&self) -> usize {
-        self.memory(10)
+        self.memory(8)
+    }
+
+    /// Rows that were read lately.
+    pub fn row_bytes(&self) -> usize {
+        self.memory(2)
     }
 
     /// Memtables of the data.

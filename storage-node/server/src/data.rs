@@ -19,11 +19,13 @@
 use crate::config::Config;
 use fs4::fs_std::FileExt;
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
 use yadkv_engine::journal::{self, Journal, QUIET};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
+use yadkv_engine::rows::RowCache;
 use yadkv_engine::{Engine, Intake};
 use yadkv_proto::storagepb::StoreRecord;
 use yadkv_storage_core::layout;
@@ -65,8 +67,10 @@ pub struct Data {
     pub kv: Arc<dyn Engine>,
     /// The same engine, as it takes snapshots in.
     pub intake: Arc<dyn Intake>,
-    /// The same engine, as it tells of itself.
+    /// The same engine, as it tells of itself; everything that changes data goes through `kv` and `intake`.
     pub rocks: Arc<Rocks>,
+    /// What stands in front of it.
+    pub rows: Arc<RowCache<Rocks>>,
     /// Their logs.
     pub log: LogStore,
     /// Who it belongs to; `None` if it is new.
@@ -96,8 +100,10 @@ impl Data {
         let mut options = Options::new(families, cache).unlogged();
         options.write_buffer_bytes = config.data_memtable_bytes();
         options.background_rate = config.store.background_rate.as_u64();
-        let engine = Arc::new(Rocks::open(root.join("kv"), &options)?);
-        let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (engine.clone(), engine.clone());
+        let rocks = Arc::new(Rocks::open(root.join("kv"), &options)?);
+        let seed = RandomState::new().hash_one(0_u8);
+        let rows = Arc::new(RowCache::new(rocks.clone(), config.row_bytes(), seed));
+        let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (rows.clone(), rows.clone());
         let record = recover::store_record(&*kv)?;
         if record.is_some() && !raft_existed {
             return Err(OpenError::Log {
@@ -128,7 +134,8 @@ impl Data {
         Ok(Self {
             kv,
             intake,
-            rocks: engine,
+            rocks,
+            rows,
             log,
             record,
             _lock: lock,

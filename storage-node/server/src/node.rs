@@ -388,6 +388,7 @@ impl Node {
             outgoing,
             log: self.data.log.clone(),
             rocks: self.data.rocks.clone(),
+            rows: self.data.rows.clone(),
         };
         let sources = self.sources.insert(Arc::new(sources));
         resources::Gauges::new(&self.meters)?.show(&self.meters, sources);

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use yadkv_consensus::LogStore;
 use yadkv_engine::LogEngine;
 use yadkv_engine::rocks::{Activity, Rocks};
+use yadkv_engine::rows::{RowCache, RowCounts};
 use yadkv_metrics::{
     Counter, Error, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Meters, about, catch_up,
     catch_up_micros, level,
@@ -38,6 +39,8 @@ pub struct Sources {
     pub log: LogStore,
     /// The data.
     pub rocks: Arc<Rocks>,
+    /// Rows in front of it.
+    pub rows: Arc<RowCache<Rocks>>,
 }
 
 /// Meters that are set when they are shown.
@@ -53,8 +56,9 @@ pub struct Gauges {
     engine: Engine,
 }
 
-/// RocksDB's part.
+/// The part of RocksDB and the rows in front of it.
 struct Engine {
+    rows: IntCounterVec,
     blocks: IntCounterVec,
     filtered: IntCounter,
     memtable_hits: IntCounter,
@@ -131,10 +135,10 @@ impl Gauges {
             };
             self.show_peers(&sources);
             self.show_queues(&sources);
-            let activity = sources.rocks.activity();
-            self.show_memory(&sources, &activity);
+            let (activity, rows) = (sources.rocks.activity(), sources.rows.counts());
+            self.show_memory(&sources, &activity, rows);
             self.show_disk(&sources);
-            self.engine.show(&activity);
+            self.engine.show(&activity, rows);
         });
     }
 
@@ -168,7 +172,7 @@ impl Gauges {
         self.refusing.set(refuses.into());
     }
 
-    fn show_memory(&self, sources: &Sources, activity: &Activity) {
+    fn show_memory(&self, sources: &Sources, activity: &Activity, rows: RowCounts) {
         let (config, door) = (&sources.config, &sources.door);
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let index = sources.log.engine().statistics().memory_bytes;
@@ -179,6 +183,7 @@ impl Gauges {
                 bytes(activity.cache_bytes),
                 config.cache_bytes(),
             ),
+            ("row_cache", bytes(rows.bytes), config.row_bytes()),
             (
                 "memtables",
                 bytes(activity.memtable_bytes),
@@ -230,6 +235,14 @@ impl Engine {
         let counter = |name, what, question| meters.counter(about(name, what, question));
         let gauge = |name, what, question| meters.gauge(about(name, what, question));
         Ok(Self {
+            rows: meters.counters(
+                about(
+                    "engine_row_lookups_total",
+                    "Gets that looked for their row in the row cache: hits found it, misses asked RocksDB.",
+                    "Do gets come back to the same rows, and is there room for those?",
+                ),
+                "result",
+            )?,
             blocks: meters.counters(
                 about(
                     "engine_block_reads_total",
@@ -292,7 +305,10 @@ impl Engine {
         })
     }
 
-    fn show(&self, now: &Activity) {
+    fn show(&self, now: &Activity, rows: RowCounts) {
+        for (result, total) in [("hit", rows.hits), ("miss", rows.misses)] {
+            catch_up(&self.rows.with_label_values(&[result]), total);
+        }
         for (from, total) in [("cache", now.cache_hits), ("file", now.cache_misses)] {
             catch_up(&self.blocks.with_label_values(&[from]), total);
         }

@@ -1,0 +1,596 @@
+//! Rows that were read lately, in front of an engine: a look-up of one of them touches neither memtables nor blocks.
+//!
+//! *Place*: a store puts [`RowCache`] around its data engine, and everything that writes there goes through it.
+//!
+//! *Why*: a search in a memtable or a block meets a dozen places that are in no cache of the processor, this one meets three. Of
+//! what a get takes, servers and client together, RocksDB had a third.
+//!
+//! *Life of a row*: a look-up misses and asks the engine → the row is kept, if no write of its shard began meanwhile or was under
+//! way → look-ups find it → a write of its key takes it out **before** the engine gets the write, or room is needed
+//! for others (CLOCK-Pro: what was read once goes first).
+//!
+//! *Invariants*: a row is what the engine holds: it is kept only after a look at the engine that no write can have
+//! overtaken, and no write begins while it is there.
+//!
+//! *Limits*: the bytes it is given, each of the [`SHARDS`] an equal part; no values above [`VALUE_BYTES_MAX`], whose
+//! search is little beside the copying. Snapshots, scans and what may block pass it by.
+//!
+//! *Source*: Jiang, Chen and Zhang, "CLOCK-Pro: an effective improvement of the CLOCK replacement", USENIX 2005, as
+//! `quick_cache` has it.
+//!
+//! *Next stop*: [`crate::journal`].
+
+use crate::{
+    Cached, DamagedFile, Direction, Durability, Engine, Family, Intake, LogEngine, Operation,
+    Result, Snapshot, Stage, Statistics, Visitor, WriteBatch,
+};
+use bytes::Bytes;
+use foldhash::SharedSeed;
+use foldhash::quality::SeedableRandomState;
+use parking_lot::RwLock;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{Equivalent, Weighter};
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Parts with a lock of their own; a batch names those that it touches by the bits of a word.
+pub const SHARDS: usize = u64::BITS as usize;
+/// Largest value that is kept.
+pub const VALUE_BYTES_MAX: usize = 16 << 10;
+/// What a row takes beside key and value, about.
+const ROW_BYTES: usize = 128;
+
+/// An engine with rows in front of it.
+pub struct RowCache<E> {
+    engine: Arc<E>,
+    shards: Vec<Shard>,
+    hasher: SeedableRandomState,
+}
+
+/// What a cache has done so far, and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Look-ups that found their row here.
+    pub hits: u64,
+    /// Look-ups that had to ask the engine.
+    pub misses: u64,
+    /// Bytes of rows.
+    pub bytes: u64,
+}
+
+#[derive(Debug)]
+struct Shard {
+    rows: RwLock<Rows>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Rows {
+    kept: Cache<Row, Bytes, Weigh, SeedableRandomState>,
+    /// Writes that have begun so far, and those of them that have not ended.
+    begun: u64,
+    under_way: u64,
+}
+
+/// Where a row is in the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Row {
+    family: Family,
+    key: Box<[u8]>,
+}
+
+/// The same, of somebody else's key.
+struct Look<'a> {
+    family: Family,
+    key: &'a [u8],
+}
+
+/// A look-up that found no row.
+#[derive(Debug)]
+struct Miss {
+    /// The shard.
+    number: usize,
+    /// What [`Rows::quiet`] said.
+    quiet: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Weigh;
+
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (family, key) = (self.family, &self.key[..]);
+        Look { family, key }.hash(state);
+    }
+}
+
+impl Hash for Look<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.key);
+        state.write_u8(self.family.0);
+    }
+}
+
+impl Equivalent<Row> for Look<'_> {
+    fn equivalent(&self, row: &Row) -> bool {
+        self.family == row.family && *self.key == *row.key
+    }
+}
+
+impl Weighter<Row, Bytes> for Weigh {
+    fn weight(&self, row: &Row, value: &Bytes) -> u64 {
+        (row.key.len() + value.len() + ROW_BYTES) as u64
+    }
+}
+
+impl Rows {
+    /// What has to be the same again for a look at the engine to be good; `None` while a write is under way.
+    fn quiet(&self) -> Option<u64> {
+        (self.under_way == 0).then_some(self.begun)
+    }
+
+    fn begin(&mut self) {
+        self.begun += 1;
+        self.under_way += 1;
+    }
+}
+
+/// The shards of a write, as bits.
+#[derive(Clone, Copy, Default)]
+struct Touched(u64);
+
+impl Touched {
+    const ALL: Self = Self(u64::MAX);
+
+    /// Whether it is touched for the first time.
+    fn add(&mut self, shard: usize) -> bool {
+        let bit = 1 << shard;
+        let new = self.0 & bit == 0;
+        self.0 |= bit;
+        new
+    }
+}
+
+impl<E> RowCache<E> {
+    /// Rows of up to about `bytes_max` bytes in front of an engine. `seed`: keys of whom does not know it cannot be made to
+    /// fall on one place.
+    pub fn new(engine: Arc<E>, bytes_max: usize, seed: u64) -> Self {
+        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        let bytes = bytes_max / SHARDS;
+        let shard = || {
+            let rows = Cache::with(
+                bytes / (1 << 10),
+                bytes as u64,
+                Weigh,
+                hasher.clone(),
+                DefaultLifecycle::default(),
+            );
+            Shard {
+                rows: RwLock::new(Rows {
+                    kept: rows,
+                    begun: 0,
+                    under_way: 0,
+                }),
+                hits: AtomicU64::new(0),
+                misses: AtomicU64::new(0),
+            }
+        };
+        Self {
+            engine,
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            hasher,
+        }
+    }
+
+    /// What it has done so far, and holds.
+    pub fn counts(&self) -> RowCounts {
+        let mut counts = RowCounts::default();
+        for shard in &self.shards {
+            counts.hits += shard.hits.load(Ordering::Relaxed);
+            counts.misses += shard.misses.load(Ordering::Relaxed);
+            counts.bytes += shard.rows.read().kept.weight();
+        }
+        counts
+    }
+
+    /// The shard of a row.
+    fn number(&self, row: &Look<'_>) -> usize {
+        // The cache within it takes the low and the highest bits of the same.
+        (self.hasher.hash_one(row) >> 40) as usize % SHARDS
+    }
+
+    fn look(&self, row: &Look<'_>) -> std::result::Result<Bytes, Miss> {
+        let number = self.number(row);
+        let shard = &self.shards[number];
+        let rows = shard.rows.read();
+        if let Some(value) = rows.kept.get(row) {
+            shard.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok(value.clone());
+        }
+        shard.misses.fetch_add(1, Ordering::Relaxed);
+        let quiet = rows.quiet();
+        Err(Miss { number, quiet })
+    }
+
+    /// Keeps what the engine held after a miss.
+    fn keep(&self, miss: Miss, row: Look<'_>, value: &Bytes) {
+        if miss.quiet.is_none() || value.len() > VALUE_BYTES_MAX {
+            return;
+        }
+        let mut rows = self.shards[miss.number].rows.write();
+        if rows.quiet() == miss.quiet {
+            let (family, key) = (row.family, row.key.into());
+            rows.kept.insert(Row { family, key }, value.clone());
+        }
+    }
+
+    /// Takes out what a write will change.
+    fn begin(&self, operations: &[Operation]) -> Touched {
+        let mut touched = Touched::default();
+        for operation in operations {
+            match operation {
+                Operation::Put(family, key, _) | Operation::Delete(family, key) => {
+                    let family = *family;
+                    let row = Look { family, key };
+                    let number = self.number(&row);
+                    let mut rows = self.shards[number].rows.write();
+                    if touched.add(number) {
+                        rows.begin();
+                    }
+                    rows.kept.remove(&row);
+                }
+                Operation::DeleteRange(family, start, end) => {
+                    for (number, shard) in self.shards.iter().enumerate() {
+                        let mut rows = shard.rows.write();
+                        if touched.add(number) {
+                            rows.begin();
+                        }
+                        let goes = |row: &Row| {
+                            row.family == *family
+                                && *row.key >= start[..]
+                                && (end.is_empty() || *row.key < end[..])
+                        };
+                        rows.kept.retain(|row, _| !goes(row));
+                    }
+                }
+            }
+        }
+        touched
+    }
+
+    /// Takes everything out, for a change that names no keys.
+    fn begin_anywhere(&self) -> Touched {
+        for shard in &self.shards {
+            let mut rows = shard.rows.write();
+            rows.begin();
+            rows.kept.clear();
+        }
+        Touched::ALL
+    }
+
+    fn end(&self, touched: Touched) {
+        for (number, shard) in self.shards.iter().enumerate() {
+            if touched.0 & (1 << number) != 0 {
+                shard.rows.write().under_way -= 1;
+            }
+        }
+    }
+}
+
+impl<E: LogEngine> LogEngine for RowCache<E> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        self.engine.get(family, key)
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+        direction: Direction,
+        visit: &mut Visitor<'_>,
+    ) -> Result<()> {
+        self.engine.scan(family, start, end, direction, visit)
+    }
+
+    fn write(&self, batch: WriteBatch, durability: Durability) -> Result<()> {
+        let touched = self.begin(batch.operations());
+        let written = self.engine.write(batch, durability);
+        self.end(touched);
+        written
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.engine.sync()
+    }
+
+    fn reclaim(&self) -> Result<()> {
+        self.engine.reclaim()
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.engine.statistics()
+    }
+}
+
+impl<E: Engine + 'static> Engine for RowCache<E> {
+    fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
+        let row = Look { family, key };
+        let miss = match self.look(&row) {
+            Ok(value) => return Ok(Cached::Found(value)),
+            Err(miss) => miss,
+        };
+        let found = self.engine.get_cached(family, key)?;
+        if let Cached::Found(value) = &found {
+            self.keep(miss, row, value);
+        }
+        Ok(found)
+    }
+
+    fn get_durable(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
+        self.engine.get_durable(family, key)
+    }
+
+    fn snapshot(&self) -> Box<dyn Snapshot + '_> {
+        self.engine.snapshot()
+    }
+
+    fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
+        self.engine.clone().hold()
+    }
+
+    fn damaged(&self) -> Result<Vec<DamagedFile>> {
+        self.engine.damaged()
+    }
+
+    fn discard_damaged(&self, file: &DamagedFile) -> Result<bool> {
+        let touched = self.begin_anywhere();
+        let discarded = self.engine.discard_damaged(file);
+        self.end(touched);
+        discarded
+    }
+}
+
+impl<E: Intake> Intake for RowCache<E> {
+    fn stage(&self, name: &str) -> Result<Box<dyn Stage + '_>> {
+        self.engine.stage(name)
+    }
+
+    fn ingest(&self, name: &str) -> Result<()> {
+        let touched = self.begin_anywhere();
+        let ingested = self.engine.ingest(name);
+        self.end(touched);
+        ingested
+    }
+
+    fn discard(&self, name: &str) -> Result<()> {
+        self.engine.discard(name)
+    }
+
+    fn staged(&self) -> Result<Vec<String>> {
+        self.engine.staged()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::memory::Memory;
+    use proptest::prelude::*;
+    use std::thread;
+
+    const FAMILY: Family = Family(0);
+
+    fn cache(bytes: usize) -> RowCache<Memory> {
+        RowCache::new(Arc::new(Memory::new(2)), bytes, 7)
+    }
+
+    fn put(cache: &RowCache<Memory>, key: &str, value: &str) {
+        let mut batch = WriteBatch::new();
+        batch.put(FAMILY, key.to_owned(), value.to_owned());
+        cache.write(batch, Durability::Buffered).unwrap();
+    }
+
+    fn get(cache: &RowCache<Memory>, key: &str) -> Cached {
+        cache.get_cached(FAMILY, key.as_bytes()).unwrap()
+    }
+
+    fn found(value: &str) -> Cached {
+        Cached::Found(Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    /// A look-up that misses, up to its look at the engine.
+    fn half(cache: &RowCache<Memory>, key: &'static str) -> impl FnOnce(&RowCache<Memory>) {
+        let row = || Look {
+            family: FAMILY,
+            key: key.as_bytes(),
+        };
+        let miss = cache.look(&row()).unwrap_err();
+        let value = cache.engine.get(FAMILY, key.as_bytes()).unwrap().unwrap();
+        move |cache| cache.keep(miss, row(), &value)
+    }
+
+    #[test]
+    fn what_was_read_is_found_again_until_it_is_written() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "1");
+        assert_eq!(cache.counts(), RowCounts::default(), "nobody has read it");
+        for _ in 0..3 {
+            assert_eq!(get(&cache, "a"), found("1"));
+        }
+        let counts = cache.counts();
+        assert_eq!((counts.hits, counts.misses), (2, 1));
+        put(&cache, "a", "2");
+        assert_eq!(cache.counts().bytes, 0);
+        assert_eq!(get(&cache, "a"), found("2"));
+        assert_eq!(get(&cache, "b"), Cached::Missing);
+        assert_eq!(cache.get_cached(Family(1), b"a").unwrap(), Cached::Missing);
+    }
+
+    #[test]
+    fn a_look_that_a_write_overtakes_leaves_nothing() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        let keep = half(&cache, "a");
+        put(&cache, "a", "new");
+        keep(&cache);
+        assert_eq!(get(&cache, "a"), found("new"));
+    }
+
+    #[test]
+    fn a_look_during_a_write_leaves_nothing() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        let mut batch = WriteBatch::new();
+        batch.put(FAMILY, "a", "new");
+        let touched = cache.begin(batch.operations());
+        let keep = half(&cache, "a");
+        cache.engine.write(batch, Durability::Buffered).unwrap();
+        cache.end(touched);
+        keep(&cache);
+        assert_eq!(get(&cache, "a"), found("new"));
+    }
+
+    #[test]
+    fn a_look_between_two_writes_at_once_leaves_nothing() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        let batch = || {
+            let mut batch = WriteBatch::new();
+            batch.put(FAMILY, "a", "new");
+            batch
+        };
+        let first = cache.begin(batch().operations());
+        let second = cache.begin(batch().operations());
+        cache.end(first);
+        let keep = half(&cache, "a");
+        cache.engine.write(batch(), Durability::Buffered).unwrap();
+        keep(&cache);
+        cache.end(second);
+        assert_eq!(get(&cache, "a"), found("new"));
+    }
+
+    #[test]
+    fn what_is_taken_in_or_away_is_not_hidden() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        assert_eq!(get(&cache, "a"), found("old"));
+        let mut stage = cache.stage("set").unwrap();
+        stage.put(FAMILY, b"a", b"new").unwrap();
+        stage.finish().unwrap();
+        let keep = half_after_clear(&cache);
+        cache.ingest("set").unwrap();
+        keep(&cache);
+        assert_eq!(get(&cache, "a"), found("new"));
+        let file = DamagedFile {
+            name: "7.sst".into(),
+            family: FAMILY,
+            first: "a".into(),
+            last: "a".into(),
+        };
+        cache.engine.damage(file.clone());
+        assert!(cache.discard_damaged(&file).unwrap());
+        assert_eq!(get(&cache, "a"), Cached::Missing);
+    }
+
+    /// A look-up under way whose row nobody has kept before.
+    fn half_after_clear(cache: &RowCache<Memory>) -> impl FnOnce(&RowCache<Memory>) {
+        cache.end(cache.begin_anywhere());
+        half(cache, "a")
+    }
+
+    #[test]
+    fn rows_take_no_more_than_they_may() {
+        const BYTES: usize = 256 << 10;
+        let cache = cache(BYTES);
+        let value = "v".repeat(1000);
+        for key in 0..2000 {
+            let key = key.to_string();
+            put(&cache, &key, &value);
+            get(&cache, &key);
+            assert!(cache.counts().bytes <= BYTES as u64);
+        }
+        assert!(cache.counts().bytes > BYTES as u64 / 2);
+        put(&cache, "large", &"v".repeat(VALUE_BYTES_MAX + 1));
+        get(&cache, "large");
+        let before = cache.counts().hits;
+        get(&cache, "large");
+        assert_eq!(cache.counts().hits, before);
+    }
+
+    #[test]
+    fn readers_beside_writers_never_go_back() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "0");
+        let last = AtomicU64::new(0);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 1..20_000_u64 {
+                    put(&cache, "a", &number.to_string());
+                    last.store(number, Ordering::SeqCst);
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut seen = 0;
+                    while seen < 19_999 {
+                        let least = last.load(Ordering::SeqCst).max(seen);
+                        let Cached::Found(value) = get(&cache, "a") else {
+                            panic!("the key is there");
+                        };
+                        seen = std::str::from_utf8(&value).unwrap().parse().unwrap();
+                        assert!(seen >= least, "{seen} after {least}");
+                    }
+                });
+            }
+        });
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Write(Vec<(u8, u8)>),
+        Delete(u8),
+        DeleteRange(u8, u8),
+        Read(u8),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            prop::collection::vec((0..16_u8, any::<u8>()), 1..4).prop_map(Step::Write),
+            (0..16_u8).prop_map(Step::Delete),
+            (0..16_u8, 0..17_u8).prop_map(|(start, end)| Step::DeleteRange(start, end)),
+            (0..16_u8).prop_map(Step::Read),
+        ];
+        prop::collection::vec(step, 1..60)
+    }
+
+    proptest! {
+        #[test]
+        fn it_holds_what_the_engine_holds(steps in steps()) {
+            let cache = cache(64 << 10);
+            for step in steps {
+                let mut batch = WriteBatch::new();
+                match step {
+                    Step::Write(ref pairs) => for (key, value) in pairs {
+                        batch.put(FAMILY, vec![*key], vec![*value]);
+                    },
+                    Step::Delete(key) => batch.delete(FAMILY, vec![key]),
+                    Step::DeleteRange(start, end) => {
+                        // 16 stands for the end of all keys.
+                        let end = if end == 16 { vec![] } else { vec![end] };
+                        batch.delete_range(FAMILY, vec![start], end);
+                    }
+                    Step::Read(_) => {}
+                }
+                cache.write(batch, Durability::Buffered).unwrap();
+                if let Step::Read(key) = step {
+                    let expected = cache.engine.get_cached(FAMILY, &[key]).unwrap();
+                    prop_assert_eq!(cache.get_cached(FAMILY, &[key]).unwrap(), expected);
+                }
+            }
+        }
+    }
+}
