@@ -13,7 +13,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 export CC := ccache gcc
 export CXX := ccache g++
 
-.PHONY: playground test lint setup setup-test setup-bench bench figures rolling-restart soak planted-bugs demo-data guide clean
+.PHONY: playground test lint setup setup-test setup-bench bench figures rolling-restart soak planted-bugs demo-data guide optimised clean
 
 playground: setup
 	cargo build --release --package yadkv
@@ -59,6 +59,9 @@ planted-bugs: setup
 demo-data: setup-test
 	cargo build --package yadkv
 	cargo test --package yadkv-tests --test demo_data -- --nocapture
+
+optimised: setup
+	scripts/optimise
 
 # No RocksDB is built here: the plain compiler will do.
 guide: CC := cc

@@ -175,12 +175,12 @@ impl Config {
 
     /// The block cache.
     pub fn cache_bytes(&self) -> usize {
-        self.memory(8)
+        self.memory(6)
     }
 
     /// Rows that were read lately.
     pub fn row_bytes(&self) -> usize {
-        self.memory(2)
+        self.memory(4)
     }
 
     /// Memtables of the data.

@@ -230,19 +230,21 @@ impl Gauges {
     }
 }
 
+fn row_lookups(meters: &Meters) -> Result<IntCounterVec, Error> {
+    let lookups = about(
+        "engine_row_lookups_total",
+        "Gets that looked for their row in the row cache: hits found it, misses asked RocksDB.",
+        "Do gets come back to the same rows, and is there room for those?",
+    );
+    meters.counters(lookups, "result")
+}
+
 impl Engine {
     fn new(meters: &Meters) -> Result<Self, Error> {
         let counter = |name, what, question| meters.counter(about(name, what, question));
         let gauge = |name, what, question| meters.gauge(about(name, what, question));
         Ok(Self {
-            rows: meters.counters(
-                about(
-                    "engine_row_lookups_total",
-                    "Gets that looked for their row in the row cache: hits found it, misses asked RocksDB.",
-                    "Do gets come back to the same rows, and is there room for those?",
-                ),
-                "result",
-            )?,
+            rows: row_lookups(meters)?,
             blocks: meters.counters(
                 about(
                     "engine_block_reads_total",
