@@ -30,6 +30,15 @@ pub struct WriteBatch {
 }
 
 impl Operation {
+    /// The family that it changes.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Put(family, ..) | Self::Delete(family, _) | Self::DeleteRange(family, ..) => {
+                *family
+            }
+        }
+    }
+
     /// Bytes of keys and values held.
     fn bytes(&self) -> usize {
         match self {

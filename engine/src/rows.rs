@@ -7,7 +7,9 @@
 //!
 //! *Life of a row*: a look-up misses and asks the engine → the row is kept, if no write of its shard began meanwhile or was under
 //! way → look-ups find it → a write of its key takes it out **before** the engine gets the write, or room is needed
-//! for others (CLOCK-Pro: what was read once goes first).
+//! for others (CLOCK-Pro: what was read once goes first). A deletion of a range takes out everything, as does what names no
+//! keys: to look for the rows of the range would take longer than to fill the cache again. A look-up that needs the disk
+//! ([`Cached::Unknown`]) leaves nothing; its row is kept the next time.
 //!
 //! *Invariants*: a row is what the engine holds: it is kept only after a look at the engine that no write can have
 //! overtaken, and no write begins while it is there.
@@ -25,12 +27,10 @@ use crate::{
     Result, Snapshot, Stage, Statistics, Visitor, WriteBatch,
 };
 use bytes::Bytes;
-use foldhash::SharedSeed;
-use foldhash::quality::SeedableRandomState;
 use parking_lot::RwLock;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{Equivalent, Weighter};
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,11 +41,14 @@ pub const VALUE_BYTES_MAX: usize = 16 << 10;
 /// What a row takes beside key and value, about.
 const ROW_BYTES: usize = 128;
 
-/// An engine with rows in front of it.
-pub struct RowCache<E> {
+/// An engine with rows in front of it. By default keys are hashed so that nobody can choose many that fall on one place
+/// (SipHash under a key of this process).
+pub struct RowCache<E, S = RandomState> {
     engine: Arc<E>,
-    shards: Vec<Shard>,
-    hasher: SeedableRandomState,
+    /// Whose rows are kept.
+    families: Vec<Family>,
+    shards: Vec<Shard<S>>,
+    hasher: S,
 }
 
 /// What a cache has done so far, and holds.
@@ -60,15 +63,15 @@ pub struct RowCounts {
 }
 
 #[derive(Debug)]
-struct Shard {
-    rows: RwLock<Rows>,
+struct Shard<S> {
+    rows: RwLock<Rows<S>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Rows {
-    kept: Cache<Row, Bytes, Weigh, SeedableRandomState>,
+struct Rows<S> {
+    kept: Cache<Row, Bytes, Weigh, S>,
     /// Writes that have begun so far, and those of them that have not ended.
     begun: u64,
     under_way: u64,
@@ -125,7 +128,7 @@ impl Weighter<Row, Bytes> for Weigh {
     }
 }
 
-impl Rows {
+impl<S: BuildHasher> Rows<S> {
     /// What has to be the same again for a look at the engine to be good; `None` while a write is under way.
     fn quiet(&self) -> Option<u64> {
         (self.under_way == 0).then_some(self.begun)
@@ -134,6 +137,12 @@ impl Rows {
     fn begin(&mut self) {
         self.begun += 1;
         self.under_way += 1;
+    }
+
+    fn clear(&mut self) {
+        if !self.kept.is_empty() {
+            self.kept.clear();
+        }
     }
 }
 
@@ -153,11 +162,9 @@ impl Touched {
     }
 }
 
-impl<E> RowCache<E> {
-    /// Rows of up to about `bytes_max` bytes in front of an engine. `seed`: keys of whom does not know it cannot be made to
-    /// fall on one place.
-    pub fn new(engine: Arc<E>, bytes_max: usize, seed: u64) -> Self {
-        let hasher = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+impl<E, S: BuildHasher + Clone> RowCache<E, S> {
+    /// Rows of some families, of up to about `bytes_max` bytes, in front of an engine.
+    pub fn new(engine: Arc<E>, families: &[Family], bytes_max: usize, hasher: S) -> Self {
         let bytes = bytes_max / SHARDS;
         let shard = || {
             let rows = Cache::with(
@@ -179,6 +186,7 @@ impl<E> RowCache<E> {
         };
         Self {
             engine,
+            families: families.to_vec(),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             hasher,
         }
@@ -219,10 +227,11 @@ impl<E> RowCache<E> {
         if miss.quiet.is_none() || value.len() > VALUE_BYTES_MAX {
             return;
         }
+        let (family, key) = (row.family, row.key.into());
+        let row = Row { family, key };
         let mut rows = self.shards[miss.number].rows.write();
         if rows.quiet() == miss.quiet {
-            let (family, key) = (row.family, row.key.into());
-            rows.kept.insert(Row { family, key }, value.clone());
+            rows.kept.insert(row, value.clone());
         }
     }
 
@@ -230,6 +239,9 @@ impl<E> RowCache<E> {
     fn begin(&self, operations: &[Operation]) -> Touched {
         let mut touched = Touched::default();
         for operation in operations {
+            if !self.families.contains(&operation.family()) {
+                continue;
+            }
             match operation {
                 Operation::Put(family, key, _) | Operation::Delete(family, key) => {
                     let family = *family;
@@ -241,18 +253,13 @@ impl<E> RowCache<E> {
                     }
                     rows.kept.remove(&row);
                 }
-                Operation::DeleteRange(family, start, end) => {
+                Operation::DeleteRange(..) => {
                     for (number, shard) in self.shards.iter().enumerate() {
                         let mut rows = shard.rows.write();
                         if touched.add(number) {
                             rows.begin();
                         }
-                        let goes = |row: &Row| {
-                            row.family == *family
-                                && *row.key >= start[..]
-                                && (end.is_empty() || *row.key < end[..])
-                        };
-                        rows.kept.retain(|row, _| !goes(row));
+                        rows.clear();
                     }
                 }
             }
@@ -265,7 +272,7 @@ impl<E> RowCache<E> {
         for shard in &self.shards {
             let mut rows = shard.rows.write();
             rows.begin();
-            rows.kept.clear();
+            rows.clear();
         }
         Touched::ALL
     }
@@ -279,7 +286,7 @@ impl<E> RowCache<E> {
     }
 }
 
-impl<E: LogEngine> LogEngine for RowCache<E> {
+impl<E: LogEngine, S: BuildHasher + Clone + Send + Sync> LogEngine for RowCache<E, S> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>> {
         self.engine.get(family, key)
     }
@@ -315,8 +322,11 @@ impl<E: LogEngine> LogEngine for RowCache<E> {
     }
 }
 
-impl<E: Engine + 'static> Engine for RowCache<E> {
+impl<E: Engine + 'static, S: BuildHasher + Clone + Send + Sync> Engine for RowCache<E, S> {
     fn get_cached(&self, family: Family, key: &[u8]) -> Result<Cached> {
+        if !self.families.contains(&family) {
+            return self.engine.get_cached(family, key);
+        }
         let row = Look { family, key };
         let miss = match self.look(&row) {
             Ok(value) => return Ok(Cached::Found(value)),
@@ -353,7 +363,7 @@ impl<E: Engine + 'static> Engine for RowCache<E> {
     }
 }
 
-impl<E: Intake> Intake for RowCache<E> {
+impl<E: Intake, S: BuildHasher + Clone + Send + Sync> Intake for RowCache<E, S> {
     fn stage(&self, name: &str) -> Result<Box<dyn Stage + '_>> {
         self.engine.stage(name)
     }
@@ -378,14 +388,15 @@ impl<E: Intake> Intake for RowCache<E> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::memory::Memory;
+    use crate::memory::{Fault, Memory};
     use proptest::prelude::*;
     use std::thread;
 
     const FAMILY: Family = Family(0);
 
     fn cache(bytes: usize) -> RowCache<Memory> {
-        RowCache::new(Arc::new(Memory::new(2)), bytes, 7)
+        let engine = Arc::new(Memory::new(3));
+        RowCache::new(engine, &[FAMILY, Family(1)], bytes, RandomState::new())
     }
 
     fn put(cache: &RowCache<Memory>, key: &str, value: &str) {
@@ -428,6 +439,47 @@ mod tests {
         assert_eq!(get(&cache, "a"), found("2"));
         assert_eq!(get(&cache, "b"), Cached::Missing);
         assert_eq!(cache.get_cached(Family(1), b"a").unwrap(), Cached::Missing);
+    }
+
+    #[test]
+    fn families_of_others_stay_outside() {
+        let cache = cache(1 << 20);
+        let mut batch = WriteBatch::new();
+        batch.put(Family(2), "a", "1");
+        let touched = cache.begin(batch.operations());
+        assert_eq!(touched.0, 0);
+        cache.write(batch, Durability::Buffered).unwrap();
+        for _ in 0..2 {
+            assert_eq!(cache.get_cached(Family(2), b"a").unwrap(), found("1"));
+        }
+        assert_eq!(cache.counts(), RowCounts::default());
+    }
+
+    #[test]
+    fn a_look_that_a_deleted_range_overtakes_leaves_nothing() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        let keep = half(&cache, "a");
+        let mut batch = WriteBatch::new();
+        batch.delete_range(FAMILY, "", "b");
+        cache.write(batch, Durability::Buffered).unwrap();
+        keep(&cache);
+        assert_eq!(get(&cache, "a"), Cached::Missing);
+    }
+
+    #[test]
+    fn a_write_that_fails_hides_nothing() {
+        let cache = cache(1 << 20);
+        put(&cache, "a", "old");
+        assert_eq!(get(&cache, "a"), found("old"));
+        cache.engine.fail_writes(Fault::Write, 0);
+        let mut batch = WriteBatch::new();
+        batch.put(FAMILY, "a", "new");
+        assert!(cache.write(batch, Durability::Buffered).is_err());
+        for _ in 0..2 {
+            assert_eq!(get(&cache, "a"), found("old"), "as the engine has it");
+        }
+        assert_eq!(cache.counts().hits, 1, "the write has ended");
     }
 
     #[test]

@@ -31,6 +31,7 @@ use crate::sky::{Answer, Event, Machine, Message, Shared, Sky, StoreEvent};
 use futures::channel::mpsc;
 use read::Job;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 use worker::WorkerHost;
@@ -59,7 +60,11 @@ use yadkv_storage_core::view::Directory;
 /// Entries cached by all regions of a store, bytes.
 const CACHE_BYTES: usize = 1 << 20;
 /// Rows in front of the data: so few that they come and go.
-const ROW_BYTES: usize = 16 << 10;
+const ROW_BYTES: usize = 64 << 10;
+/// The same in every run.
+type Hashes = BuildHasherDefault<DefaultHasher>;
+/// The data engine as a process sees it.
+type Rows = RowCache<Memory, Hashes>;
 /// Region heartbeats that wait for the placement driver.
 const REPORTS_MAX: usize = 256;
 
@@ -109,7 +114,7 @@ pub struct Running {
     applier: Applier,
     front: Front,
     /// The data engine, with what this process has read in front of it.
-    rows: Arc<RowCache<Memory>>,
+    rows: Arc<Rows>,
     apply: apply::State,
     handed_over: Queue,
     /// All logs.
@@ -261,7 +266,9 @@ impl StoreHost {
             return;
         };
         let directory = Arc::new(Directory::default());
-        let rows = Arc::new(RowCache::new(Arc::new(self.kv.clone()), ROW_BYTES, seed));
+        let disk = Arc::new(self.kv.clone());
+        let families = [layout::RAW, layout::RAW2];
+        let rows = Arc::new(RowCache::new(disk, &families, ROW_BYTES, Hashes::default()));
         let kv: Arc<dyn Engine> = rows.clone();
         let log =
             LogStore::open(Arc::new(self.raft.clone()), CACHE_BYTES).expect("the log store opens");

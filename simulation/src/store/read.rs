@@ -8,15 +8,13 @@
 //!
 //! *Next stop*: [`super::companion`].
 
-use super::StoreHost;
+use super::{Rows, StoreHost};
 use crate::planted::{self, Planted};
 use crate::sky::{Machine, Shared, Sky, StoreEvent};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use yadkv_engine::Engine;
-use yadkv_engine::memory::Memory;
-use yadkv_engine::rows::RowCache;
 use yadkv_proto::api::{StoreRequest, StoreResponse};
 use yadkv_proto::id::RegionId;
 use yadkv_proto::time::Moment;
@@ -127,7 +125,7 @@ impl StoreHost {
         }
     }
 
-    fn lease_on(&mut self, sky: &Shared, rows: &RowCache<Memory>, mut lease: Box<Lease>) {
+    fn lease_on(&mut self, sky: &Shared, rows: &Rows, mut lease: Box<Lease>) {
         let region = region_of(&lease.task.request);
         let Some(clock) = lease.clock else {
             if lease.response.is_none() {

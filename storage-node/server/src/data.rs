@@ -19,7 +19,7 @@
 use crate::config::Config;
 use fs4::fs_std::FileExt;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::RandomState;
 use std::path::Path;
 use std::sync::Arc;
 use yadkv_consensus::LogStore;
@@ -101,8 +101,9 @@ impl Data {
         options.write_buffer_bytes = config.data_memtable_bytes();
         options.background_rate = config.store.background_rate.as_u64();
         let rocks = Arc::new(Rocks::open(root.join("kv"), &options)?);
-        let seed = RandomState::new().hash_one(0_u8);
-        let rows = Arc::new(RowCache::new(rocks.clone(), config.row_bytes(), seed));
+        let (families, bytes) = ([layout::RAW, layout::RAW2], config.row_bytes());
+        let rows = RowCache::new(rocks.clone(), &families, bytes, RandomState::new());
+        let rows = Arc::new(rows);
         let (kv, intake): (Arc<dyn Engine>, Arc<dyn Intake>) = (rows.clone(), rows.clone());
         let record = recover::store_record(&*kv)?;
         if record.is_some() && !raft_existed {
