@@ -2,7 +2,7 @@
 # needs on Debian; without root it prints the line to run and stops.
 
 PACKAGES := build-essential ca-certificates ccache clang curl libclang-dev pkg-config
-TEST_PACKAGES := strace faketime e2fsprogs util-linux shellcheck prometheus
+TEST_PACKAGES := strace e2fsprogs util-linux shellcheck prometheus
 BENCH_PACKAGES := etcd-server redis-server
 # What builds the guide; the version that its pages were read with.
 MDBOOK_VERSION := 0.5.4
@@ -46,11 +46,11 @@ figures: setup-bench
 	./target/release/figures
 
 rolling-restart: setup
-	cargo build --release --package yadkv --package yadkv-tests
+	cargo build --release --package yadkv --package yadkv-tests --package yadkv-test-clock
 	./target/release/figures rolling-restart
 
 soak: setup
-	cargo build --release --package yadkv --package yadkv-tests
+	cargo build --release --package yadkv --package yadkv-tests --package yadkv-test-clock
 	./target/release/soak
 
 planted-bugs: setup

@@ -23,12 +23,17 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Read by the allocator before anything else runs: it is able to sample, and does not, since only with `prof:true` from
-/// the start it may later. The environment (`_RJEM_MALLOC_CONF`) goes before it. Measured, processor time of an allocation
-/// and its release: 8 ns by an allocator that was built without profiles, 12 with them, whatever is set, 18 while it samples.
+/// Read by the allocator before anything else runs. The environment (`MALLOC_CONF`) goes before it.
+///
+/// - Large pages where the kernel gives some (`thp`): searches in memtables and caches are all over the memory, and in a virtual
+///   machine the way to a small page takes as long as the page (`benches/EXPERIMENTS.md`).
+/// - It is able to sample, and does not, since only with `prof:true` from the start it may later. Measured, processor time of
+///   an allocation and its release: 8 ns by an allocator that was built without profiles, 12 with them, whatever is set, 18
+///   while it samples.
 #[allow(unsafe_code)] // An exported name: nobody else has this one.
-#[unsafe(export_name = "_rjem_malloc_conf")]
-static ALLOCATOR_SETTINGS: &[u8; 46] = b"prof:true,prof_active:false,lg_prof_sample:19\0";
+#[unsafe(export_name = "malloc_conf")]
+static ALLOCATOR_SETTINGS: &[u8; 57] =
+    b"thp:always,prof:true,prof_active:false,lg_prof_sample:19\0";
 
 /// A distributed key-value store that speaks TiKV's protocol.
 #[derive(Parser)]

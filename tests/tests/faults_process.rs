@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 use yadkv_client::{Client, Options};
-use yadkv_tests::clocks::Clocks;
 use yadkv_tests::recorder::Recorder;
 use yadkv_tests::storm::{Fault, Storm};
 use yadkv_tests::{Cluster, Setup, borders, seed};
@@ -59,9 +58,5 @@ async fn processes_that_stand_still() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_jump() {
-    if !Clocks::may_be_set() {
-        println!("NOT TRIED: this needs the package faketime");
-        return;
-    }
     strikes(Fault::Clock, true).await;
 }

@@ -42,6 +42,9 @@ const RATE_FAIRNESS: i32 = 10;
 
 /// Smallest memtable; below, flushes make tables too small to be worth a file.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
+/// Memory that a memtable takes at a time, at least and at most: enough to lie on large pages, little beside all memtables.
+const ARENA_BYTES_MIN: usize = 64 * 1024;
+const ARENA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// See [`FamilyOptions::level0_files`].
 const LEVEL0_FILES: u16 = 4;
@@ -253,6 +256,8 @@ impl Options {
         options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
         options.set_block_based_table_factory(&table);
         options.set_write_buffer_size((self.write_buffer_bytes / 2).max(MEMTABLE_BYTES_MIN));
+        let arena = (self.write_buffer_bytes / 64).clamp(ARENA_BYTES_MIN, ARENA_BYTES_MAX);
+        options.set_arena_block_size(arena);
         options.set_max_write_buffer_number(MEMTABLES_PER_FAMILY_MAX);
         options.set_level_compaction_dynamic_level_bytes(true);
         options.set_disable_auto_compactions(!self.compactions);

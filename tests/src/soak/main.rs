@@ -8,7 +8,7 @@
 //! after the last round, what was done.
 //!
 //! *Limits and failure*: anything that must not happen ends it at once, with the logs' ends and the seed. Faults that this
-//! machine does not allow (mounts, clocks) are named at the start and left out.
+//! machine does not allow (mounts) are named at the start and left out.
 //!
 //! *Next stop*: `yadkv_tests::storm`.
 #![allow(clippy::print_stdout)]
@@ -16,7 +16,6 @@
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use yadkv_tests::clocks::Clocks;
 use yadkv_tests::disk::Disk;
 use yadkv_tests::process::resident_mib;
 use yadkv_tests::recorder::Recorder;
@@ -56,16 +55,18 @@ fn main() -> ExitCode {
 
 /// The faults that are possible here.
 fn faults() -> Vec<Fault> {
-    let mut faults = vec![Fault::Kill, Fault::Stop, Fault::Cut, Fault::Flip];
+    let mut faults = vec![
+        Fault::Kill,
+        Fault::Stop,
+        Fault::Cut,
+        Fault::Flip,
+        Fault::Clock,
+    ];
     // Regions change as often as everything else together.
     faults.extend([Fault::Churn; 6]);
     match Disk::may_mount() {
         true => faults.extend([Fault::Fill, Fault::Hang]),
         false => println!("NOT TRIED: disks that fill and hang, which needs the right to mount"),
-    }
-    match Clocks::may_be_set() {
-        true => faults.push(Fault::Clock),
-        false => println!("NOT TRIED: clocks that jump, which needs the package faketime"),
     }
     faults
 }
@@ -95,7 +96,7 @@ async fn soak(time: Duration) {
     let mut cluster = Cluster::start_as(Setup {
         settings: &settings,
         network: true,
-        clocks: Clocks::may_be_set(),
+        clocks: true,
         disks,
         ..Setup::default()
     });

@@ -4,11 +4,11 @@
 //! is still in use, with the stacks that allocated it → sampling ends, and what it knew is forgotten.
 //!
 //! *Why not always*: what grows does so while one watches, and sampling makes allocations half as dear again
-//! ([`crate::ALLOCATOR_SETTINGS`] says what was measured). Started with `_RJEM_MALLOC_CONF=prof_active:true` a process samples from its
+//! ([`crate::ALLOCATOR_SETTINGS`] says what was measured). Started with `MALLOC_CONF=prof_active:true` a process samples from its
 //! beginning; the page then shows everything in use, at once.
 //!
-//! *Limits and failure*: 501 where the allocator was told not to profile at all (`prof:false`). What RocksDB and other C
-//! libraries allocate is not seen: they have an allocator of their own.
+//! *Limits and failure*: 501 where the allocator was told not to profile at all (`prof:false`). RocksDB's and other C
+//! libraries' allocations are sampled as well.
 //!
 //! *Next stop*: [`crate::ALLOCATOR_SETTINGS`].
 
