@@ -163,8 +163,8 @@ pub trait Engine: LogEngine {
     /// An unchanging view of everything written so far.
     fn snapshot(&self) -> Box<dyn Snapshot + '_>;
 
-    /// The same, for another thread or a later moment. What is overwritten or deleted meanwhile keeps its space: let go
-    /// of it soon.
+    /// The same, for another thread, a later moment, or much that is read once: its scans leave caches to those who come
+    /// again. What is overwritten or deleted meanwhile keeps its space: let go of it soon.
     fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send>;
 
     /// Table files in which reads have met damaged bytes, now or in an earlier life, and that are still there.

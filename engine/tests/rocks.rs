@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use yadkv_engine::rocks::{BlockCache, Compression, FamilyOptions, Options, Rocks};
-use yadkv_engine::{Cached, Direction, Durability, Engine, Error, Family, LogEngine, WriteBatch};
+use yadkv_engine::{
+    Cached, Direction, Durability, Engine, Error, Family, LogEngine, Snapshot, WriteBatch,
+};
 
 const A: Family = Family(0);
 
@@ -441,6 +443,43 @@ fn a_look_up_reads_a_few_blocks_of_a_large_table() {
     }
     let each = (bytes_read_by_this_thread() - before) / LOOK_UPS;
     assert!(each <= BYTES_PER_LOOK_UP_MAX, "{each} bytes a look-up");
+}
+
+/// A region that is measured or sent is read once: blocks that clients read again and again must not give way to it.
+#[test]
+fn a_view_that_is_held_leaves_the_cache_as_it_was() {
+    const KEYS: usize = 10_000;
+
+    let directory = tempfile::tempdir().unwrap();
+    let cache = BlockCache::new(64 * 1024 * 1024);
+    let options = Options {
+        block_cache: cache.clone(),
+        ..options()
+    };
+    let engine = Arc::new(Rocks::open(directory.path(), &options).unwrap());
+    let mut batch = WriteBatch::new();
+    for number in 0..KEYS {
+        batch.put(A, key(number), vec![b'v'; 100]);
+    }
+    engine.write(batch, Durability::Buffered).unwrap();
+    engine.flush().unwrap();
+    let scan = |view: &dyn Snapshot| {
+        let mut seen = 0;
+        view.scan(A, b"", b"", Direction::Forward, &mut |_, _| {
+            seen += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(seen, KEYS);
+    };
+    // What is kept of indexes and filters.
+    scan(&*engine.clone().hold());
+    let before = cache.usage_bytes();
+    scan(&*engine.clone().hold());
+    assert_eq!(cache.usage_bytes(), before);
+    scan(&*engine.snapshot());
+    let blocks = cache.usage_bytes() - before;
+    assert!(blocks > KEYS * 100, "{blocks} bytes of blocks");
 }
 
 #[cfg(target_os = "linux")]

@@ -19,7 +19,7 @@ self_cell!(
 );
 
 pub(super) fn hold(engine: Arc<Rocks>) -> Box<dyn Snapshot + Send> {
-    Box::new(Held::new(engine, |engine| View::new(engine)))
+    Box::new(Held::new(engine, |engine| View::new(engine, false)))
 }
 
 impl Snapshot for Held {

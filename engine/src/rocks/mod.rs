@@ -326,7 +326,7 @@ impl Engine for Rocks {
     }
 
     fn snapshot(&self) -> Box<dyn Snapshot + '_> {
-        Box::new(View::new(self))
+        Box::new(View::new(self, true))
     }
 
     fn hold(self: Arc<Self>) -> Box<dyn Snapshot + Send> {
@@ -346,13 +346,16 @@ impl Engine for Rocks {
 struct View<'a> {
     engine: &'a Rocks,
     snapshot: rocksdb::Snapshot<'a>,
+    /// Whether blocks that its scans read stay in the cache.
+    fills_cache: bool,
 }
 
 impl<'a> View<'a> {
-    fn new(engine: &'a Rocks) -> Self {
+    fn new(engine: &'a Rocks, fills_cache: bool) -> Self {
         Self {
             engine,
             snapshot: engine.db.snapshot(),
+            fills_cache,
         }
     }
 }
@@ -377,6 +380,7 @@ impl Snapshot for View<'_> {
             return Ok(());
         }
         let mut options = ReadOptions::default();
+        options.fill_cache(self.fills_cache);
         options.set_total_order_seek(true);
         options.set_iterate_lower_bound(start);
         if !end.is_empty() {

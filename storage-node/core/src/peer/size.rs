@@ -37,6 +37,14 @@ pub(super) struct Size {
 }
 
 impl Size {
+    /// That of a region without data.
+    pub(super) fn nothing() -> Self {
+        Self {
+            measured: Some(Amount::default()),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn wrote(&mut self, amount: Amount) {
         self.written += amount;
     }
@@ -74,6 +82,11 @@ impl Peer {
         }
     }
 
+    /// The region has just been created, without data: there is nothing to measure.
+    pub fn begins_empty(&mut self) {
+        self.size = Size::nothing();
+    }
+
     /// Another size is too large from now on.
     pub fn limits_changed(&mut self) {
         self.size.limits_changed = true;
@@ -100,5 +113,33 @@ impl Peer {
         if !found.borders.is_empty() {
             self.cut_by_size(found.borders, now, effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        bytes: 800,
+        keys: 80,
+    };
+
+    #[test]
+    fn a_region_is_measured_once_an_eighth_was_written_unless_it_began_empty() {
+        let written = |bytes| Amount { bytes, keys: 0 };
+        let (mut unknown, mut empty) = (Size::default(), Size::nothing());
+        for size in [&mut unknown, &mut empty] {
+            size.wrote(written(99));
+            assert!(!size.is_due(&LIMITS));
+            size.wrote(written(1));
+        }
+        assert!(unknown.is_due(&LIMITS));
+        assert!(!empty.is_due(&LIMITS));
+        empty.wrote(written(1100));
+        assert!(!empty.is_due(&LIMITS));
+        empty.wrote(written(1));
+        assert!(empty.is_due(&LIMITS));
+        assert_eq!(empty.estimate(), written(1201));
     }
 }

@@ -205,10 +205,11 @@ impl Worker {
             let count = peers.clone().count().max(1);
             let chosen = peers.cycle().nth(id.0 as usize % count).copied();
             self.start(&record, applied, Start::Bootstrap, now)?;
-            if chosen == Some(own)
-                && let Some(peer) = self.peers.get_mut(&id)
-            {
-                peer.campaign(now.moment);
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.begins_empty();
+                if chosen == Some(own) {
+                    peer.campaign(now.moment);
+                }
             }
             self.touched.insert(id);
         }

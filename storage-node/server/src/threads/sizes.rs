@@ -54,7 +54,7 @@ impl SizeThread {
         let region = RegionId(task.region.id);
         let version = task.region.region_epoch.map_or(0, |epoch| epoch.version);
         let range = KeyRange::of(&task.region);
-        match check(&*self.kv.snapshot(), &range, &task.limits) {
+        match check(&*self.kv.clone().hold(), &range, &task.limits) {
             Ok(found) => {
                 self.metrics
                     .moves

@@ -246,7 +246,7 @@ impl Snapshots {
         chunks: &mpsc::Sender<SnapshotChunk>,
         sent: &AtomicU64,
     ) -> Result<(), SendError> {
-        let view = self.parts.kv.snapshot();
+        let view = self.parts.kv.clone().hold();
         let mut sending = Sending::begin(&*view, self.parts.cluster, task)?;
         while let Some(chunk) = sending.next_chunk()? {
             let bytes = chunk.pairs.len();
