@@ -235,7 +235,10 @@ impl RegionView {
 
     /// Takes the right to read back.
     pub fn withdraw(&self) {
-        self.delegate.store(None);
+        // A store looks at what every thread reads; a follower withdraws with each of its rounds.
+        if self.delegate.load().is_some() {
+            self.delegate.store(None);
+        }
     }
 
     /// The region is cut into `successors`: withdraws the delegate, for good.
