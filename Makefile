@@ -46,7 +46,7 @@ figures: setup-bench
 	./target/release/figures
 
 rolling-restart: setup
-	cargo build --release --package yadkv --package yadkv-tests --package yadkv-test-clock
+	cargo build --release --package yadkv --package yadkv-tests
 	./target/release/figures rolling-restart
 
 soak: setup
