@@ -30,7 +30,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// - It is able to sample, and does not, since only with `prof:true` from the start it may later. Measured, processor time of
 ///   an allocation and its release: 8 ns by an allocator that was built without profiles, 12 with them, whatever is set, 18
 ///   while it samples.
-#[allow(unsafe_code)] // An exported name: nobody else has this one.
+#[allow(unsafe_code)]
+// An exported name, which jemalloc reads if it is there; on Linux, where it stands behind `malloc`.
 #[unsafe(export_name = "malloc_conf")]
 static ALLOCATOR_SETTINGS: &[u8; 57] =
     b"thp:always,prof:true,prof_active:false,lg_prof_sample:19\0";

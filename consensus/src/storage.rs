@@ -54,7 +54,7 @@ pub(crate) struct GroupLog {
 
 impl GroupLog {
     /// Loads and checks the state of a group. `applied` is what the state machine holds; the commit position
-    /// on disk may be behind it, since a change of it alone is hardly ever written.
+    /// on disk may be behind it, since it is written only now and then.
     pub(crate) fn open(
         config: &Config,
         store: LogStore,

@@ -447,7 +447,7 @@ fn a_look_up_reads_a_few_blocks_of_a_large_table() {
 
 /// A region that is measured or sent is read once: blocks that clients read again and again must not give way to it.
 #[test]
-fn a_view_that_is_held_leaves_the_cache_as_it_was() {
+fn scans_of_a_view_that_is_held_leave_the_cache_as_it_was() {
     const KEYS: usize = 10_000;
 
     let directory = tempfile::tempdir().unwrap();

@@ -28,9 +28,9 @@ use yadkv_proto::id::{Index, PeerId, Term};
 use yadkv_proto::time::Moment;
 use yadkv_proto::yadkvpb::{LogEntry, RaftMessage};
 
-/// Entries after which the commit position is worth a record beside the next ones. After a restart so many, at most, are
-/// applied only once a leader tells that they are committed. With each batch of entries, the record took a fourteenth of all
-/// puts where many regions write little each.
+/// Entries after which the commit position is worth a record beside the next ones. After a restart about so many, and what
+/// was committed since the last entries were written, are applied only once a leader tells that they are committed. With
+/// each batch of entries, the record took a fourteenth of all puts where many regions write little each.
 const COMMIT_STEP: u64 = 64;
 
 impl Node {
@@ -157,8 +157,8 @@ impl Node {
         ready
     }
 
-    /// A change of the commit position alone is not worth a write, unless it is a large one and entries are written anyway,
-    /// or a change of members waits for it: it is learnt again from the leader.
+    /// A change of the commit position is not worth a write of its own, and beside entries only if it is a large one: it is
+    /// learnt again from the leader. If a change of members waits for it, it is always written.
     fn hard_state_to_write(&self, changed: bool, entries: &[Entry]) -> Option<HardState> {
         let raft = &self.raw.raft;
         let state = HardState {

@@ -35,7 +35,8 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// the cache runs out of places before it is full; too few, and places take memory that nothing uses.
 const ENTRY_BYTES: usize = 8 * 1024;
 
-/// Bytes that a compaction reads at a time. Large ones keep the disk from what clients wait for: the log's writes.
+/// Bytes that a compaction reads at a time. Large ones keep the disk from what clients wait for: the log's writes. Where each
+/// read takes 5 ms a compaction gets 50 MB a second.
 const COMPACTION_READ_BYTES: usize = 256 * 1024;
 
 /// How often [`Options::background_rate`] lets some more bytes through: often, so that they come in small portions.
@@ -45,7 +46,8 @@ const RATE_FAIRNESS: i32 = 10;
 
 /// Smallest memtable; below, flushes make tables too small to be worth a file.
 const MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
-/// Memory that a memtable takes at a time, at least and at most: enough to lie on large pages, little beside all memtables.
+/// Memory that a memtable takes at a time, at least and at most: large pieces, which the allocator lays side by side on large
+/// pages; little beside all memtables.
 const ARENA_BYTES_MIN: usize = 64 * 1024;
 const ARENA_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -235,7 +235,7 @@ impl RegionView {
 
     /// Takes the right to read back.
     pub fn withdraw(&self) {
-        // A store looks at what every thread reads; a follower withdraws with each of its rounds.
+        // To change what is there it looks through what every thread reads; a follower withdraws in each of its rounds.
         if self.delegate.load().is_some() {
             self.delegate.store(None);
         }

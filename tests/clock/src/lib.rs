@@ -8,6 +8,9 @@
 //! *Why not libfaketime*: it allocates when it is first asked, and the allocator of the server, which stands behind `malloc`,
 //! asks for the time while it starts: both wait for each other. So nothing here may allocate.
 //!
+//! *Limits*: a wait for a moment of the day is not cut short or drawn out by a clock that is set meanwhile: it takes as long as
+//! it seemed to when it began. Every question is a system call, and those for the day read a file. Glibc from 2.30 on.
+//!
 //! *Failure*: a process whose clock cannot be read ends at once, with status 127 and the reason: a test must not pass with
 //! right clocks.
 #![cfg(target_os = "linux")]

@@ -104,6 +104,7 @@ const MAY_USE: &[(&str, &str, &[&str])] = &[
             "yadkv-tls",
         ],
     ),
+    ("tests/clock", "yadkv-test-clock", &[]),
     (
         "tests",
         "yadkv-tests",

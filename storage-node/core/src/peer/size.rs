@@ -26,7 +26,7 @@ const STEPS: u64 = 8;
 /// What is known of a region's size.
 #[derive(Default)]
 pub(super) struct Size {
-    /// The last look.
+    /// The last look, or nothing at all for a region that began without data.
     measured: Option<Amount>,
     /// Written since.
     written: Amount,
