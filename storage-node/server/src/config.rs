@@ -44,7 +44,7 @@ pub struct StoreSection {
     pub data_dir: PathBuf,
     /// Placement drivers, `host:port`.
     pub pd: Vec<String>,
-    /// Memory for what grows with load; default 1 GiB, at least 64 MiB. In sixteenths: block cache 5, memtables
+    /// Memory for what grows with load; default 1 GiB, at least 64 MiB. In sixteenths: block cache 3, rows 2, memtables
     /// 6, where the entries of the logs are 1, newest log entries 1, requests under way 1, answers under way 1, and entries of
     /// other stores' leaders: half a one before the workers, half a one before apply. Messages to other stores have 1 as
     /// well, but share their bytes with requests or the newest entries. The process itself adds about 60 MiB. Too small: reads go to disk; too large: the operating system's cache starves.
