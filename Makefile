@@ -19,8 +19,10 @@ playground: setup
 	cargo build --release --package yadkv
 	./target/release/yadkv playground
 
+# Programs and tests in one build: apart, they would be given different features of tokio and others, which then are
+# compiled, and kept, twice.
 test: setup-test
-	cargo build --workspace
+	cargo build --workspace --lib --bins --tests
 	cargo test --workspace --no-fail-fast
 	cargo xtask tidy
 
