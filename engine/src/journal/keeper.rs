@@ -15,7 +15,7 @@
 
 use super::index::Place;
 use super::record::{Draft, Kind, Span};
-use super::segment::{self, Segment, damage};
+use super::segment::{self, Content, Segment, damage};
 use super::{Options, SLACK, Shared, State, open};
 use crate::{Error, Family, Result, WriteBatch};
 use bytes::Bytes;
@@ -130,7 +130,7 @@ impl Shared {
     /// Makes a segment while others write.
     fn prepare(&self) -> Result<()> {
         let _turn = self.keeping.lock();
-        self.prepare_by(|number| self.create(number))
+        self.prepare_by(|number| self.create(number, Content::Zeros))
     }
 
     /// Has a segment made under the next number; whoever needs one meanwhile waits for it.

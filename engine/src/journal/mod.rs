@@ -41,7 +41,7 @@ use bytes::Bytes;
 use index::{Found, Index, Place};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use record::{Draft, Kind, Span, Stamp};
-use segment::Segment;
+use segment::{Content, Segment};
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
@@ -318,7 +318,7 @@ impl Shared {
         let next = match state.prepared.pop_front() {
             Some(next) => next,
             None => self
-                .create(state.next_number())
+                .create(state.next_number(), Content::Nothing)
                 .map_err(|error| self.poison(state, &error))?,
         };
         state.segments.push_back(next);
@@ -327,9 +327,9 @@ impl Shared {
     }
 
     /// A new segment whose name is durable.
-    fn create(&self, number: NonZeroU32) -> std::io::Result<Arc<Segment>> {
+    fn create(&self, number: NonZeroU32, content: Content) -> std::io::Result<Arc<Segment>> {
         let bytes = self.options.segment_bytes;
-        let segment = Segment::create(&self.directory, number, bytes, self.direct)?;
+        let segment = Segment::create(&self.directory, number, bytes, content, self.direct)?;
         segment::sync_directory(&self.directory)?;
         Ok(Arc::new(segment))
     }

@@ -14,7 +14,7 @@
 
 use super::index::{Index, Place};
 use super::record::{ALIGNMENT, Change, Draft, Kind, Record, Span, Stamp};
-use super::segment::{self, Header, START, Segment, damage};
+use super::segment::{self, Content, Header, START, Segment, damage};
 use super::{Options, State, count};
 use crate::{Error, Result, direct};
 use bytes::Bytes;
@@ -233,6 +233,7 @@ impl Reading {
                 directory,
                 state.next_number(),
                 options.segment_bytes,
+                Content::Zeros,
                 direct,
             )?;
             state.prepared.push_back(Arc::new(segment));

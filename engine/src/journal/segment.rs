@@ -8,8 +8,9 @@
 //! | 16 | 4 | CRC-32 of the bytes before |
 //! | 64 | | records |
 //!
-//! *Life of a file*: made with room for a segment → filled → nobody needs its records → renamed to a later number and
-//! filled again: where blocks are written over, a sync of data need not wait for the file system's own records.
+//! *Life of a file*: made with room for a segment, zeros in it if there is time → filled → nobody needs its records →
+//! renamed to a later number and filled again: where blocks are written over, a sync of data need not wait for the file
+//! system's own records.
 //!
 //! *Invariants*: a file bears the name of a number before it says so itself; in between it holds no records.
 //!
@@ -46,6 +47,15 @@ pub(super) struct Segment {
     pub(super) live: AtomicU64,
 }
 
+/// What is in a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Zeros, written: records are written over them.
+    Zeros,
+    /// Nothing: it is needed at once.
+    Nothing,
+}
+
 /// What the first bytes of a file say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
@@ -63,6 +73,7 @@ impl Segment {
         directory: &Path,
         number: NonZeroU32,
         bytes: u64,
+        content: Content,
         direct: bool,
     ) -> io::Result<Self> {
         let path = directory.join(name(number));
@@ -73,6 +84,9 @@ impl Segment {
             .create_new(true)
             .open(&path)?;
         fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
+        if content == Content::Zeros {
+            Tail::open(&path, direct)?.fill(&file, bytes)?;
+        }
         Self::begin(path, file, number, direct)
     }
 
@@ -229,5 +243,29 @@ pub(super) fn damage(path: &Path, offset: u64, reason: &str) -> Error {
     Error::Corrupt {
         place: format!("{} offset {offset}", path.display()),
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::{SeekFrom, seek};
+
+    /// File systems that know which blocks were never written call them a hole; others pass.
+    #[test]
+    fn zeros_are_written_where_there_is_time_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let bytes = (1 << 20) + 5000;
+        let possible = crate::direct::is_possible(directory.path());
+        for (number, direct) in [(1, false), (2, possible)] {
+            let number = NonZeroU32::new(number).expect("a number");
+            let made = Segment::create(directory.path(), number, bytes, Content::Zeros, direct);
+            let segment = made.expect("a segment");
+            let hole = seek(&segment.file, SeekFrom::Hole(0)).expect("how far it is written");
+            assert!(hole >= bytes, "direct: {direct}, written up to {hole}");
+            let content = segment.bytes().expect("readable");
+            assert_eq!(header(&content, number), Header::Own);
+            assert!(content[START as usize..].iter().all(|byte| *byte == 0));
+        }
     }
 }

@@ -20,6 +20,9 @@ use std::path::Path;
 /// Bytes of a buffer that are kept.
 const KEPT_MAX: usize = 1 << 20;
 
+/// Zeros that are written at once, a multiple of a block's size.
+const FILL_BYTES: usize = 256 << 10;
+
 /// Where a segment goes on.
 pub(super) enum Tail {
     /// Through the page cache.
@@ -50,6 +53,16 @@ impl Tail {
             let within = (end % BLOCK as u64) as usize;
             blocks.hold(0, BLOCK);
             file.read_exact_at(&mut blocks.bytes()[..within], end - within as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Writes so many zeros into a file that nobody has written to.
+    pub(super) fn fill(&mut self, file: &File, bytes: u64) -> Result<()> {
+        let zeros = vec![0; FILL_BYTES];
+        for at in (0..bytes).step_by(FILL_BYTES) {
+            let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
+            self.append(file, at, &zeros[..left.min(FILL_BYTES)])?;
         }
         Ok(())
     }
