@@ -109,9 +109,9 @@ impl Keyspace {
     }
 
     /// The application's key of a command's key; `None` if it belongs to another keyspace.
-    pub(crate) fn application(&self, command: &Bytes) -> Option<Bytes> {
+    pub(crate) fn application(&self, command: Bytes) -> Option<Bytes> {
         match self {
-            Self::V1 => Some(command.clone()),
+            Self::V1 => Some(command),
             Self::V2(prefix) if command.starts_with(prefix) => Some(command.slice(prefix.len()..)),
             Self::V2(_) => None,
         }
@@ -140,8 +140,8 @@ mod tests {
         assert_eq!(&command[..], b"r\x01\x02\x03k");
         assert_eq!(keyspace.place(&command), codec::encode(&command));
         assert_eq!(keyspace.at_border(&keyspace.place(&command)), command);
-        assert_eq!(keyspace.application(&command), Some(Bytes::from("k")));
-        assert_eq!(keyspace.application(&Bytes::from("r\0\0\0k")), None);
+        assert_eq!(keyspace.application(command), Some(Bytes::from("k")));
+        assert_eq!(keyspace.application(Bytes::from("r\0\0\0k")), None);
     }
 
     #[test]

@@ -55,6 +55,12 @@ pub fn encode(key: &[u8]) -> Bytes {
 /// Decodes a whole key; every byte must belong to it.
 pub fn decode(encoded: &[u8]) -> Result<Bytes, DecodeError> {
     let mut out = BytesMut::with_capacity(encoded.len());
+    decode_into(encoded, &mut out)?;
+    Ok(out.freeze())
+}
+
+/// [`decode`] behind what is in `out` already; after an error, part of the key is there.
+pub fn decode_into(encoded: &[u8], out: &mut BytesMut) -> Result<(), DecodeError> {
     let mut position = 0;
     loop {
         let group = encoded
@@ -76,7 +82,7 @@ pub fn decode(encoded: &[u8]) -> Result<Bytes, DecodeError> {
         }
         out.put_slice(kept);
         return if position == encoded.len() {
-            Ok(out.freeze())
+            Ok(())
         } else {
             Err(DecodeError::Trailing(position))
         };

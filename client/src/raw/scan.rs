@@ -91,17 +91,9 @@ impl RawClient {
         end: impl Into<Bytes>,
         options: ScanOptions,
     ) -> BoxStream<'static, Result<Pair>> {
-        let range = match range(CALL, start, end) {
-            Ok(range) => range,
+        let scan = match self.begin(start, end, options) {
+            Ok(scan) => scan,
             Err(error) => return stream::iter([Err(error)]).boxed(),
-        };
-        let scan = Scan {
-            left: self.router.keyspace.command_range(&range),
-            router: self.router.clone(),
-            page: PAGE_FIRST,
-            remaining: options.limit.unwrap_or(usize::MAX),
-            done: range.is_empty(),
-            options,
         };
         stream::try_unfold(scan, |mut scan| async move {
             let page = scan.next_page().await?;
@@ -126,7 +118,33 @@ impl RawClient {
         end: impl Into<Bytes>,
         options: ScanOptions,
     ) -> Result<Vec<Pair>> {
-        self.scan(start, end, options).try_collect().await
+        let mut scan = self.begin(start, end, options)?;
+        let mut pairs = Vec::new();
+        while let Some(page) = scan.next_page().await? {
+            if pairs.is_empty() {
+                pairs = page;
+            } else {
+                pairs.extend(page);
+            }
+        }
+        Ok(pairs)
+    }
+
+    fn begin(
+        &self,
+        start: impl Into<Bytes>,
+        end: impl Into<Bytes>,
+        options: ScanOptions,
+    ) -> Result<Scan> {
+        let range = range(CALL, start, end)?;
+        Ok(Scan {
+            left: self.router.keyspace.command_range(&range),
+            router: self.router.clone(),
+            page: PAGE_FIRST,
+            remaining: options.limit.unwrap_or(usize::MAX),
+            done: range.is_empty(),
+            options,
+        })
     }
 
     /// The first pairs of several ranges, up to `each_limit` of each, in the order of the ranges.
@@ -253,7 +271,7 @@ impl Scan {
         kvs.into_iter()
             .filter_map(|pair| {
                 Some(Pair {
-                    key: keyspace.application(&pair.key)?,
+                    key: keyspace.application(pair.key)?,
                     value: pair.value,
                 })
             })

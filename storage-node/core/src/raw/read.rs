@@ -23,7 +23,7 @@ use crate::refusal;
 use crate::view::RegionView;
 use bytes::{Bytes, BytesMut};
 use std::ops::ControlFlow;
-use yadkv_engine::{Cached, Direction, Engine, Snapshot};
+use yadkv_engine::{Cached, Direction, Engine, Snapshot, Visitor};
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb::{
     self, ChecksumAlgorithm, Context, KvPair, RawBatchGetResponse, RawBatchScanRequest,
@@ -53,11 +53,11 @@ pub enum ReadError {
     Engine(#[from] yadkv_engine::Error),
 }
 
-/// Bytes that the values of an answer are first packed into; each next block has twice as many.
+/// Bytes that the pairs of an answer are first packed into; each next block has twice as many.
 const BLOCK_BYTES_MIN: usize = 16 << 10;
 const BLOCK_BYTES_MAX: usize = 256 << 10;
 
-/// Values side by side in few blocks of memory: one each would cost more than its bytes.
+/// Pairs side by side in few blocks of memory: one for each key and value would cost more than its bytes.
 #[derive(Default)]
 struct Packer {
     block: BytesMut,
@@ -65,14 +65,18 @@ struct Packer {
 }
 
 impl Packer {
-    fn pack(&mut self, value: &[u8]) -> Bytes {
-        if self.block.capacity() < value.len() {
+    fn pack(&mut self, key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+        let needed = key.len() + value.len();
+        if self.block.capacity() < needed {
             let bytes = self.next_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
             self.next_bytes = 2 * bytes;
-            self.block = BytesMut::with_capacity(bytes.max(value.len()));
+            self.block = BytesMut::with_capacity(bytes.max(needed));
         }
+        self.block.extend_from_slice(key);
         self.block.extend_from_slice(value);
-        self.block.split().freeze()
+        let mut pair = self.block.split().freeze();
+        let key = pair.split_to(key.len());
+        (key, pair)
     }
 }
 
@@ -322,7 +326,7 @@ impl View<'_> {
             let stored = keys.stored_range(&range.start_key, &range.end_key);
             self.walk(keys, &stored, Direction::Forward, &mut |key, value| {
                 let mut digest = CRC64.digest();
-                digest.update(&key);
+                digest.update(key);
                 digest.update(value);
                 response.checksum ^= digest.finalize();
                 response.total_kvs += 1;
@@ -350,10 +354,8 @@ impl View<'_> {
         let mut packer = Packer::default();
         answer.pairs.reserve(left.min(PAIRS_EXPECTED_MAX) as usize);
         self.walk(keys, range, direction, &mut |key, value| {
-            let value = match key_only {
-                true => Bytes::new(),
-                false => packer.pack(value),
-            };
+            let shown: &[u8] = if key_only { &[] } else { value };
+            let (key, value) = packer.pack(key, shown);
             pushed = answer.push(key, value);
             left -= 1;
             if left == 0 || pushed.is_err() {
@@ -371,13 +373,14 @@ impl View<'_> {
         keys: KeySpace,
         range: &KeyRange,
         direction: Direction,
-        visit: &mut dyn FnMut(Bytes, &[u8]) -> ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), ReadError> {
         let KeyRange { start, end } = range.intersect(self.region.range());
         if !end.is_empty() && start >= end {
             return Ok(());
         }
         let mut failure = None;
+        let mut scratch = BytesMut::new();
         self.snapshot.scan(
             keys.family(),
             &start,
@@ -392,7 +395,7 @@ impl View<'_> {
                         return ControlFlow::Break(());
                     }
                 };
-                match keys.shown(key) {
+                match keys.shown(key, &mut scratch) {
                     Some(key) => visit(key, value),
                     None => {
                         failure = Some(damaged(key, "no memcomparable encoding"));

@@ -36,8 +36,9 @@ use yadkv_proto::tikvpb::{
 const IN_FLIGHT_MAX: usize = 16_384;
 /// Answers in one frame.
 const FRAME_MAX: usize = 256;
-/// Bytes of answers after which a frame is sent: some clients refuse messages above 4 MiB.
-const FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of answers after which a frame is sent: larger frames cost more for each byte, long before the 4 MiB that some
+/// clients refuse.
+const FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// An answer, the id of its command, and the bytes it holds.
 struct Answer {
