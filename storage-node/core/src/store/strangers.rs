@@ -26,7 +26,7 @@ use yadkv_consensus::{acts_as_leader, is_vote_request};
 use yadkv_proto::id::{PeerId, RegionId};
 use yadkv_proto::metapb::{Peer, RegionEpoch};
 use yadkv_proto::time::Now;
-use yadkv_proto::yadkvpb::{Envelope, RaftMessage};
+use yadkv_proto::yadkvpb::Envelope;
 
 /// Why a message was dropped; names a counter.
 pub(super) type Reason = &'static str;
@@ -113,13 +113,6 @@ impl Worker {
             return Err("there is no room on the disk");
         }
         self.touched.insert(region);
-        self.step(region, message, now)
-    }
-
-    fn step(&mut self, region: RegionId, message: RaftMessage, now: Now) -> Result<(), Reason> {
-        let Some(peer) = self.peers.get_mut(&region) else {
-            return Err("unknown region");
-        };
         peer.step(message, now.moment).map_err(|error| {
             tracing::debug!(region = region.0, %error, "message dropped");
             error.reason()
