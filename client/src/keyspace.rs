@@ -15,7 +15,7 @@
 //!
 //! *Next stop*: `routing::cache`.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use yadkv_proto::codec;
 use yadkv_proto::key::KeyRange;
 use yadkv_proto::kvrpcpb::ApiVersion;
@@ -109,12 +109,14 @@ impl Keyspace {
     }
 
     /// The application's key of a command's key; `None` if it belongs to another keyspace.
-    pub(crate) fn application(&self, command: Bytes) -> Option<Bytes> {
-        match self {
-            Self::V1 => Some(command),
-            Self::V2(prefix) if command.starts_with(prefix) => Some(command.slice(prefix.len()..)),
-            Self::V2(_) => None,
+    pub(crate) fn application(&self, mut command: Bytes) -> Option<Bytes> {
+        if let Self::V2(prefix) = self {
+            if !command.starts_with(prefix) {
+                return None;
+            }
+            command.advance(prefix.len());
         }
+        Some(command)
     }
 }
 

@@ -345,6 +345,34 @@ fn a_missing_file_is_refused_by_name() {
     }
 }
 
+/// A process that was killed while it filled a segment with zeros.
+#[test]
+fn a_segment_that_was_half_filled_is_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = open(directory.path()).unwrap();
+    journal.write(put(1, 1000), Durability::Synced).unwrap();
+    drop(journal);
+    let newest = files(directory.path()).pop().unwrap();
+    let number: u32 = newest
+        .file_stem()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let next = newest.with_file_name(format!("{:010}.log", number + 1));
+    std::fs::write(&next, [0; 4096]).unwrap();
+    let journal = open(directory.path()).unwrap();
+    for number in 2..=50 {
+        journal
+            .write(put(number, 1000), Durability::Synced)
+            .unwrap();
+    }
+    drop(journal);
+    let journal = open(directory.path()).unwrap();
+    assert_eq!(last(&journal), 50);
+}
+
 #[test]
 fn what_is_no_journal_is_refused() {
     let directory = tempfile::tempdir().unwrap();

@@ -130,6 +130,7 @@ impl RawClient {
         Ok(pairs)
     }
 
+    /// A scan before its first page.
     fn begin(
         &self,
         start: impl Into<Bytes>,

@@ -4,10 +4,11 @@
 //!
 //! *Life of a look*: nothing was written for [`Options::quiet`] → a mark, synced: it vouches for the last record, which nothing
 //! else does yet. Segments take more than they may → what is alive in the oldest one is written again at the end → all of
-//! that durable → the oldest one is used again, or goes. No segment is prepared → one is made.
+//! that durable → the oldest one is used again, or goes. No segment is prepared → one is made and filled with zeros.
 //!
 //! *Invariants*: a pair is written again only if the index still has it there, under the same lock; a segment leaves when
-//! the index knows nothing of it, and is used again only if nobody reads it.
+//! the index knows nothing of it, and is used again only if nobody reads it. While a segment is filled with zeros, marks are
+//! written when they are due, and whoever needs the segment has it as far as it is.
 //!
 //! *Limits and failure*: pieces of [`CARRY_BYTES`]; one segment in memory. A failure poisons the engine.
 //!
@@ -15,14 +16,15 @@
 
 use super::index::Place;
 use super::record::{Draft, Kind, Span};
-use super::segment::{self, Content, Segment, damage};
+use super::segment::{self, Segment, damage};
 use super::{Options, SLACK, Shared, State, open};
-use crate::{Error, Family, Result, WriteBatch};
+use crate::{Error, Family, Result, WriteBatch, direct};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// Bytes of pairs that are written again at once.
 const CARRY_BYTES: usize = 1 << 20;
@@ -42,6 +44,21 @@ pub(super) fn start(shared: &Arc<Shared>) -> Result<JoinHandle<()>> {
     })
 }
 
+/// Since when no record came.
+struct Quiet {
+    sequence: u64,
+    since: Instant,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self {
+            sequence: 0,
+            since: Instant::now(),
+        }
+    }
+}
+
 impl Options {
     /// Bytes that segments may take where this much is alive.
     fn bytes_max(&self, live: u64) -> u64 {
@@ -57,6 +74,7 @@ impl Shared {
         let _ = self.mark(last);
         let mut state = self.state.lock();
         state.poisoned.get_or_insert_with(|| CLOSED.to_owned());
+        self.hurry.store(true, Ordering::Relaxed);
         self.wake.notify_all();
     }
 
@@ -127,10 +145,36 @@ impl Shared {
         self.sync(mark)
     }
 
-    /// Makes a segment while others write.
+    /// Makes a segment while others write, with zeros in it unless somebody waits for it.
     fn prepare(&self) -> Result<()> {
         let _turn = self.keeping.lock();
-        self.prepare_by(|number| self.create(number, Content::Zeros))
+        let fills = direct::stay_in_place(&self.directory);
+        let mut quiet = Quiet::default();
+        self.prepare_by(|number| self.create(number, |_| fills && self.fills_on(&mut quiet)))
+    }
+
+    /// Whether a segment goes on being filled; what a look would mark is marked meanwhile.
+    fn fills_on(&self, quiet: &mut Quiet) -> bool {
+        if self.hurry.load(Ordering::Relaxed) {
+            return false;
+        }
+        let (seen, marked, full) = {
+            let state = self.state.lock();
+            let mark = Draft::sign().len() as u64;
+            let full = state.current().is_full(mark, self.options.segment_bytes);
+            (state.sequence, state.marked, full)
+        };
+        if seen == marked || quiet.sequence != seen {
+            *quiet = Quiet {
+                sequence: seen,
+                since: Instant::now(),
+            };
+        }
+        if quiet.since.elapsed() < self.options.quiet {
+            return true;
+        }
+        // In a full segment the mark would wait for this very one. A failure has poisoned the journal.
+        !full && self.mark(seen).is_ok()
     }
 
     /// Has a segment made under the next number; whoever needs one meanwhile waits for it.
@@ -142,6 +186,7 @@ impl Shared {
             let mut state = self.state.lock();
             state.healthy()?;
             state.preparing = true;
+            self.hurry.store(false, Ordering::Relaxed);
             state.next_number()
         };
         let made = make(number);
@@ -247,5 +292,51 @@ impl Shared {
         std::fs::remove_file(oldest.path())
             .and_then(|()| segment::sync_directory(directory))
             .map_err(|error| self.poison(&mut self.state.lock(), &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Journal, Keys};
+    use super::*;
+    use crate::{Durability, LogEngine};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    fn put(size: usize) -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        batch.put(Family(0), vec![7; 16], vec![1; size]);
+        batch
+    }
+
+    /// The mark would go to the next segment, which is the one that is being filled.
+    #[test]
+    fn a_mark_that_is_due_does_not_wait_for_the_segment_that_is_filled() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options = Options {
+            families: vec![Keys::Numbered],
+            segment_bytes: 8 << 10,
+            quiet: Duration::ZERO,
+        };
+        let journal = Journal::open(directory.path(), options).expect("a journal");
+        {
+            let shared = &journal.shared;
+            let mut state = shared.state.lock();
+            let batch = put(8030);
+            let draft = Draft::new(&batch);
+            let added = shared.add(&mut state, draft, &batch);
+            added.expect("a record");
+            assert!(state.current().is_full(40, 8 << 10), "no room for a mark");
+            for prepared in state.prepared.drain(..) {
+                std::fs::remove_file(prepared.path()).expect("a file");
+            }
+        }
+        let (done, written) = mpsc::channel();
+        std::thread::spawn(move || {
+            let result = journal.write(put(100), Durability::Synced);
+            let _ = done.send(result.map_err(|error| error.to_string()));
+        });
+        let result = written.recv_timeout(Duration::from_secs(20));
+        assert_eq!(result.expect("the write returns"), Ok(()));
     }
 }

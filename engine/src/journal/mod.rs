@@ -41,13 +41,13 @@ use bytes::Bytes;
 use index::{Found, Index, Place};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use record::{Draft, Kind, Span, Stamp};
-use segment::{Content, Segment};
+use segment::Segment;
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub struct Options {
     /// The families; their order gives the [`Family`] numbers.
     pub families: Vec<Keys>,
     /// Bytes of a segment, at most 1 GiB; a larger batch has one of its own. Small: more files, each with two more
-    /// syncs; large: more to read again when one is cleaned, all at once in memory.
+    /// syncs; large: more to read again when one is cleaned, all at once in memory, and more zeros before one is used.
     pub segment_bytes: u64,
     /// Time without a record after which a mark vouches for the last one, at the cost of a sync: [`QUIET`].
     pub quiet: Duration,
@@ -98,6 +98,8 @@ struct Shared {
     wake: Condvar,
     /// Wakes who needs a segment that is being prepared.
     prepared: Condvar,
+    /// Somebody waits for the segment that is being prepared, or the journal is closed: changed under the lock of `state`.
+    hurry: AtomicBool,
     /// Held by who takes segments away or makes new ones, but for one that is needed at once.
     keeping: Mutex<()>,
     /// Held while somebody syncs: who comes meanwhile may find it done.
@@ -142,6 +144,7 @@ impl Journal {
             state: Mutex::new(state),
             wake: Condvar::new(),
             prepared: Condvar::new(),
+            hurry: AtomicBool::new(false),
             keeping: Mutex::new(()),
             syncing: Mutex::new(()),
             durable,
@@ -280,8 +283,8 @@ impl Shared {
         kind: Kind,
         mut draft: Draft,
     ) -> Result<(NonZeroU32, u32)> {
-        let end = state.current().end.load(Ordering::Relaxed);
-        if end > segment::START && end + draft.len() as u64 > self.options.segment_bytes {
+        let bytes = draft.len() as u64;
+        while state.current().is_full(bytes, self.options.segment_bytes) {
             self.rotate(state)?;
         }
         let segment = state.current().clone();
@@ -303,13 +306,17 @@ impl Shared {
         }
     }
 
-    /// Ends the newest segment, durably, and begins the next one.
+    /// Ends the newest segment, durably, and begins the next one, unless somebody else did while this waited.
     fn rotate(&self, state: &mut MutexGuard<'_, State>) -> Result<()> {
+        let last = state.current().clone();
         while state.preparing && state.prepared.is_empty() {
+            self.hurry.store(true, Ordering::Relaxed);
             self.prepared.wait(state);
         }
         state.healthy()?;
-        let last = state.current().clone();
+        if state.current().number != last.number {
+            return Ok(());
+        }
         let ended = last
             .append(Draft::sign().seal(self.stamp(state, Kind::End)))
             .and_then(|()| last.sync());
@@ -318,7 +325,7 @@ impl Shared {
         let next = match state.prepared.pop_front() {
             Some(next) => next,
             None => self
-                .create(state.next_number(), Content::Nothing)
+                .create(state.next_number(), |_| false)
                 .map_err(|error| self.poison(state, &error))?,
         };
         state.segments.push_back(next);
@@ -326,10 +333,14 @@ impl Shared {
         Ok(())
     }
 
-    /// A new segment whose name is durable.
-    fn create(&self, number: NonZeroU32, content: Content) -> std::io::Result<Arc<Segment>> {
+    /// A new segment whose name is durable; zeros as in [`Segment::create`].
+    fn create(
+        &self,
+        number: NonZeroU32,
+        goes_on: impl FnMut(u64) -> bool,
+    ) -> std::io::Result<Arc<Segment>> {
         let bytes = self.options.segment_bytes;
-        let segment = Segment::create(&self.directory, number, bytes, content, self.direct)?;
+        let segment = Segment::create(&self.directory, number, bytes, self.direct, goes_on)?;
         segment::sync_directory(&self.directory)?;
         Ok(Arc::new(segment))
     }

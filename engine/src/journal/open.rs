@@ -14,7 +14,7 @@
 
 use super::index::{Index, Place};
 use super::record::{ALIGNMENT, Change, Draft, Kind, Record, Span, Stamp};
-use super::segment::{self, Content, Header, START, Segment, damage};
+use super::segment::{self, Header, START, Segment, damage};
 use super::{Options, State, count};
 use crate::{Error, Result, direct};
 use bytes::Bytes;
@@ -23,6 +23,9 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+
+/// Zeros in the first file: who opens a journal waits for them.
+const FILLED_AT_OPEN: u64 = 8 << 20;
 
 /// How far the reading has come.
 struct Reading {
@@ -233,8 +236,8 @@ impl Reading {
                 directory,
                 state.next_number(),
                 options.segment_bytes,
-                Content::Zeros,
                 direct,
+                |at| at < FILLED_AT_OPEN && direct::stay_in_place(directory),
             )?;
             state.prepared.push_back(Arc::new(segment));
         }

@@ -8,9 +8,9 @@
 //! | 16 | 4 | CRC-32 of the bytes before |
 //! | 64 | | records |
 //!
-//! *Life of a file*: made with room for a segment, zeros in it if there is time → filled → nobody needs its records →
-//! renamed to a later number and filled again: where blocks are written over, a sync of data need not wait for the file
-//! system's own records.
+//! *Life of a file*: made with room for a segment → zeros, as far as there is time → records → nobody needs them →
+//! renamed to a later number and written over: a sync of data need not wait for the file system's own records there, if it
+//! writes in place.
 //!
 //! *Invariants*: a file bears the name of a number before it says so itself; in between it holds no records.
 //!
@@ -47,15 +47,6 @@ pub(super) struct Segment {
     pub(super) live: AtomicU64,
 }
 
-/// What is in a new file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
-    /// Zeros, written: records are written over them.
-    Zeros,
-    /// Nothing: it is needed at once.
-    Nothing,
-}
-
 /// What the first bytes of a file say.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Header {
@@ -68,13 +59,14 @@ pub(super) enum Header {
 }
 
 impl Segment {
-    /// A new file with room for `bytes`; its name is not durable yet.
+    /// A new file with room for `bytes`, and zeros in it as long as `goes_on` says so, which is asked before each piece and
+    /// told how far it has come; its name is not durable yet.
     pub(super) fn create(
         directory: &Path,
         number: NonZeroU32,
         bytes: u64,
-        content: Content,
         direct: bool,
+        goes_on: impl FnMut(u64) -> bool,
     ) -> io::Result<Self> {
         let path = directory.join(name(number));
         let mut options = File::options();
@@ -84,9 +76,7 @@ impl Segment {
             .create_new(true)
             .open(&path)?;
         fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
-        if content == Content::Zeros {
-            Tail::open(&path, direct)?.fill(&file, bytes)?;
-        }
+        Tail::open(&path, direct)?.fill(&file, bytes, goes_on)?;
         Self::begin(path, file, number, direct)
     }
 
@@ -139,6 +129,12 @@ impl Segment {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether so many bytes go to the next segment. A record larger than a segment has one of its own.
+    pub(super) fn is_full(&self, bytes: u64, segment_bytes: u64) -> bool {
+        let end = self.end.load(Ordering::Relaxed);
+        end > START && end + bytes > segment_bytes
     }
 
     /// Adds a record behind the last one.
@@ -251,19 +247,23 @@ mod tests {
     use super::*;
     use rustix::fs::{SeekFrom, seek};
 
-    /// File systems that know which blocks were never written call them a hole; others pass.
+    /// File systems that know which blocks were never written call them a hole.
     #[test]
-    fn zeros_are_written_where_there_is_time_for_it() {
+    fn zeros_are_written_until_somebody_waits() {
         let directory = tempfile::tempdir().expect("a directory");
+        let direct = crate::direct::is_possible(directory.path());
+        if !direct || !crate::direct::stay_in_place(directory.path()) {
+            return;
+        }
         let bytes = (1 << 20) + 5000;
-        let possible = crate::direct::is_possible(directory.path());
-        for (number, direct) in [(1, false), (2, possible)] {
+        for (number, end) in [(1, bytes), (2, 1 << 19)] {
             let number = NonZeroU32::new(number).expect("a number");
-            let made = Segment::create(directory.path(), number, bytes, Content::Zeros, direct);
+            let made = Segment::create(directory.path(), number, bytes, direct, |at| at < end);
             let segment = made.expect("a segment");
             let hole = seek(&segment.file, SeekFrom::Hole(0)).expect("how far it is written");
-            assert!(hole >= bytes, "direct: {direct}, written up to {hole}");
+            assert!(hole >= end, "written up to {hole} instead of {end}");
             let content = segment.bytes().expect("readable");
+            assert!(content.len() as u64 >= bytes);
             assert_eq!(header(&content, number), Header::Own);
             assert!(content[START as usize..].iter().all(|byte| *byte == 0));
         }

@@ -7,7 +7,7 @@
 //!                                       stay as they are
 //! ```
 //!
-//! *Limits*: memory for one record, given back when it was large.
+//! *Limits*: memory for one record, given back when it was large; for two pieces of zeros while a file is filled.
 //!
 //! *Next stop*: [`crate::direct`].
 
@@ -57,10 +57,22 @@ impl Tail {
         Ok(())
     }
 
-    /// Writes so many zeros into a file that nobody has written to.
-    pub(super) fn fill(&mut self, file: &File, bytes: u64) -> Result<()> {
+    /// Writes zeros into a file that nobody has written to, past the page cache (through it they cost more than they
+    /// bring), while `goes_on` at the place of the next ones: up to `bytes`, and to the end of a block.
+    pub(super) fn fill(
+        &mut self,
+        file: &File,
+        bytes: u64,
+        mut goes_on: impl FnMut(u64) -> bool,
+    ) -> Result<()> {
+        if matches!(self, Self::Buffered) {
+            return Ok(());
+        }
         let zeros = vec![0; FILL_BYTES];
         for at in (0..bytes).step_by(FILL_BYTES) {
+            if !goes_on(at) {
+                break;
+            }
             let left = usize::try_from(bytes - at).unwrap_or(usize::MAX);
             self.append(file, at, &zeros[..left.min(FILL_BYTES)])?;
         }

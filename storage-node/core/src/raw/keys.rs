@@ -143,6 +143,17 @@ mod tests {
         assert!(KeySpace::of(&Context::default(), "lock").is_err());
     }
 
+    #[test]
+    fn a_damaged_key_is_not_shown() {
+        let space = space(ApiVersion::V2);
+        let stored = space.stored(&Bytes::from("r\0\0\0key")).expect("valid");
+        let mut scratch = BytesMut::new();
+        for cut in 0..stored.len() {
+            assert_eq!(space.shown(&stored[..cut], &mut scratch), None, "{cut}");
+        }
+        assert_eq!(space.shown(&stored, &mut scratch), Some(&b"r\0\0\0key"[..]));
+    }
+
     proptest! {
         #[test]
         fn shown_undoes_stored(key in proptest::collection::vec(any::<u8>(), 1..40)) {

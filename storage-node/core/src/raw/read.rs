@@ -65,12 +65,14 @@ struct Packer {
 }
 
 impl Packer {
-    fn pack(&mut self, key: &[u8], value: &[u8]) -> (Bytes, Bytes) {
+    /// A pair, of which as many as `expected` may come, this one among them.
+    fn pack(&mut self, key: &[u8], value: &[u8], expected: u32) -> (Bytes, Bytes) {
         let needed = key.len() + value.len();
         if self.block.capacity() < needed {
-            let bytes = self.next_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
-            self.next_bytes = 2 * bytes;
-            self.block = BytesMut::with_capacity(bytes.max(needed));
+            let all = needed.saturating_mul(expected as usize);
+            let next = self.next_bytes.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX);
+            self.next_bytes = 2 * next;
+            self.block = BytesMut::with_capacity(next.min(all).max(needed));
         }
         self.block.extend_from_slice(key);
         self.block.extend_from_slice(value);
@@ -84,6 +86,7 @@ impl Packer {
 #[derive(Default)]
 struct Answer {
     pairs: Vec<KvPair>,
+    packer: Packer,
     bytes: usize,
 }
 
@@ -351,11 +354,10 @@ impl View<'_> {
             return Ok(());
         }
         let mut pushed = Ok(());
-        let mut packer = Packer::default();
         answer.pairs.reserve(left.min(PAIRS_EXPECTED_MAX) as usize);
         self.walk(keys, range, direction, &mut |key, value| {
             let shown: &[u8] = if key_only { &[] } else { value };
-            let (key, value) = packer.pack(key, shown);
+            let (key, value) = answer.packer.pack(key, shown, left);
             pushed = answer.push(key, value);
             left -= 1;
             if left == 0 || pushed.is_err() {
@@ -405,5 +407,32 @@ impl View<'_> {
             },
         )?;
         failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_lie_side_by_side_and_take_about_what_they_need() {
+        let mut packer = Packer::default();
+        let pairs: [(&[u8], &[u8]); 5] = [
+            (b"a", b""),
+            (b"", b"one"),
+            (b"b", &[7; 3 * BLOCK_BYTES_MAX]),
+            (b"c", &[8; 100]),
+            (b"", b""),
+        ];
+        for (number, (key, value)) in pairs.into_iter().enumerate() {
+            let packed = packer.pack(key, value, 5);
+            assert!(packed.0 == key && packed.1 == value, "pair {number}");
+        }
+        for (expected, most) in [(1, 13), (100, 1300), (u32::MAX, BLOCK_BYTES_MIN)] {
+            let mut packer = Packer::default();
+            let _pair = packer.pack(b"key", &[1; 10], expected);
+            let room = packer.block.capacity() + 13;
+            assert!(room <= most, "{room} bytes where {expected} are expected");
+        }
     }
 }

@@ -46,9 +46,9 @@ pub struct Held {
 }
 
 impl Held {
-    /// Bytes of the answer, about.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// Bytes of the encoded answer.
+    pub fn content(&self) -> usize {
+        self.bytes - OVERHEAD_BYTES
     }
 
     /// Counts them for a stream, too.

@@ -111,7 +111,7 @@ fn frame(waiting: &mut VecDeque<Answer>) -> (BatchCommandsResponse, Vec<Held>) {
     while bytes < FRAME_BYTES_MAX
         && let Some(answer) = waiting.pop_front()
     {
-        bytes += answer.held.bytes();
+        bytes += answer.held.content();
         frame.request_ids.push(answer.id);
         frame.responses.push(Response {
             cmd: Some(answer.cmd),
@@ -281,6 +281,17 @@ mod tests {
         assert!(answers.held() > 5 * FRAME_BYTES_MAX / 2, "nobody took it");
         drop(outgoing);
         assert_eq!(answers.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn small_answers_share_frames() {
+        let answers = Answers::new(64 << 20);
+        let backlog = Arc::new(Backlog::default());
+        let mut waiting: VecDeque<_> = (0..FRAME_MAX as u64)
+            .map(|id| answer(&answers, &backlog, id, 10))
+            .collect();
+        let (frame, held) = frame(&mut waiting);
+        assert_eq!((frame.responses.len(), held.len()), (FRAME_MAX, FRAME_MAX));
     }
 
     #[tokio::test]
