@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `cluster [BORDER…]` | three stores, a region between each two borders; ticks until all have leaders |
 //! | `put S K V [ttl=S]` · `get S K` · `delete S K` · `cas S K OLD NEW` (`""` is absent) · `ttl S K` | a call to store S: a number, `leader` (of region 1), `leaderR` or `follower` |
-//! | `scan S A B [limit=N] [reverse]` · `delete_range S A B` · `checksum S` | the same |
+//! | `scan S A B [limit=N] [reverse] [key_only]` · `delete_range S A B` · `checksum S` | the same |
 //! | options of calls | `v2`, `replica`, `version=N`, `region=N`, `store=N`, `peer=N`, `cf=NAME`, `later` |
 //! | `answers` | shows answers of calls made with `later` |
 //! | `tick [N]` · `cut S…` · `heal` · `crash S` · `start S` · `power_loss S` · `stall S` · `unstall S` · `transfer R S` | |
@@ -456,9 +456,10 @@ impl Script {
         peer.id = take(args, "peer")?.unwrap_or(peer.id);
         peer.store_id = take(args, "store")?.unwrap_or(peer.store_id);
         let context = Some(Box::new(context));
-        let (limit, reverse) = (
+        let (limit, reverse, key_only) = (
             take(args, "limit")?.unwrap_or(100),
             take(args, "reverse")?.unwrap_or(false),
+            take(args, "key_only")?.unwrap_or(false),
         );
         Ok(match name {
             "put" => RawPutRequest {
@@ -507,7 +508,7 @@ impl Script {
                 limit,
                 reverse,
                 cf,
-                key_only: false,
+                key_only,
             }
             .into(),
             "delete_range" => RawDeleteRangeRequest {
