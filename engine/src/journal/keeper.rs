@@ -18,7 +18,7 @@ use super::index::Place;
 use super::record::{Draft, Kind, Span};
 use super::segment::{self, Segment, damage};
 use super::{Options, SLACK, Shared, State, open};
-use crate::{Error, Family, Result, WriteBatch, direct};
+use crate::{Error, Family, Result, WriteBatch};
 use bytes::Bytes;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -50,10 +50,10 @@ struct Quiet {
     since: Instant,
 }
 
-impl Default for Quiet {
-    fn default() -> Self {
+impl Quiet {
+    fn from_now(sequence: u64) -> Self {
         Self {
-            sequence: 0,
+            sequence,
             since: Instant::now(),
         }
     }
@@ -148,9 +148,8 @@ impl Shared {
     /// Makes a segment while others write, with zeros in it unless somebody waits for it.
     fn prepare(&self) -> Result<()> {
         let _turn = self.keeping.lock();
-        let fills = direct::stay_in_place(&self.directory);
-        let mut quiet = Quiet::default();
-        self.prepare_by(|number| self.create(number, |_| fills && self.fills_on(&mut quiet)))
+        let mut quiet = Quiet::from_now(self.state.lock().sequence);
+        self.prepare_by(|number| self.create(number, |_| self.fills_on(&mut quiet)))
     }
 
     /// Whether a segment goes on being filled; what a look would mark is marked meanwhile.
@@ -165,10 +164,7 @@ impl Shared {
             (state.sequence, state.marked, full)
         };
         if seen == marked || quiet.sequence != seen {
-            *quiet = Quiet {
-                sequence: seen,
-                since: Instant::now(),
-            };
+            *quiet = Quiet::from_now(seen);
         }
         if quiet.since.elapsed() < self.options.quiet {
             return true;
@@ -300,7 +296,8 @@ mod tests {
     use super::super::{Journal, Keys};
     use super::*;
     use crate::{Durability, LogEngine};
-    use std::sync::mpsc;
+    use parking_lot::MutexGuard;
+    use std::mem::ManuallyDrop;
     use std::time::Duration;
 
     fn put(size: usize) -> WriteBatch {
@@ -318,25 +315,29 @@ mod tests {
             segment_bytes: 8 << 10,
             quiet: Duration::ZERO,
         };
-        let journal = Journal::open(directory.path(), options).expect("a journal");
-        {
-            let shared = &journal.shared;
-            let mut state = shared.state.lock();
-            let batch = put(8030);
-            let draft = Draft::new(&batch);
-            let added = shared.add(&mut state, draft, &batch);
-            added.expect("a record");
-            assert!(state.current().is_full(40, 8 << 10), "no room for a mark");
-            for prepared in state.prepared.drain(..) {
-                std::fs::remove_file(prepared.path()).expect("a file");
+        // Closing it would wait for a keeper that waits for itself.
+        let journal = ManuallyDrop::new(Journal::open(directory.path(), options).expect("opens"));
+        let prepared = |state: &mut MutexGuard<'_, State>| {
+            let end = Instant::now() + Duration::from_secs(20);
+            while state.prepared.is_empty() {
+                let waited = journal.shared.prepared.wait_until(state, end);
+                assert!(!waited.timed_out(), "no segment is prepared");
             }
+        };
+        let mut state = journal.shared.state.lock();
+        prepared(&mut state);
+        let batch = put(8030);
+        let draft = Draft::new(&batch);
+        let added = journal.shared.add(&mut state, draft, &batch);
+        added.expect("a record");
+        assert!(state.current().is_full(40, 8 << 10), "no room for a mark");
+        for prepared in state.prepared.drain(..) {
+            std::fs::remove_file(prepared.path()).expect("a file");
         }
-        let (done, written) = mpsc::channel();
-        std::thread::spawn(move || {
-            let result = journal.write(put(100), Durability::Synced);
-            let _ = done.send(result.map_err(|error| error.to_string()));
-        });
-        let result = written.recv_timeout(Duration::from_secs(20));
-        assert_eq!(result.expect("the write returns"), Ok(()));
+        prepared(&mut state);
+        drop(state);
+        let written = journal.write(put(100), Durability::Synced);
+        written.expect("a record in the next segment");
+        drop(ManuallyDrop::into_inner(journal));
     }
 }

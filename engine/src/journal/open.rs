@@ -237,7 +237,7 @@ impl Reading {
                 state.next_number(),
                 options.segment_bytes,
                 direct,
-                |at| at < FILLED_AT_OPEN && direct::stay_in_place(directory),
+                |at| at < FILLED_AT_OPEN,
             )?;
             state.prepared.push_back(Arc::new(segment));
         }

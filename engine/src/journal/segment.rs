@@ -18,6 +18,7 @@
 
 use super::record::Span;
 use super::tail::Tail;
+use crate::direct::stay_in_place;
 use crate::{Error, Result};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -76,7 +77,9 @@ impl Segment {
             .create_new(true)
             .open(&path)?;
         fallocate(&file, FallocateFlags::empty(), 0, bytes)?;
-        Tail::open(&path, direct)?.fill(&file, bytes, goes_on)?;
+        if stay_in_place(directory) {
+            Tail::open(&path, direct)?.fill(&file, bytes, goes_on)?;
+        }
         Self::begin(path, file, number, direct)
     }
 
@@ -252,7 +255,7 @@ mod tests {
     fn zeros_are_written_until_somebody_waits() {
         let directory = tempfile::tempdir().expect("a directory");
         let direct = crate::direct::is_possible(directory.path());
-        if !direct || !crate::direct::stay_in_place(directory.path()) {
+        if !direct || !stay_in_place(directory.path()) {
             return;
         }
         let bytes = (1 << 20) + 5000;
