@@ -28,8 +28,9 @@ use std::time::Instant;
 
 /// Bytes of pairs that are written again at once.
 const CARRY_BYTES: usize = 1 << 20;
-/// Segments that are kept for later; more are given back to the file system.
-const PREPARED_MAX: usize = 4;
+/// Segments that are kept for later; more are given back to the file system. A flush of the memtables lets a dozen go at
+/// once (a store's hold six sixteenths of its memory, a segment half of one), and the next ones are soon needed.
+const PREPARED_MAX: usize = 16;
 /// Why a journal takes no more writes when it is closed.
 const CLOSED: &str = "the journal is closed";
 
@@ -293,7 +294,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Journal, Keys};
+    use super::super::{Journal, Keys, QUIET};
     use super::*;
     use crate::{Durability, LogEngine};
     use parking_lot::MutexGuard;
@@ -304,6 +305,53 @@ mod tests {
         let mut batch = WriteBatch::new();
         batch.put(Family(0), vec![7; 16], vec![1; size]);
         batch
+    }
+
+    fn wait(journal: &Journal, state: &mut MutexGuard<'_, State>, until: impl Fn(&State) -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !until(state) {
+            let waited = journal.shared.prepared.wait_until(state, end);
+            assert!(!waited.timed_out(), "no segment is prepared");
+        }
+    }
+
+    fn files(directory: &std::path::Path) -> usize {
+        std::fs::read_dir(directory).expect("readable").count()
+    }
+
+    /// What one flush lets go is there for the records of the next one, across a restart, too.
+    #[test]
+    fn segments_that_are_let_go_at_once_are_kept_for_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let open = || {
+            let options = Options {
+                families: vec![Keys::Any],
+                segment_bytes: 8 << 10,
+                quiet: QUIET,
+            };
+            Journal::open(directory.path(), options).expect("opens")
+        };
+        let journal = open();
+        for key in 0..2 * PREPARED_MAX as u8 {
+            let mut batch = WriteBatch::new();
+            batch.put(Family(0), vec![key], vec![1; 5000]);
+            let written = journal.write(batch, Durability::Synced);
+            written.expect("a record");
+        }
+        let all = files(directory.path());
+        assert!(all >= 2 * PREPARED_MAX, "{all} files");
+        let mut batch = WriteBatch::new();
+        batch.delete_range(Family(0), vec![0], vec![255]);
+        let written = journal.write(batch, Durability::Synced);
+        written.expect("all deleted");
+        journal.reclaim().expect("reclaimed");
+        let kept = |state: &State| state.prepared.len() == PREPARED_MAX;
+        wait(&journal, &mut journal.shared.state.lock(), kept);
+        let left = files(directory.path());
+        assert!(left <= PREPARED_MAX + 2, "{left} of {all} files are left");
+        drop(journal);
+        let journal = open();
+        wait(&journal, &mut journal.shared.state.lock(), kept);
     }
 
     /// The mark would go to the next segment, which is the one that is being filled.
@@ -318,11 +366,7 @@ mod tests {
         // Closing it would wait for a keeper that waits for itself.
         let journal = ManuallyDrop::new(Journal::open(directory.path(), options).expect("opens"));
         let prepared = |state: &mut MutexGuard<'_, State>| {
-            let end = Instant::now() + Duration::from_secs(20);
-            while state.prepared.is_empty() {
-                let waited = journal.shared.prepared.wait_until(state, end);
-                assert!(!waited.timed_out(), "no segment is prepared");
-            }
+            wait(&journal, state, |state| !state.prepared.is_empty());
         };
         let mut state = journal.shared.state.lock();
         prepared(&mut state);

@@ -283,8 +283,8 @@ mod tests {
         assert_eq!(answers.held(), 0);
     }
 
-    #[tokio::test]
-    async fn small_answers_share_frames() {
+    #[test]
+    fn small_answers_share_frames() {
         let answers = Answers::new(64 << 20);
         let backlog = Arc::new(Backlog::default());
         let mut waiting: VecDeque<_> = (0..FRAME_MAX as u64)
