@@ -7,6 +7,9 @@ BENCH_PACKAGES := etcd-server redis-server
 # What builds the guide; the version that its pages were read with.
 MDBOOK_VERSION := 0.5.4
 
+# What `make bench` measures; after `make optimised`: `make bench PROGRAM=target/optimised/yadkv`.
+PROGRAM := target/release/yadkv
+
 # Where rustup puts Rust.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 # One compiler cache for RocksDB in every profile and checkout.
@@ -40,8 +43,8 @@ setup-bench: setup
 	@scripts/install-packages $(BENCH_PACKAGES)
 
 bench: setup-bench
-	cargo build --release --package yadkv
-	./target/release/yadkv bench --suite benches --seconds 8 --records 50000
+	$(if $(filter target/release/yadkv,$(PROGRAM)),cargo build --release --package yadkv)
+	./$(PROGRAM) bench --suite benches --seconds 8 --records 50000
 
 figures: setup-bench
 	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests
