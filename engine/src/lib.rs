@@ -144,8 +144,8 @@ pub trait LogEngine: Send + Sync {
     /// Makes everything written so far durable.
     fn sync(&self) -> Result<()>;
 
-    /// Gives back the space of what was deleted. May rewrite everything that is left: call it seldom, and where blocking
-    /// is allowed.
+    /// Gives back the space of what was deleted, and of what is kept for later. May rewrite everything that is left: call
+    /// it seldom, and where blocking is allowed.
     fn reclaim(&self) -> Result<()>;
 
     /// Space used, at most some seconds old.

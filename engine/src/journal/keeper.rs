@@ -4,11 +4,13 @@
 //!
 //! *Life of a look*: nothing was written for [`Options::quiet`] → a mark, synced: it vouches for the last record, which nothing
 //! else does yet. Segments take more than they may → what is alive in the oldest one is written again at the end → all of
-//! that durable → the oldest one is used again, or goes. No segment is prepared → one is made and filled with zeros.
+//! that durable → the oldest one is used again, or goes. No segment is prepared → one is made and filled with zeros. Who
+//! wants the space back has all of them given back but one.
 //!
 //! *Invariants*: a pair is written again only if the index still has it there, under the same lock; a segment leaves when
-//! the index knows nothing of it, and is used again only if nobody reads it. While a segment is filled with zeros, marks are
-//! written when they are due, and whoever needs the segment has it as far as it is.
+//! the index knows nothing of it, and is used again only if nobody reads it; of those that are prepared the last one goes
+//! first, so that no number is missing. While a segment is filled with zeros, marks are written when they are due, and
+//! whoever needs the segment has it as far as it is.
 //!
 //! *Limits and failure*: pieces of [`CARRY_BYTES`]; one segment in memory. A failure poisons the engine.
 //!
@@ -28,9 +30,9 @@ use std::time::Instant;
 
 /// Bytes of pairs that are written again at once.
 const CARRY_BYTES: usize = 1 << 20;
-/// Segments that are kept for later; more are given back to the file system. A flush of the memtables lets a dozen go at
-/// once (a store's hold six sixteenths of its memory, a segment half of one), and the next ones are soon needed.
-const PREPARED_MAX: usize = 16;
+/// Segments that are kept for later, at most. A flush of the memtables lets a dozen go at once (a store's hold six
+/// sixteenths of its memory, a segment half of one), and the next ones are soon needed.
+const PREPARED_MAX: u64 = 16;
 /// Why a journal takes no more writes when it is closed.
 const CLOSED: &str = "the journal is closed";
 
@@ -64,6 +66,12 @@ impl Options {
     /// Bytes that segments may take where this much is alive.
     fn bytes_max(&self, live: u64) -> u64 {
         2 * live + SLACK * self.segment_bytes
+    }
+
+    /// Segments that are kept for later; more are given back to the file system.
+    fn prepared_max(&self) -> usize {
+        let fit = self.kept_bytes / self.segment_bytes.max(1);
+        fit.clamp(1, PREPARED_MAX) as usize
     }
 }
 
@@ -114,7 +122,7 @@ impl Shared {
             self.prepare()?;
         }
         if cleans {
-            self.clean()?;
+            self.clean(self.options.prepared_max())?;
         }
         Ok(())
     }
@@ -146,10 +154,17 @@ impl Shared {
         self.sync(mark)
     }
 
-    /// Makes a segment while others write, with zeros in it unless somebody waits for it.
+    /// Makes a segment while others write, with zeros in it unless somebody waits for it. None if there is one by now: who
+    /// reclaims space may have kept one while this waited for its turn.
     fn prepare(&self) -> Result<()> {
         let _turn = self.keeping.lock();
-        let mut quiet = Quiet::from_now(self.state.lock().sequence);
+        let mut quiet = {
+            let state = self.state.lock();
+            if !state.prepared.is_empty() {
+                return Ok(());
+            }
+            Quiet::from_now(state.sequence)
+        };
         self.prepare_by(|number| self.create(number, |_| self.fills_on(&mut quiet)))
     }
 
@@ -195,20 +210,50 @@ impl Shared {
         done.map(drop)
     }
 
-    /// Gives back the space of everything that is deleted, but for the newest segment.
+    /// Gives back the space of everything that is deleted, but for the newest segment, and of what is kept for later, but
+    /// for one segment: whoever needs the next one does not wait.
     pub(super) fn reclaim(&self) -> Result<()> {
         let newest = self.state.lock().healthy()?.current().number;
         loop {
             let oldest = self.state.lock().segments.front().map(|one| one.number);
             match oldest {
-                Some(oldest) if oldest < newest => self.clean()?,
-                _ => return Ok(()),
+                Some(oldest) if oldest < newest => self.clean(1)?,
+                _ => return self.give_back_by(|segment| self.remove(segment)),
             }
         }
     }
 
-    /// Empties the oldest segment and takes it away.
-    fn clean(&self) -> Result<()> {
+    /// Has the segments that are prepared removed, the last one first, until one is left. Whoever has used that one up
+    /// meanwhile waits for the file that is about to go, and makes one under its number.
+    fn give_back_by(&self, remove: impl Fn(&Segment) -> std::io::Result<()>) -> Result<()> {
+        let _turn = self.keeping.lock();
+        loop {
+            let last = {
+                let mut state = self.state.lock();
+                state.healthy()?;
+                if state.prepared.len() < 2 {
+                    return Ok(());
+                }
+                state.preparing = true;
+                state.prepared.pop_back()
+            };
+            let removed = last.map_or(Ok(()), |last| remove(&last));
+            let mut state = self.state.lock();
+            state.preparing = false;
+            let done = removed.map_err(|error| self.poison(&mut state, &error));
+            self.prepared.notify_all();
+            done?;
+        }
+    }
+
+    /// Durably: a number that is missing between others would be damage.
+    fn remove(&self, segment: &Segment) -> std::io::Result<()> {
+        std::fs::remove_file(segment.path())?;
+        segment::sync_directory(&self.directory)
+    }
+
+    /// Empties the oldest segment and takes it away, for later if fewer than `kept_max` are kept.
+    fn clean(&self, kept_max: usize) -> Result<()> {
         let _turn = self.keeping.lock();
         let oldest = {
             let state = self.state.lock();
@@ -222,7 +267,7 @@ impl Shared {
         }
         let sequence = self.state.lock().sequence;
         self.sync(sequence)?;
-        self.retire(oldest)
+        self.retire(oldest, kept_max)
     }
 
     /// Writes again what the index has in a segment.
@@ -269,7 +314,7 @@ impl Shared {
     }
 
     /// Uses the oldest segment, of which nothing is alive, for later records, or takes it away.
-    fn retire(&self, oldest: Arc<Segment>) -> Result<()> {
+    fn retire(&self, oldest: Arc<Segment>, kept_max: usize) -> Result<()> {
         let again = {
             let mut state = self.state.lock();
             state.healthy()?;
@@ -277,17 +322,16 @@ impl Shared {
             // Nobody can find it any more; who has found it before may still read.
             let read = Arc::strong_count(&oldest) > 1;
             let large = oldest.end.load(Ordering::Relaxed) > 2 * self.options.segment_bytes;
-            !read && !large && state.prepared.len() < PREPARED_MAX
+            !read && !large && state.prepared.len() < kept_max
         };
-        let directory = &self.directory;
         if again {
             return self.prepare_by(|number| {
-                let segment = Segment::recycle(oldest.path(), directory, number, self.direct)?;
+                let (old, directory) = (oldest.path(), &self.directory);
+                let segment = Segment::recycle(old, directory, number, self.direct)?;
                 Ok(Arc::new(segment))
             });
         }
-        std::fs::remove_file(oldest.path())
-            .and_then(|()| segment::sync_directory(directory))
+        self.remove(&oldest)
             .map_err(|error| self.poison(&mut self.state.lock(), &error))
     }
 }
@@ -298,7 +342,10 @@ mod tests {
     use super::*;
     use crate::{Durability, LogEngine};
     use parking_lot::MutexGuard;
+    use std::collections::BTreeSet;
     use std::mem::ManuallyDrop;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     fn put(size: usize) -> WriteBatch {
@@ -310,48 +357,197 @@ mod tests {
     fn wait(journal: &Journal, state: &mut MutexGuard<'_, State>, until: impl Fn(&State) -> bool) {
         let end = Instant::now() + Duration::from_secs(20);
         while !until(state) {
-            let waited = journal.shared.prepared.wait_until(state, end);
-            assert!(!waited.timed_out(), "no segment is prepared");
+            assert!(Instant::now() < end, "never as it should be");
+            // Not all that is waited for is announced.
+            let step = Duration::from_millis(10);
+            journal.shared.prepared.wait_for(state, step);
         }
     }
 
-    fn files(directory: &std::path::Path) -> usize {
-        std::fs::read_dir(directory).expect("readable").count()
+    fn names(directory: &Path) -> BTreeSet<PathBuf> {
+        let numbers = segment::numbers(directory).expect("readable");
+        let path = |number| directory.join(segment::name(number));
+        numbers.into_iter().map(path).collect()
+    }
+
+    /// What tells a file that has another name now from a new one.
+    fn inodes(journal: &Journal) -> BTreeSet<u64> {
+        let _turn = journal.shared.keeping.lock();
+        let inode = |path: PathBuf| path.metadata().expect("a file").ino();
+        let names = names(&journal.shared.directory);
+        names.into_iter().map(inode).collect()
+    }
+
+    /// Two records of [`fill`] do not fit into one.
+    const SMALL: u64 = 8 << 10;
+    const KEPT: u64 = 256 << 20;
+
+    fn open_with(directory: &Path, segment_bytes: u64) -> Journal {
+        let options = Options {
+            families: vec![Keys::Any],
+            segment_bytes,
+            kept_bytes: KEPT,
+            quiet: QUIET,
+        };
+        Journal::open(directory, options).expect("opens")
+    }
+
+    fn fill(journal: &Journal, keys: std::ops::Range<u8>) {
+        for key in keys {
+            let mut batch = WriteBatch::new();
+            batch.put(Family(0), vec![key], vec![1; 5000]);
+            let written = journal.write(batch, Durability::Synced);
+            written.expect("a record");
+        }
+    }
+
+    fn delete_all(journal: &Journal) {
+        let mut batch = WriteBatch::new();
+        batch.delete_range(Family(0), vec![0], vec![255]);
+        let written = journal.write(batch, Durability::Synced);
+        written.expect("all deleted");
+    }
+
+    /// Waits until the keeper has let go of all segments but the newest one; how many are kept.
+    fn kept(journal: &Journal) -> usize {
+        let shared = &journal.shared;
+        wait(journal, &mut shared.state.lock(), |state| {
+            state.segments.len() == 1 && !state.prepared.is_empty()
+        });
+        // It may still be at the last one.
+        let _turn = shared.keeping.lock();
+        let kept = shared.state.lock().prepared.len();
+        let files = names(&shared.directory).len();
+        assert_eq!(files, kept + 1, "one is written to, the others are kept");
+        kept
     }
 
     /// What one flush lets go is there for the records of the next one, across a restart, too.
     #[test]
     fn segments_that_are_let_go_at_once_are_kept_for_later() {
         let directory = tempfile::tempdir().expect("a directory");
-        let open = || {
+        let mut journal = open_with(directory.path(), SMALL);
+        for restarts in [false, true] {
+            fill(&journal, 0..40);
+            assert!(names(directory.path()).len() >= 40);
+            delete_all(&journal);
+            let mut now = kept(&journal);
+            if restarts {
+                drop(journal);
+                journal = open_with(directory.path(), SMALL);
+                now = kept(&journal);
+            }
+            assert!((12..=16).contains(&now), "{now} are kept");
+            let before = inodes(&journal);
+            fill(&journal, 0..12);
+            let after = inodes(&journal);
+            assert!(before.is_superset(&after), "no other file is needed");
+            assert!(journal.shared.state.lock().segments.len() >= 12);
+        }
+    }
+
+    #[test]
+    fn fewer_are_kept_where_they_are_larger() {
+        for (mebibytes, kept) in [(1, 16), (8, 16), (16, 16), (32, 8), (64, 4), (1024, 1)] {
             let options = Options {
-                families: vec![Keys::Any],
-                segment_bytes: 8 << 10,
+                families: Vec::new(),
+                segment_bytes: mebibytes << 20,
+                kept_bytes: KEPT,
                 quiet: QUIET,
             };
-            Journal::open(directory.path(), options).expect("opens")
-        };
-        let journal = open();
-        for key in 0..2 * PREPARED_MAX as u8 {
-            let mut batch = WriteBatch::new();
-            batch.put(Family(0), vec![key], vec![1; 5000]);
-            let written = journal.write(batch, Durability::Synced);
-            written.expect("a record");
+            assert_eq!(options.prepared_max(), kept, "{mebibytes} MiB");
         }
-        let all = files(directory.path());
-        assert!(all >= 2 * PREPARED_MAX, "{all} files");
-        let mut batch = WriteBatch::new();
-        batch.delete_range(Family(0), vec![0], vec![255]);
-        let written = journal.write(batch, Durability::Synced);
-        written.expect("all deleted");
-        journal.reclaim().expect("reclaimed");
-        let kept = |state: &State| state.prepared.len() == PREPARED_MAX;
-        wait(&journal, &mut journal.shared.state.lock(), kept);
-        let left = files(directory.path());
-        assert!(left <= PREPARED_MAX + 2, "{left} of {all} files are left");
+        // The files are small ones: only the option says that segments are large.
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), SMALL);
+        fill(&journal, 0..40);
+        delete_all(&journal);
+        assert!(kept(&journal) >= 12);
+        fill(&journal, 0..10);
         drop(journal);
-        let journal = open();
-        wait(&journal, &mut journal.shared.state.lock(), kept);
+        let journal = open_with(directory.path(), 32 << 20);
+        delete_all(&journal);
+        assert_eq!(kept(&journal), 8);
+    }
+
+    #[test]
+    fn space_that_is_kept_for_later_is_counted_and_given_back() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), SMALL);
+        // One is of its own, and stays as large as it is.
+        let mut batch = WriteBatch::new();
+        batch.put(Family(0), vec![0], vec![1; 12_000]);
+        let written = journal.write(batch, Durability::Synced);
+        written.expect("a record");
+        fill(&journal, 1..40);
+        delete_all(&journal);
+        assert!(kept(&journal) >= 12);
+        let used = || journal.statistics().disk_bytes;
+        let (records, prepared) = {
+            let mut state = journal.shared.state.lock();
+            // A mark would come in between.
+            wait(&journal, &mut state, |state| state.marked == state.sequence);
+            let length = |one: &Arc<Segment>| one.path().metadata().expect("a file").len();
+            let prepared: Vec<u64> = state.prepared.iter().map(length).collect();
+            (state.current().end.load(Ordering::Relaxed), prepared)
+        };
+        assert!(prepared.iter().any(|bytes| *bytes > SMALL), "{prepared:?}");
+        assert_eq!(used(), records + prepared.iter().sum::<u64>());
+
+        journal.reclaim().expect("reclaimed");
+        assert_eq!(journal.shared.state.lock().prepared.len(), 1);
+        assert_eq!(kept(&journal), 1);
+        assert!(used() <= 2 * SMALL + 12_000, "{}", used());
+        fill(&journal, 0..40);
+        journal.reclaim().expect("nothing to reclaim");
+        drop(journal);
+        let journal = open_with(directory.path(), SMALL);
+        let found = journal.get(Family(0), &[39]).expect("readable");
+        assert_eq!(found.map(|value| value.len()), Some(5000));
+    }
+
+    /// The number of the file that is about to go is the one that comes next.
+    #[test]
+    fn whoever_needs_a_segment_while_others_are_given_back_has_one() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), SMALL);
+        fill(&journal, 0..20);
+        delete_all(&journal);
+        assert!(kept(&journal) >= 12);
+        std::thread::scope(|scope| {
+            let (journal, writer) = (&journal, std::cell::Cell::new(None));
+            let given_back = journal.shared.give_back_by(|segment| {
+                if journal.shared.state.lock().prepared.len() == 1 {
+                    journal.shared.hurry.store(false, Ordering::Relaxed);
+                    // The first one is there, the second one is not.
+                    let writes = scope.spawn(|| fill(journal, 0..2));
+                    wait(journal, &mut journal.shared.state.lock(), |_| {
+                        journal.shared.hurry.load(Ordering::Relaxed) || writes.is_finished()
+                    });
+                    assert!(!writes.is_finished(), "it does not wait");
+                    writer.set(Some(writes));
+                }
+                journal.shared.remove(segment)
+            });
+            given_back.expect("given back");
+            let writes = writer.take().expect("one was left");
+            writes.join().expect("both are written");
+        });
+        fill(&journal, 2..10);
+        drop(journal);
+        let journal = open_with(directory.path(), SMALL);
+        let found = journal.get(Family(0), &[9]).expect("readable");
+        assert!(found.is_some());
+    }
+
+    /// The keeper decides before it has its turn; somebody else may keep a segment in between.
+    #[test]
+    fn no_segment_is_made_where_one_is_kept_by_now() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), SMALL);
+        assert_eq!(kept(&journal), 1);
+        journal.shared.prepare().expect("nothing to do");
+        assert_eq!(kept(&journal), 1);
     }
 
     /// The mark would go to the next segment, which is the one that is being filled.
@@ -361,6 +557,7 @@ mod tests {
         let options = Options {
             families: vec![Keys::Numbered],
             segment_bytes: 8 << 10,
+            kept_bytes: KEPT,
             quiet: Duration::ZERO,
         };
         // Closing it would wait for a keeper that waits for itself.

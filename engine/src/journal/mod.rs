@@ -18,8 +18,8 @@
 //! segments leave oldest first, so a deletion outlives what it deletes.
 //!
 //! *Limits and failure*: the index is in memory ([`Statistics::memory_bytes`] counts it), and so are families of
-//! [`Keys::Any`]. Segments take twice what is alive, and [`SLACK`] segments. A failed write or sync poisons the engine.
-//! Damage is found at the next start, or by the read that meets it.
+//! [`Keys::Any`]. Segments take twice what is alive, and [`SLACK`] segments; up to sixteen more are kept for later. A
+//! failed write or sync poisons the engine. Damage is found at the next start, or by the read that meets it.
 //!
 //! *Source*: Bitcask: A Log-Structured Hash Table for Fast Key/Value Data (Sheehy, Smith, 2010); cleaning of segments:
 //! The Design and Implementation of a Log-Structured File System (Rosenblum, Ousterhout, 1992).
@@ -75,6 +75,10 @@ pub struct Options {
     /// Bytes of a segment, at most 1 GiB; a larger batch has one of its own. Small: more files, each with two more
     /// syncs; large: more to read again when one is cleaned, all at once in memory, and more zeros before one is used.
     pub segment_bytes: u64,
+    /// Bytes of segments that are kept for later, about; one is in any case, sixteen at most. They count as
+    /// [`Statistics::disk_bytes`] until [`LogEngine::reclaim`] gives them back. Few: under load files are made anew, with
+    /// zeros; many: a start reads each of them whole.
+    pub kept_bytes: u64,
     /// Time without a record after which a mark vouches for the last one, at the cost of a sync: [`QUIET`].
     pub quiet: Duration,
 }
@@ -114,7 +118,7 @@ struct State {
     segments: VecDeque<Arc<Segment>>,
     /// What comes after it.
     prepared: VecDeque<Arc<Segment>>,
-    /// One more is about to come, under the next number.
+    /// The next number is taken: one more is about to come under it, or the file that had it is about to go.
     preparing: bool,
     /// Of the last record.
     sequence: u64,
@@ -224,8 +228,10 @@ impl LogEngine for Journal {
     fn statistics(&self) -> Statistics {
         let state = self.shared.state.lock();
         let segments = state.segments.iter();
+        let records = segments.map(|one| one.end.load(Ordering::Relaxed));
+        let prepared = state.prepared.iter().map(|one| one.room);
         Statistics {
-            disk_bytes: segments.map(|one| one.end.load(Ordering::Relaxed)).sum(),
+            disk_bytes: records.chain(prepared).sum(),
             memory_bytes: state.index.iter().map(|index| index.bytes() as u64).sum(),
         }
     }

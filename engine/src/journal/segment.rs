@@ -42,6 +42,8 @@ pub(super) struct Segment {
     path: PathBuf,
     file: File,
     tail: Mutex<Tail>,
+    /// Bytes of the file when it was opened.
+    pub(super) room: u64,
     /// Where its records end.
     pub(super) end: AtomicU64,
     /// Bytes of values that the index knows here, and something for each.
@@ -108,7 +110,7 @@ impl Segment {
         let mut tail = Tail::open(&path, direct)?;
         tail.append(&file, 0, &header)?;
         file.sync_all()?;
-        Ok(Self::of(path, file, tail, number))
+        Self::of(path, file, tail, number)
     }
 
     /// A file that was there before.
@@ -116,18 +118,19 @@ impl Segment {
         let path = directory.join(name(number));
         let file = File::options().read(true).write(true).open(&path)?;
         let tail = Tail::open(&path, direct)?;
-        Ok(Self::of(path, file, tail, number))
+        Self::of(path, file, tail, number)
     }
 
-    fn of(path: PathBuf, file: File, tail: Tail, number: NonZeroU32) -> Self {
-        Self {
+    fn of(path: PathBuf, file: File, tail: Tail, number: NonZeroU32) -> io::Result<Self> {
+        Ok(Self {
             number,
             path,
+            room: file.metadata()?.len(),
             file,
             tail: Mutex::new(tail),
             end: AtomicU64::new(START),
             live: AtomicU64::new(0),
-        }
+        })
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -89,6 +89,8 @@ struct Marker {
 const MARKER_FORMAT: u32 = 1;
 /// One file of the log.
 const SEGMENT_BYTES: u64 = 4 << 20;
+/// Of its files that are kept for later: it writes little.
+const KEPT_BYTES: u64 = 4 * SEGMENT_BYTES;
 
 /// An opened data directory.
 pub struct Data {
@@ -132,6 +134,7 @@ impl Data {
         let options = journal::Options {
             families: yadkv_consensus::FAMILIES.to_vec(),
             segment_bytes: SEGMENT_BYTES,
+            kept_bytes: KEPT_BYTES,
             quiet: QUIET,
         };
         let raft = Arc::new(Journal::open(&raft_path, options)?);

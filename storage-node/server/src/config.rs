@@ -28,6 +28,10 @@ pub struct Config {
 /// Bounds of [`Config::log_segment_bytes`].
 const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Upper bound of [`Config::log_kept_bytes`].
+const KEPT_BYTES_MAX: u64 = 256 << 20;
+/// Neither takes more than such a part of `store.log_size`.
+const LOG_PARTS: u64 = 8;
 
 /// `store.*`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -195,7 +199,13 @@ impl Config {
 
     /// One file of the logs, which is read whole when it is cleaned.
     pub fn log_segment_bytes(&self) -> u64 {
-        (self.memory(1) as u64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+        let bytes = (self.memory(1) as u64).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        bytes.min(self.store.log_size.as_u64() / LOG_PARTS)
+    }
+
+    /// Files of the logs that are kept for later.
+    pub fn log_kept_bytes(&self) -> u64 {
+        KEPT_BYTES_MAX.min(self.store.log_size.as_u64() / LOG_PARTS)
     }
 
     /// The newest log entries.
@@ -325,5 +335,31 @@ impl StoreSection {
             "[]".into(),
             "at least one host:port",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_the_logs_are_small_beside_what_the_logs_may_take() {
+        let bytes = |memory: ByteSize, log_size: ByteSize| {
+            let mut config = Config::default();
+            config.store.memory = memory;
+            config.store.log_size = log_size;
+            (config.log_segment_bytes(), config.log_kept_bytes())
+        };
+        let mib = |number: u64| number << 20;
+        for (memory, log_size, expected) in [
+            (256, 65_536, (8, 256)),
+            (1024, 65_536, (32, 256)),
+            (8192, 65_536, (64, 256)),
+            (8192, 64, (8, 8)),
+            (256, 512, (8, 64)),
+        ] {
+            let found = bytes(ByteSize::mib(memory), ByteSize::mib(log_size));
+            assert_eq!(found, (mib(expected.0), mib(expected.1)));
+        }
     }
 }

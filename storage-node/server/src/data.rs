@@ -115,6 +115,7 @@ impl Data {
         let options = journal::Options {
             families: yadkv_consensus::FAMILIES.to_vec(),
             segment_bytes: config.log_segment_bytes(),
+            kept_bytes: config.log_kept_bytes(),
             quiet: QUIET,
         };
         let raft = Arc::new(Journal::open(&raft_path, options)?);
