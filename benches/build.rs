@@ -1,4 +1,4 @@
-//! Compiles the echo service that shows what gRPC alone costs, and the two etcd calls that are measured.
+//! Compiles the echo service that shows what gRPC alone costs, and the calls of etcd that are made.
 
 use std::error::Error;
 

@@ -9,7 +9,7 @@
 //! of them saw → [`report::Report`].
 //!
 //! *Invariants*: every target gets the same distribution of keys, the same incompressible values and the same number of
-//! clients; an operation counts when its answer is there. In an open loop the latency counts from the moment that the
+//! clients; an operation counts when its answer is there, and has brought all that it should. In an open loop the latency counts from the moment that the
 //! operation was meant to begin, so that a stall shows in every operation that it delayed.
 //!
 //! *Limits*: one operation a client at a time; latencies from 1 µs to 60 s.
@@ -19,6 +19,7 @@
 mod keys;
 pub mod load;
 pub mod machine;
+mod pace;
 pub mod plot;
 mod processor;
 pub mod report;
@@ -64,6 +65,9 @@ pub enum Error {
         /// What happened.
         reason: String,
     },
+    /// The operating system has no thread for the schedule of an open loop.
+    #[error("the schedule of the open loop: {0}")]
+    Schedule(String),
 }
 
 /// Measures one target.

@@ -1,15 +1,17 @@
 //! The clients of a run.
 //!
-//! *Life of an operation*: its turn comes (closed loop: at once; open loop: the next moment of all clients' common
-//! schedule) → asked → answered → counted, unless it began while the load was warming up.
+//! *Life of an operation*: its turn comes (closed loop: at once; open loop: [`crate::pace`] gives it at the next moment of
+//! all clients' common schedule) → asked → answered → judged → counted.
 //!
-//! *Invariants*: an operation that began in time counts, however long it takes.
+//! *Invariants*: what came in the time that is measured is counted as throughput, whenever it began; latencies are those of
+//! operations that were to begin in it, however long they take. In an open loop they count from the moment that was meant,
+//! those that nobody could begin in time included.
 //!
-//! *Limits*: a client of an open loop that is late takes the next moment without waiting, so the operations under way
-//! are never more than the clients.
+//! *Limits*: the operations under way are never more than the clients.
 //!
-//! *Next stop*: [`crate::report`].
+//! *Next stop*: [`crate::pace`], [`crate::report`].
 
+use crate::pace::Schedule;
 use crate::processor;
 use crate::report::{Report, Seen};
 use crate::targets::Target;
@@ -19,8 +21,6 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ pub async fn run(target: Arc<dyn Target>, options: Options) -> Result<Report, Er
     if options.preload && options.workload.reads() {
         preload(&*target, &requests, options.shape.records).await?;
     }
-    let turns = Turns::begin(options);
+    let turns = Turns::begin(options)?;
     let mut clients = JoinSet::new();
     for number in 0..options.clients {
         clients.spawn(client(
@@ -53,8 +53,12 @@ pub async fn run(target: Arc<dyn Target>, options: Options) -> Result<Report, Er
     for seen in clients.join_all().await {
         all.merge(&seen);
     }
-    let used = [after[0] - before[0], after[1] - before[1]];
-    Ok(Report::new(target.name(), &options, &all, used))
+    if let Some(schedule) = &turns.schedule {
+        all.not_begun(&schedule.left(), turns.measured.into_std());
+    }
+    let client = after[0] - before[0];
+    let server = (!servers.is_empty()).then(|| after[1] - before[1]);
+    Ok(Report::new(target.name(), &options, &all, (client, server)))
 }
 
 /// Writes every record once.
@@ -79,43 +83,36 @@ async fn preload(target: &dyn Target, requests: &Requests, records: u64) -> Resu
 /// When operations begin.
 #[derive(Clone)]
 struct Turns {
-    begin: Instant,
     measured: Instant,
     end: Instant,
-    /// Time between two operations of an open loop.
-    pause: Option<Duration>,
-    /// The next one's number.
-    next: Arc<AtomicU64>,
+    /// Of an open loop.
+    schedule: Option<Schedule>,
 }
 
 impl Turns {
-    fn begin(options: Options) -> Self {
+    fn begin(options: Options) -> Result<Self, Error> {
         let begin = Instant::now();
         let measured = begin + options.warm_up;
-        Self {
-            begin,
+        let end = measured + options.time;
+        let schedule = options
+            .rate
+            .map(|rate| Schedule::begin(begin.into_std(), end.into_std(), rate))
+            .transpose()
+            .map_err(|error| Error::Schedule(error.to_string()))?;
+        Ok(Self {
             measured,
-            end: measured + options.time,
-            pause: options.rate.map(|rate| Duration::from_secs_f64(1.0 / rate)),
-            next: Arc::default(),
-        }
+            end,
+            schedule,
+        })
     }
 
     /// Waits for the next operation's moment; `None` if the time is over.
     async fn next(&self) -> Option<Instant> {
+        if let Some(schedule) = &self.schedule {
+            return schedule.next().await.map(Instant::from_std);
+        }
         let now = Instant::now();
-        let Some(pause) = self.pause else {
-            return (now < self.end).then_some(now);
-        };
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let moment = self.begin + pause.mul_f64(number as f64);
-        if moment >= self.end {
-            return None;
-        }
-        if moment > now {
-            tokio::time::sleep_until(moment).await;
-        }
-        Some(moment)
+        (now < self.end).then_some(now)
     }
 }
 
@@ -125,13 +122,122 @@ async fn client(target: Arc<dyn Target>, requests: Requests, turns: Turns, numbe
     while let Some(moment) = turns.next().await {
         let next = requests.next(&mut random);
         let answer = target.call(number, next.request).await;
+        let now = Instant::now();
         if let Some(inserted) = next.inserts {
-            requests.inserted(inserted);
+            requests.inserted(inserted, answer.is_ok());
         }
-        if moment >= turns.measured {
-            let now = Instant::now();
-            seen.answer(now - moment, now - turns.measured, answer);
+        let counts = moment >= turns.measured;
+        match answer.and_then(|found| next.wanted.judge(found)) {
+            Ok(records) => {
+                if counts {
+                    seen.took(now - moment);
+                }
+                if let Some(at) = now.checked_duration_since(turns.measured) {
+                    seen.came(at, records);
+                }
+            }
+            Err(kind) if counts => seen.failed(kind),
+            Err(_) => {}
         }
     }
     seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Keys;
+    use crate::targets::{Answer, Found};
+    use crate::workload::{Request, Shape, Workload};
+    use futures::FutureExt;
+    use futures::future::BoxFuture;
+    use std::time::Duration;
+
+    const VALUE_BYTES: usize = 16;
+    const WARM_UP: Duration = Duration::from_millis(200);
+
+    /// One that takes its time, and fails for a while.
+    struct Slow {
+        begun: Instant,
+        takes: Duration,
+        fails_for: Duration,
+    }
+
+    impl Target for Slow {
+        fn name(&self) -> &'static str {
+            "slow"
+        }
+
+        fn call(&self, _: usize, _: Request) -> BoxFuture<'_, Answer> {
+            let fails = self.begun.elapsed() < self.fails_for;
+            async move {
+                tokio::time::sleep(self.takes).await;
+                match fails {
+                    true => Err("not yet".into()),
+                    false => Ok(Found::values([[7; VALUE_BYTES]])),
+                }
+            }
+            .boxed()
+        }
+
+        fn processes(&self) -> Vec<u32> {
+            Vec::new()
+        }
+    }
+
+    async fn measure(takes: u64, fails_for: Duration, clients: usize, rate: Option<f64>) -> Report {
+        let target = Slow {
+            begun: Instant::now(),
+            takes: Duration::from_millis(takes),
+            fails_for,
+        };
+        let options = Options {
+            workload: Workload::Get,
+            shape: Shape {
+                records: 10,
+                value_bytes: VALUE_BYTES,
+                batch: 1,
+                keys: Keys::Uniform,
+            },
+            preload: false,
+            clients,
+            rate,
+            warm_up: WARM_UP,
+            time: Duration::from_millis(500),
+        };
+        run(Arc::new(target), options).await.expect("measured")
+    }
+
+    #[tokio::test]
+    async fn what_began_while_it_warmed_up_is_not_counted() {
+        let report = measure(1, WARM_UP / 2, 4, None).await;
+        assert_eq!(report.errors, 0);
+        assert!(report.ops_per_s > 0.0 && report.ops_per_s <= 4000.0);
+        assert_eq!(report.server_us_per_op, None);
+    }
+
+    #[tokio::test]
+    async fn errors_are_no_throughput() {
+        let report = measure(1, Duration::MAX, 4, None).await;
+        assert_eq!((report.ops_per_s, report.records_per_s), (0.0, 0.0));
+        assert!(report.errors > 0);
+        assert_eq!(report.errors_by_kind["not yet"], report.errors);
+    }
+
+    /// A client that needs 10 ms for each can begin 70 of 700.
+    #[tokio::test]
+    async fn an_open_loop_that_cannot_keep_up_says_so() {
+        let report = measure(10, Duration::ZERO, 1, Some(1000.0)).await;
+        assert!(report.ops_per_s <= 102.0, "{}", report.ops_per_s);
+        assert!(report.not_begun >= 400, "{}", report.not_begun);
+        // The last one to be begun was due about the time when a tenth of all were; half of the others waited longer.
+        assert!(report.p50_us >= 200_000, "{}", report.p50_us);
+    }
+
+    #[tokio::test]
+    async fn an_open_loop_goes_no_faster_than_it_is_asked_to() {
+        let report = measure(0, Duration::ZERO, 8, Some(100.0)).await;
+        assert!(report.ops_per_s <= 104.0, "{}", report.ops_per_s);
+        assert_eq!(report.errors, 0);
+    }
 }

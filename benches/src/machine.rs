@@ -7,6 +7,7 @@
 use serde::Serialize;
 use std::fmt::{Display, Formatter};
 use std::fs::read_to_string;
+use std::process::Command;
 
 /// What figures depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -47,6 +48,47 @@ fn gib(kib: &str) -> u64 {
     let kib = kib.split_whitespace().next();
     let kib: u64 = kib.and_then(|kib| kib.parse().ok()).unwrap_or_default();
     (kib + (1 << 19)) >> 20
+}
+
+/// What was compared, of which version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Programs {
+    /// This one, and how it was built.
+    pub yadkv: String,
+    /// Its first line of `--version`; empty if it is not here.
+    pub etcd: String,
+    /// The same.
+    pub redis: String,
+}
+
+impl Programs {
+    /// Those that are here.
+    pub fn here() -> Self {
+        let built = option_env!("YADKV_BUILD").unwrap_or(match cfg!(debug_assertions) {
+            true => "not optimised at all",
+            false => "plain release",
+        });
+        Self {
+            yadkv: format!("yadkv {} ({built})", env!("CARGO_PKG_VERSION")),
+            etcd: version("etcd"),
+            redis: version("redis-server"),
+        }
+    }
+}
+
+/// The first line that a program says of itself.
+fn version(program: &str) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let output = output.map(|output| output.stdout).unwrap_or_default();
+    let text = String::from_utf8_lossy(&output);
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+impl Display for Programs {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { yadkv, etcd, redis } = self;
+        write!(formatter, "{yadkv}; {etcd}; {redis}")
+    }
 }
 
 impl Display for Machine {

@@ -5,10 +5,11 @@
 //! *Next stop*: [`crate::targets`].
 
 use crate::Options;
+use crate::pace::Left;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Kinds of errors that are told apart; further ones are counted together.
 const KINDS_MAX: usize = 16;
@@ -26,11 +27,14 @@ pub struct Report {
     /// Operations a second that were asked for, in an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
-    /// Answers without error, a second.
+    /// Answers without error that came while it was measured, a second.
     pub ops_per_s: f64,
-    /// Records in them, where an operation has many.
+    /// Records in them.
     pub records_per_s: f64,
-    /// Half of the answers came within this many microseconds.
+    /// Operations of an open loop that were due and that no client was free to begin before the end.
+    pub not_begun: u64,
+    /// Half of the answers came within this many microseconds. An operation that was not begun counts with what it had
+    /// waited by the end.
     pub p50_us: u64,
     /// 95 %.
     pub p95_us: u64,
@@ -47,8 +51,8 @@ pub struct Report {
     pub errors_by_kind: BTreeMap<String, u64>,
     /// Processor time of the load generator, microseconds an answer.
     pub client_us_per_op: f64,
-    /// That of the servers together.
-    pub server_us_per_op: f64,
+    /// That of the servers together; none if they are not known.
+    pub server_us_per_op: Option<f64>,
     /// Answers of each second, one after the other.
     pub per_second: Vec<u64>,
 }
@@ -58,8 +62,12 @@ pub struct Seen {
     /// Microseconds of answers without error.
     latency: Histogram<u64>,
     errors: BTreeMap<String, u64>,
-    /// Answers without error that came in each second.
+    time: Duration,
+    /// Answers without error that came in each second of it.
     per_second: Vec<u64>,
+    /// Records in them.
+    records: u64,
+    not_begun: u64,
 }
 
 impl Seen {
@@ -71,22 +79,45 @@ impl Seen {
         Self {
             latency,
             errors: BTreeMap::new(),
+            time,
             per_second: vec![0; seconds.max(1)],
+            records: 0,
+            not_begun: 0,
         }
     }
 
-    /// Notes an answer that took `after`, `at` so long into the measurement.
-    pub fn answer(&mut self, after: Duration, at: Duration, answer: Result<(), String>) {
-        match answer {
-            Ok(()) => {
-                let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
-                self.latency.saturating_record(micros);
-                if let Some(count) = self.per_second.get_mut(at.as_secs() as usize) {
-                    *count += 1;
-                }
-            }
-            Err(kind) => self.error(kind, 1),
+    /// An answer that was to be counted took so long.
+    pub fn took(&mut self, after: Duration) {
+        self.waited(after, 1);
+    }
+
+    /// An answer about so many records came, `at` so long into the measurement.
+    pub fn came(&mut self, at: Duration, records: u64) {
+        if at >= self.time {
+            return;
         }
+        if let Some(count) = self.per_second.get_mut(at.as_secs() as usize) {
+            *count += 1;
+            self.records += records;
+        }
+    }
+
+    /// An operation that was to be counted failed.
+    pub fn failed(&mut self, kind: String) {
+        self.error(kind, 1);
+    }
+
+    /// What nobody began; counted if it was to begin from a moment on.
+    pub(crate) fn not_begun(&mut self, left: &Left, from: Instant) {
+        for (waited, count) in left.waited(from) {
+            self.not_begun += count;
+            self.waited(waited, count);
+        }
+    }
+
+    fn waited(&mut self, time: Duration, count: u64) {
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.latency.saturating_record_n(micros, count);
     }
 
     fn error(&mut self, kind: String, count: u64) {
@@ -106,6 +137,8 @@ impl Seen {
         for (sum, count) in self.per_second.iter_mut().zip(&other.per_second) {
             *sum += count;
         }
+        self.records += other.records;
+        self.not_begun += other.not_begun;
     }
 }
 
@@ -115,21 +148,20 @@ impl Report {
         target: &str,
         options: &Options,
         seen: &Seen,
-        [client, server]: [f64; 2],
+        (client, server): (f64, Option<f64>),
     ) -> Self {
         let at = |quantile| seen.latency.value_at_quantile(quantile);
         let seconds = options.time.as_secs_f64();
-        // What the processors did meanwhile belongs to the answers that came meanwhile.
-        let meanwhile = seen.per_second.iter().sum::<u64>().max(1) as f64;
-        let ops_per_s = seen.latency.len() as f64 / seconds;
-        let records = options.workload.records_per_operation(&options.shape);
+        let answers = seen.per_second.iter().sum::<u64>() as f64;
+        let micros = |seconds: f64| seconds * 1e6 / answers.max(1.0);
         Self {
             target: target.into(),
             workload: options.workload.name(),
             clients: options.clients,
             rate: options.rate,
-            ops_per_s,
-            records_per_s: ops_per_s * records as f64,
+            ops_per_s: answers / seconds,
+            records_per_s: seen.records as f64 / seconds,
+            not_begun: seen.not_begun,
             p50_us: at(0.5),
             p95_us: at(0.95),
             p99_us: at(0.99),
@@ -137,8 +169,8 @@ impl Report {
             max_us: seen.latency.max(),
             errors: seen.errors.values().sum(),
             errors_by_kind: seen.errors.clone(),
-            client_us_per_op: client * 1e6 / meanwhile,
-            server_us_per_op: server * 1e6 / meanwhile,
+            client_us_per_op: micros(client),
+            server_us_per_op: server.map(micros),
             per_second: seen.per_second.clone(),
         }
     }
@@ -153,13 +185,14 @@ mod tests {
         let second = Duration::from_secs(1);
         let (mut one, mut other) = (Seen::new(second), Seen::new(second));
         for number in 0..100 {
-            one.answer(second, Duration::ZERO, Err(format!("kind {number}")));
+            one.failed(format!("kind {number}"));
         }
-        other.answer(second, Duration::ZERO, Err("kind 3".into()));
-        other.answer(second, Duration::ZERO, Ok(()));
+        other.failed("kind 3".into());
+        other.came(Duration::ZERO, 7);
+        other.came(second, 7);
         one.merge(&other);
         assert_eq!(one.errors["kind 3"], 2);
         assert_eq!(one.errors[OTHERS], 100 - KINDS_MAX as u64);
-        assert_eq!(one.per_second, [1]);
+        assert_eq!((one.per_second, one.records), (vec![1], 7));
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! *Next stop*: [`crate::plot`].
 
-use crate::machine::Machine;
+use crate::machine::{Machine, Programs};
 use crate::report::Report;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -20,8 +20,14 @@ const BASE: &str = "etcd";
 pub struct Results {
     /// Where.
     pub machine: Machine,
+    /// Of which versions.
+    pub programs: Programs,
     /// How long each load was measured.
     pub seconds: u64,
+    /// Different keys, unless a load's name says otherwise.
+    pub records: u64,
+    /// Bytes of a value, unless a load's name says otherwise.
+    pub value_bytes: usize,
     /// In the order of the run.
     pub rows: Vec<Row>,
 }
@@ -31,6 +37,8 @@ pub struct Results {
 pub struct Row {
     /// What was asked of all targets; ratios are between rows of one case.
     pub case: String,
+    /// Whether records and rate are as usual.
+    pub usual: bool,
     /// Regions that the load spreads over, of a cluster.
     pub regions: u32,
     /// What came out.
@@ -43,12 +51,15 @@ impl Results {
         let mut text = String::from("# Results of the last full run\n\n");
         let _ = writeln!(
             text,
-            "`yadkv bench --suite`, {} s a load, 1 second of warm-up; {}. Everything is synced to disk before it is \
-             answered. Redis is one server without replicas; rocksdb is what three replicas have to write, without \
-             network or agreement; tikv-client is the published client on yadkv, tikv-client-null the same on a store \
-             that does nothing. A scan has an end with half as many more records before it than it may give back; echoes of \
-             reads carry back as many bytes as a value has.\n",
-            self.seconds, self.machine
+            "`yadkv bench --suite`, {} s a load, 1 second of warm-up; {} records of {} bytes, which all memories hold, \
+             and uniform keys, unless a load says otherwise (a to f are YCSB's loads, with its distributions of keys); {}. \
+             {}.\n\n\
+             Everything is synced to disk before it is answered. Redis is one server without replicas; floor is what three \
+             replicas have to write, without network or agreement, in the client's process; tikv-client is the published client \
+             on yadkv, tikv-client-null the same on stores that do nothing. Clients of etcd go to its leader. A scan has an \
+             end with half as many more records before it than it may give back; echoes of reads carry back as many bytes as \
+             a value has. Latencies of an open loop count from the moment that was meant.\n",
+            self.seconds, self.records, self.value_bytes, self.machine, self.programs
         );
         text.push_str(&self.table());
         for plot in plots {
@@ -90,8 +101,12 @@ fn line(row: &Row, base: Option<&Row>) -> String {
         0 => String::new(),
         regions => regions.to_string(),
     };
+    let server = match report.server_us_per_op {
+        Some(micros) => format!("{micros:.1}"),
+        None => "–".to_owned(),
+    };
     format!(
-        "| {} | {} | {regions} | {:.0} | {ratio} | {} | {} | {} | {:.1}, {:.1} | {} |",
+        "| {} | {} | {regions} | {:.0} | {ratio} | {} | {} | {} | {:.1}, {server} | {} |",
         row.case,
         report.target,
         report.ops_per_s,
@@ -99,7 +114,6 @@ fn line(row: &Row, base: Option<&Row>) -> String {
         report.p99_us,
         report.p999_us,
         report.client_us_per_op,
-        report.server_us_per_op,
         report.errors,
     )
 }

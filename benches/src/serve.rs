@@ -2,7 +2,7 @@
 //!
 //! *Place*: `yadkv bench --serve NAME`, started by `targets::process`.
 //!
-//! *Life of a server*: listens → prints where, on one line → serves until its standard input ends.
+//! *Life of a server*: listens → prints where, its first address on one line → serves until its standard input ends.
 //!
 //! *Next stop*: [`crate::targets::echo`].
 
@@ -34,22 +34,40 @@ impl Service {
 
     /// Serves until standard input ends.
     pub async fn run(self) -> std::io::Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?.to_string();
-        let services = match self {
-            Self::Echo => echo::services(),
-            Self::Null => null::services(&address),
-        };
+        let mut listeners = Vec::new();
+        for _ in 0..self.addresses() {
+            listeners.push(TcpListener::bind("127.0.0.1:0").await?);
+        }
+        let addresses: std::io::Result<Vec<String>> = listeners
+            .iter()
+            .map(|listener| Ok(listener.local_addr()?.to_string()))
+            .collect();
+        let addresses = addresses?;
         let mut output = std::io::stdout();
-        writeln!(output, "{address}")?;
+        writeln!(output, "{}", addresses[0])?;
         output.flush()?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let end = async {
-            let read = || std::io::stdin().read_to_end(&mut Vec::new());
+        let all = null::Everything::new(addresses);
+        let served = listeners.into_iter().map(|listener| {
+            let services = match self {
+                Self::Echo => echo::services(),
+                Self::Null => null::services(all.clone()),
+            };
+            services.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
+        });
+        let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
+        tokio::select! {
+            served = futures::future::try_join_all(served) => {
+                served.map(drop).map_err(std::io::Error::other)
+            }
             // An input that cannot be read has ended too.
-            let _ = tokio::task::spawn_blocking(read).await;
-        };
-        let served = services.serve_with_incoming_shutdown(incoming, end).await;
-        served.map_err(std::io::Error::other)
+            _ = end => Ok(()),
+        }
+    }
+
+    fn addresses(self) -> usize {
+        match self {
+            Self::Echo => 1,
+            Self::Null => null::STORES,
+        }
     }
 }

@@ -13,6 +13,7 @@
 //! *Next stop*: [`crate::keys`].
 
 use crate::keys::{Choice, Inserted, Keys};
+use crate::targets::Found;
 use crate::values::Values;
 use bytes::Bytes;
 use rand::Rng;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 /// Longest scan of workload E; its lengths are uniform from 1 on.
 const SCAN_MAX: u32 = 100;
 
-/// What one operation does. Reads of records that were preloaded have to find them.
+/// What one operation does.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// Writes a record.
@@ -140,14 +141,6 @@ impl Workload {
         matches!(self, Self::Scan | Self::E)
     }
 
-    /// Records that one operation touches.
-    pub fn records_per_operation(self, shape: &Shape) -> u64 {
-        match self {
-            Self::BatchPut | Self::BatchGet => u64::from(shape.batch),
-            _ => 1,
-        }
-    }
-
     fn mix(self) -> Mix {
         let mut mix = Mix::default();
         match self {
@@ -187,8 +180,34 @@ pub struct Requests {
 pub struct Next {
     /// What to ask for.
     pub request: Request,
+    /// What the answer has to bring.
+    pub wanted: Wanted,
     /// The record that it inserts: to be named to [`Requests::inserted`] once it is there.
     pub inserts: Option<u64>,
+}
+
+/// What an operation has to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// So many records are there, at least.
+    least: u64,
+    /// Bytes of their values together, where it is known which they are.
+    bytes: Option<u64>,
+    /// So many records are written.
+    written: u64,
+}
+
+impl Wanted {
+    /// Records that the operation was about, or what is wrong with its answer.
+    pub fn judge(&self, found: Found) -> Result<u64, String> {
+        if found.records < self.least {
+            return Err("a record that was written is missing".into());
+        }
+        if self.bytes.is_some_and(|bytes| bytes != found.bytes) {
+            return Err("a value has another length than was written".into());
+        }
+        Ok(found.records.max(self.written))
+    }
 }
 
 impl Requests {
@@ -216,29 +235,44 @@ impl Requests {
         if is(self.mix.inserts) {
             let number = self.inserted.begin();
             let request = Request::Put(self.choice.key(number), self.values.pick(random));
-            return Next {
-                request,
-                inserts: Some(number),
-            };
+            return self.wanting(request, Some(number));
         }
         let request = if is(self.mix.gets) {
             self.get(random)
         } else if is(self.mix.puts) {
             self.put(random)
         } else if is(self.mix.scans) {
-            self.scan(random)
+            return self.scan(random);
         } else {
             Request::Modify(self.pick(random), self.values.pick(random))
         };
-        Next {
-            request,
-            inserts: None,
-        }
+        self.wanting(request, None)
     }
 
-    /// A record was inserted, or could not be.
-    pub fn inserted(&self, number: u64) {
-        self.inserted.end(number);
+    /// A record was inserted, or could not be: then another insert is about it.
+    pub fn inserted(&self, number: u64, written: bool) {
+        self.inserted.end(number, written);
+    }
+
+    /// Anything but a scan.
+    fn wanting(&self, request: Request, inserts: Option<u64>) -> Next {
+        let (read, written) = match &request {
+            Request::Put(..) => (0, 1),
+            Request::BatchPut(records) => (0, records.len()),
+            Request::Modify(..) => (1, 1),
+            Request::BatchGet(keys) => (keys.len(), 0),
+            Request::Get(_) | Request::Scan { .. } => (1, 0),
+        };
+        let wanted = Wanted {
+            least: read as u64,
+            bytes: Some((read * self.shape.value_bytes) as u64),
+            written: written as u64,
+        };
+        Next {
+            request,
+            wanted,
+            inserts,
+        }
     }
 
     /// The record of a number, for preloading.
@@ -277,16 +311,27 @@ impl Requests {
         }
     }
 
-    fn scan(&self, random: &mut StdRng) -> Request {
+    fn scan(&self, random: &mut StdRng) -> Next {
         let first = self.choice.pick(&self.inserted, random);
         let count = match self.workload {
             Workload::E => random.random_range(1..=SCAN_MAX),
             _ => self.shape.batch,
         };
-        Request::Scan {
+        let end = self.choice.end(first, count, self.shape.records);
+        let wanted = Wanted {
+            least: self.choice.least(first, count, self.shape.records, &end),
+            bytes: None,
+            written: 0,
+        };
+        let request = Request::Scan {
             start: self.choice.key(first),
-            end: self.choice.end(first, count, self.shape.records),
+            end,
             count,
+        };
+        Next {
+            request,
+            wanted,
+            inserts: None,
         }
     }
 }
@@ -336,6 +381,27 @@ mod tests {
         assert_eq!(count(Workload::BatchGet, batch), 10_000);
         let scan = |request: &Request| matches!(request, Request::Scan { count: 7, .. });
         assert_eq!(count(Workload::Scan, scan), 10_000);
+    }
+
+    #[test]
+    fn answers_that_lack_something_are_seen() {
+        let found = |records, bytes| Found { records, bytes };
+        let wanted = |workload| {
+            let mut random = StdRng::seed_from_u64(1);
+            Requests::new(workload, SHAPE).next(&mut random).wanted
+        };
+        let get = wanted(Workload::Get);
+        assert_eq!(get.judge(found(1, 16)), Ok(1));
+        assert!(get.judge(Found::NOTHING).is_err());
+        assert!(get.judge(found(1, 15)).is_err());
+        let batch = wanted(Workload::BatchGet);
+        assert_eq!(batch.judge(found(7, 7 * 16)), Ok(7));
+        assert!(batch.judge(found(6, 6 * 16)).is_err());
+        let scan = wanted(Workload::Scan);
+        assert_eq!(scan.judge(found(7, 100)), Ok(7));
+        assert!(scan.judge(found(6, 6 * 16)).is_err());
+        assert_eq!(wanted(Workload::BatchPut).judge(Found::NOTHING), Ok(7));
+        assert_eq!(wanted(Workload::Put).judge(Found::NOTHING), Ok(1));
     }
 
     #[test]

@@ -11,7 +11,7 @@
 //! *Next stop*: [`super::null`].
 
 use super::process::{Process, failed};
-use super::{Answer, Target};
+use super::{Answer, Found, Target};
 use crate::Error;
 use crate::workload::{Request, Workload};
 use bytes::Bytes;
@@ -116,6 +116,14 @@ fn message(id: u64, request: Request, value_bytes: u32) -> Message {
     }
 }
 
+/// What a message has brought back, if it was a read's.
+fn found(message: &Message, reads: bool) -> Found {
+    match reads {
+        true => Found::values([&message.payload]),
+        false => Found::NOTHING,
+    }
+}
+
 fn length(value_bytes: usize) -> u32 {
     value_bytes.min(ANSWER_MAX) as u32
 }
@@ -155,9 +163,11 @@ impl Target for Unary {
     fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
         let mut client = self.client.clone();
         let message = message(0, request, self.value_bytes);
+        let reads = message.answer_bytes > 0;
         async move {
             let answer = client.unary(message).await;
-            answer.map(drop).map_err(|status| status.code().to_string())
+            let answer = answer.map_err(|status| status.code().to_string())?;
+            Ok(found(answer.get_ref(), reads))
         }
         .boxed()
     }
@@ -167,7 +177,7 @@ impl Target for Unary {
     }
 }
 
-type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>;
+type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Message>>>>;
 
 /// Frames over one stream.
 pub struct Streamed {
@@ -205,7 +215,7 @@ impl Streamed {
                 for message in frame.messages {
                     if let Some(client) = waiting.remove(&message.id) {
                         // The client may have given up.
-                        let _ = client.send(());
+                        let _ = client.send(message);
                     }
                 }
             }
@@ -225,9 +235,11 @@ impl Streamed {
         self.waiting.lock().insert(id, sender);
         let gone = "the stream has ended";
         let message = message(id, request, self.value_bytes);
+        let reads = message.answer_bytes > 0;
         let sent = self.queue.send(message).await;
         sent.map_err(|_| gone.to_owned())?;
-        receiver.await.map_err(|_| gone.to_owned())
+        let answer = receiver.await.map_err(|_| gone.to_owned())?;
+        Ok(found(&answer, reads))
     }
 }
 

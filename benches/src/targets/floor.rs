@@ -1,39 +1,51 @@
 //! The storage floor: what a replicated store has to write, and nothing else.
 //!
-//! *Life of a batch*: asked → whatever waits is gathered → for each of three replicas: one synced write to its log, then
-//! one to its data, whose batches are no more durable than a store's → all that waited are answered.
+//! *Life of a batch*: asked → whatever waits becomes one entry → each of three replicas, a thread each: one synced write to
+//! its log, then one to its data, whose batches are no more durable than a store's → written by all three → all that waited
+//! are answered. A replica may write its log while the others still write what was before.
 //!
-//! *Invariants*: the engines are opened as a store opens them. All on one machine, without network or agreement, so no
-//! store with three replicas on one machine can be faster with the same engines.
+//! *Invariants*: engines are those of a store, opened as a playground's opens them. No network, no agreement, no messages: a
+//! store of three replicas on one machine has to do all of this as well.
 //!
-//! *Limits*: [`QUEUE`] requests may wait; beyond, clients wait. A log keeps its newest [`LOG_ENTRIES`] entries.
+//! *Limits*: [`QUEUE`] requests may wait; beyond, clients wait. A log keeps its newest [`LOG_BYTES`]. Its processor time is
+//! the load generator's, whose process it lives in.
 //!
 //! *Next stop*: [`super::etcd`].
 
 use super::process::failed;
-use super::{Answer, Target};
+use super::{Answer, Found, Target};
 use crate::Error;
 use crate::workload::{Request, Workload};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
+use yadkv_engine::journal::{self, Journal, Keys, QUIET};
 use yadkv_engine::rocks::{BlockCache, FamilyOptions, Options, Rocks};
 use yadkv_engine::{Durability, Family, LogEngine, WriteBatch};
 
-const NAME: &str = "rocksdb";
+const NAME: &str = "floor";
 const REPLICAS: usize = 3;
 const FAMILY: Family = Family(0);
 /// As a playground's store has them, of its 256 MiB.
-const CACHE_BYTES: usize = 80 << 20;
-const DATA_MEMTABLE_BYTES: usize = 64 << 20;
-const LOG_MEMTABLE_BYTES: usize = 48 << 20;
+const CACHE_BYTES: usize = 48 << 20;
+const MEMTABLE_BYTES: usize = 96 << 20;
+const SEGMENT_BYTES: u64 = 8 << 20;
+const KEPT_BYTES: u64 = 256 << 20;
+/// What flushes and merges write in a second, for each core.
+const BACKGROUND_RATE: u64 = 64 << 20;
+/// What the log of a store keeps until the memtables that have it are flushed.
+const LOG_BYTES: usize = MEMTABLE_BYTES;
 const QUEUE: usize = 4096;
 /// Requests written together.
 const TOGETHER_MAX: usize = 256;
-const LOG_ENTRIES: u64 = 8192;
+/// Batches that wait for a replica.
+const BEHIND_MAX: usize = 2;
 
 type Records = Vec<(Bytes, Bytes)>;
 
@@ -42,12 +54,26 @@ struct Write {
     written: oneshot::Sender<Answer>,
 }
 
+/// One entry, for each replica.
+#[derive(Clone)]
+struct Batch {
+    entry: WriteBatch,
+    data: WriteBatch,
+    /// Answers whoever waits when the last replica lets go of it.
+    waiting: Arc<Waiting>,
+}
+
+struct Waiting {
+    writes: Mutex<Vec<Write>>,
+    failed: Mutex<Option<String>>,
+}
+
 struct Replica {
-    log: Rocks,
+    log: Journal,
     data: Rocks,
 }
 
-/// Three replicas and the thread that writes them.
+/// Three replicas and the threads that write them.
 pub struct Floor {
     writes: mpsc::Sender<Write>,
     _folder: TempDir,
@@ -57,13 +83,18 @@ impl Floor {
     /// Opens them in a temporary folder.
     pub fn start() -> Result<Self, Error> {
         let folder = TempDir::new().map_err(|error| failed(NAME, error))?;
-        let replicas =
-            (0..REPLICAS).map(|number| Replica::open(&folder.path().join(number.to_string())));
-        let replicas: Result<Vec<_>, _> = replicas.collect();
-        let replicas = replicas.map_err(|error| failed(NAME, error))?;
+        let mut replicas = Vec::new();
+        for number in 0..REPLICAS {
+            let replica = Replica::open(&folder.path().join(number.to_string()));
+            let replica = replica.map_err(|error| failed(NAME, error))?;
+            let (batches, waiting) = mpsc::channel(BEHIND_MAX);
+            // Ends when the gatherer does.
+            std::thread::spawn(move || replica.serve(waiting));
+            replicas.push(batches);
+        }
         let (writes, waiting) = mpsc::channel(QUEUE);
         // Ends when this is dropped.
-        std::thread::spawn(move || serve(&replicas, waiting));
+        std::thread::spawn(move || gather(&replicas, waiting));
         Ok(Self {
             writes,
             _folder: folder,
@@ -81,58 +112,113 @@ impl Floor {
 
 impl Replica {
     fn open(folder: &Path) -> yadkv_engine::Result<Self> {
-        let cache = BlockCache::new(CACHE_BYTES);
-        let mut log = Options::new(vec![FamilyOptions::log("log")], cache.clone());
-        log.write_buffer_bytes = LOG_MEMTABLE_BYTES;
-        let mut data = Options::new(vec![FamilyOptions::new("data")], cache).unlogged();
-        data.write_buffer_bytes = DATA_MEMTABLE_BYTES;
+        let log = journal::Options {
+            families: vec![Keys::Numbered],
+            segment_bytes: SEGMENT_BYTES,
+            kept_bytes: KEPT_BYTES,
+            quiet: QUIET,
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let families = vec![FamilyOptions::new("data")];
+        let mut data = Options::new(families, BlockCache::new(CACHE_BYTES)).unlogged();
+        data.write_buffer_bytes = MEMTABLE_BYTES;
+        data.background_rate = BACKGROUND_RATE * cores as u64;
+        std::fs::create_dir_all(folder)
+            .map_err(|error| yadkv_engine::Error::Read(error.to_string()))?;
         Ok(Self {
-            log: Rocks::open(folder.join("log"), &log)?,
+            log: Journal::open(folder.join("log"), log)?,
             data: Rocks::open(folder.join("data"), &data)?,
         })
     }
+
+    fn serve(self, mut waiting: mpsc::Receiver<Batch>) {
+        while let Some(batch) = waiting.blocking_recv() {
+            let written = self
+                .log
+                .write(batch.entry, Durability::Synced)
+                .and_then(|()| self.data.write(batch.data, Durability::Buffered));
+            if let Err(error) = written {
+                *batch.waiting.failed.lock() = Some(error.to_string());
+            }
+        }
+    }
 }
 
-fn serve(replicas: &[Replica], mut waiting: mpsc::Receiver<Write>) {
-    let (mut index, mut together) = (0, Vec::new());
-    while waiting.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
-        let (entries, data) = batches(&together, &mut index);
-        let answer = replicas
-            .iter()
-            .try_for_each(|replica| {
-                replica.log.write(entries.clone(), Durability::Synced)?;
-                replica.data.write(data.clone(), Durability::Buffered)
-            })
-            .map_err(kind);
-        for write in together.drain(..) {
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let answer = match self.failed.get_mut().take() {
+            Some(reason) => Err(reason),
+            None => Ok(Found::NOTHING),
+        };
+        for write in self.writes.get_mut().drain(..) {
             // The client may have given up.
             let _ = write.written.send(answer.clone());
         }
     }
 }
 
-/// What the log gets, one entry a request, and what the data does.
-fn batches(together: &[Write], index: &mut u64) -> (WriteBatch, WriteBatch) {
-    let (mut entries, mut data) = (WriteBatch::new(), WriteBatch::new());
-    let place = |index: u64| Bytes::copy_from_slice(&index.to_be_bytes());
-    for write in together {
+/// Makes batches of what waits, for all replicas.
+fn gather(replicas: &[mpsc::Sender<Batch>], mut waiting: mpsc::Receiver<Write>) {
+    let (mut log, mut together) = (Log::default(), Vec::new());
+    while waiting.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
+        let (entry, data) = log.batches(&together);
+        let waiting = Waiting {
+            writes: Mutex::new(std::mem::take(&mut together)),
+            failed: Mutex::new(None),
+        };
+        let batch = Batch {
+            entry,
+            data,
+            waiting: Arc::new(waiting),
+        };
+        for replica in replicas {
+            if replica.blocking_send(batch.clone()).is_err() {
+                *batch.waiting.failed.lock() = Some("a replica has ended".into());
+            }
+        }
+    }
+}
+
+/// What the logs hold.
+#[derive(Default)]
+struct Log {
+    index: u64,
+    /// Index and bytes of each entry.
+    entries: VecDeque<(u64, usize)>,
+    bytes: usize,
+}
+
+impl Log {
+    /// What a log gets, one entry, and what the data does.
+    fn batches(&mut self, together: &[Write]) -> (WriteBatch, WriteBatch) {
+        let (mut entries, mut data) = (WriteBatch::new(), WriteBatch::new());
         let mut entry = BytesMut::new();
-        for (key, value) in &write.records {
+        for (key, value) in together.iter().flat_map(|write| &write.records) {
             entry.put_slice(key);
             entry.put_slice(value);
             data.put(FAMILY, key.clone(), value.clone());
         }
-        *index += 1;
-        entries.put(FAMILY, place(*index), entry.freeze());
-        if let Some(old) = index.checked_sub(LOG_ENTRIES) {
-            entries.delete(FAMILY, place(old));
+        self.index += 1;
+        self.bytes += entry.len();
+        self.entries.push_back((self.index, entry.len()));
+        entries.put(FAMILY, place(self.index), entry.freeze());
+        let mut forgotten = None;
+        while self.bytes > LOG_BYTES
+            && let Some((index, bytes)) = self.entries.pop_front()
+        {
+            self.bytes -= bytes;
+            forgotten = Some(index);
         }
+        if let Some(index) = forgotten {
+            entries.delete_range(FAMILY, place(0), place(index + 1));
+        }
+        (entries, data)
     }
-    (entries, data)
 }
 
-fn kind(error: yadkv_engine::Error) -> String {
-    error.to_string()
+/// The key of an entry: as a store has it, with the number of a region before.
+fn place(index: u64) -> Bytes {
+    Bytes::from([1_u64.to_be_bytes(), index.to_be_bytes()].concat())
 }
 
 impl Target for Floor {

@@ -3,7 +3,7 @@
 //! *Types to know*: [`Target`].
 //!
 //! *Invariants*: an answer without error means that the target did what it promises: a write is as durable as it ever
-//! gets, a read found what was written.
+//! gets; whether a read found what was written is judged by [`crate::workload::Wanted`].
 //!
 //! *Next stop*: [`echo`], [`null`], [`floor`], [`etcd`], [`redis`], [`tikv`], [`yadkv`].
 
@@ -21,7 +21,34 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 /// What became of an operation; an error is a few words that say of which kind it is.
-pub type Answer<T = ()> = Result<T, String>;
+pub type Answer<T = Found> = Result<T, String>;
+
+/// What an operation has read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many records.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
+impl Found {
+    /// Nothing: it has written.
+    pub const NOTHING: Self = Self {
+        records: 0,
+        bytes: 0,
+    };
+
+    /// These values.
+    pub fn values<V: AsRef<[u8]>>(values: impl IntoIterator<Item = V>) -> Self {
+        let mut found = Self::NOTHING;
+        for value in values {
+            found.records += 1;
+            found.bytes += value.as_ref().len() as u64;
+        }
+        found
+    }
+}
 
 /// A server under load.
 pub trait Target: Send + Sync {
@@ -34,7 +61,7 @@ pub trait Target: Send + Sync {
         true
     }
 
-    /// Does it. `session` is the number of the client that asks, for targets that keep several connections.
+    /// Does it, and says what it read. `session` is the number of the client that asks, for targets that keep several connections.
     fn call(&self, session: usize, request: Request) -> BoxFuture<'_, Answer>;
 
     /// Writes one record.
@@ -44,12 +71,4 @@ pub trait Target: Send + Sync {
 
     /// Its servers, where they are processes of their own.
     fn processes(&self) -> Vec<u32>;
-}
-
-/// What a read is to find is there.
-fn found(all: bool) -> Answer {
-    match all {
-        true => Ok(()),
-        false => Err("a preloaded record was not found".into()),
-    }
 }

@@ -1,9 +1,12 @@
-//! A cluster that does nothing: what a client of this wire protocol reaches at best.
+//! A cluster that does nothing: what is left of a call is the client's work and the wire protocol's.
 //!
 //! *Place*: [`super::tikv`] measures against it; [`crate::serve`] runs it.
 //!
-//! *Life of a request*: routing says that one region on one store has everything → the store answers at once; every
-//! record is there, with the value that was put last by anybody.
+//! *Life of a request*: routing says which of three stores has the region, as in a cluster of three → the store answers at
+//! once; every record is there, with the value that was put last by anybody.
+//!
+//! *Limits*: the stores are one process, each with an address and a connection of its own; their HTTP/2 has the windows
+//! and pieces of yadkv's.
 //!
 //! *Next stop*: [`super::floor`].
 
@@ -14,6 +17,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
+use yadkv_proto::codec;
 use yadkv_proto::keyspacepb::keyspace_server::{Keyspace, KeyspaceServer};
 use yadkv_proto::keyspacepb::{KeyspaceMeta, LoadKeyspaceRequest, LoadKeyspaceResponse};
 use yadkv_proto::kvrpcpb::{
@@ -31,12 +35,14 @@ use yadkv_proto::tikvpb::tikv_server::{Tikv, TikvServer};
 /// Its name in [`crate::serve`].
 pub(crate) const NAME: &str = "null";
 const CLUSTER: u64 = 1;
-const PEER: Peer = Peer {
-    id: 3,
-    store_id: 1,
-    role: 0,
-    is_witness: false,
-};
+/// Where regions begin, by the first digit behind `user` that divides the keys in as many parts as there are stores.
+const BORDERS: [&[u8]; STORES - 1] = [b"r\0\0\0user5", b"r\0\0\0usera"];
+/// How many stores there are.
+pub(crate) const STORES: usize = 3;
+/// As yadkv's stores have them.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const PIECE: u32 = 256 << 10;
 const PAGE: Bytes = Bytes::from_static(b"a record");
 
 /// A running one.
@@ -57,20 +63,61 @@ impl Null {
     }
 }
 
-/// Placement driver and store in one.
+/// Placement driver and stores in one.
 #[derive(Clone)]
-struct Everything {
-    address: String,
+pub(crate) struct Everything {
+    /// Of the stores; the first one's is the placement driver's as well.
+    addresses: Arc<[String]>,
     value: Arc<Mutex<Bytes>>,
 }
 
-/// Its services; `address` is where they will listen.
-pub(crate) fn services(address: &str) -> Router {
-    let all = Everything {
-        address: address.to_owned(),
-        value: Arc::default(),
-    };
+impl Everything {
+    /// One whose stores will listen there: as many as [`STORES`].
+    pub(crate) fn new(addresses: Vec<String>) -> Self {
+        Self {
+            addresses: addresses.into(),
+            value: Arc::default(),
+        }
+    }
+
+    /// The region that a key, as it is sorted, is in.
+    fn region(&self, key: &[u8]) -> (Region, Peer) {
+        let number = BORDERS
+            .iter()
+            .filter(|border| key >= &codec::encode(border)[..])
+            .count();
+        let border = |number: Option<usize>| {
+            let border = number.and_then(|number| BORDERS.get(number));
+            border
+                .map(|border| codec::encode(border))
+                .unwrap_or_default()
+        };
+        let peer = Peer {
+            id: 10 + number as u64,
+            store_id: 1 + number as u64,
+            ..Peer::default()
+        };
+        let region = Region {
+            id: 20 + number as u64,
+            start_key: border(number.checked_sub(1)),
+            end_key: border(Some(number)),
+            region_epoch: Some(RegionEpoch {
+                conf_ver: 1,
+                version: 1,
+            }),
+            peers: vec![peer],
+            ..Region::default()
+        };
+        (region, peer)
+    }
+}
+
+/// Services of one address.
+pub(crate) fn services(all: Everything) -> Router {
     tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(PIECE)
         .add_service(PdServer::new(all.clone()))
         .add_service(KeyspaceServer::new(all.clone()))
         .add_service(TikvServer::new(all).max_decoding_message_size(usize::MAX))
@@ -95,7 +142,7 @@ impl Pd for Everything {
         let member = Member {
             name: NAME.into(),
             member_id: 1,
-            client_urls: vec![format!("http://{}", self.address)],
+            client_urls: vec![format!("http://{}", self.addresses[0])],
             ..Member::default()
         };
         answer(GetMembersResponse {
@@ -106,28 +153,24 @@ impl Pd for Everything {
         })
     }
 
-    async fn get_region(&self, _: Request<GetRegionRequest>) -> Answer<GetRegionResponse> {
-        let region = Region {
-            id: 2,
-            region_epoch: Some(RegionEpoch {
-                conf_ver: 1,
-                version: 1,
-            }),
-            peers: vec![PEER],
-            ..Region::default()
-        };
+    async fn get_region(&self, request: Request<GetRegionRequest>) -> Answer<GetRegionResponse> {
+        let (region, leader) = self.region(&request.into_inner().region_key);
         answer(GetRegionResponse {
             header: header(),
             region: Some(region),
-            leader: Some(PEER),
+            leader: Some(leader),
             ..GetRegionResponse::default()
         })
     }
 
-    async fn get_store(&self, _: Request<GetStoreRequest>) -> Answer<GetStoreResponse> {
+    async fn get_store(&self, request: Request<GetStoreRequest>) -> Answer<GetStoreResponse> {
+        let id = request.into_inner().store_id;
+        let number = usize::try_from(id).ok().and_then(|id| id.checked_sub(1));
+        let address = number.and_then(|number| self.addresses.get(number));
+        let address = address.ok_or_else(|| Status::not_found("there is no such store"))?;
         let store = Store {
-            id: PEER.store_id,
-            address: self.address.clone(),
+            id,
+            address: address.clone(),
             ..Store::default()
         };
         answer(GetStoreResponse {

@@ -1,28 +1,49 @@
 //! Servers that the benchmark starts, as processes of their own, and ends.
 //!
-//! *Limits and failure*: whatever is dropped is killed.
+//! *Limits and failure*: whatever is dropped is killed. When this program is killed or aborts, the kernel kills what
+//! [`Process::start`] has started (`setpriv` asks for that, then becomes the server), and what [`Process::serve`] has
+//! started ends with its standard input; temporary folders stay then. The kernel watches the thread that starts a server,
+//! not the whole program: it has to be one that lives as long, like that of `main`.
+//!
+//! *Source*: setpriv(1); prctl(2), `PR_SET_PDEATHSIG`.
 //!
 //! *Next stop*: [`crate::serve`].
 
 use crate::Error;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+/// Of Debian's util-linux.
+const SETPRIV: &str = "setpriv";
+/// Its options: whoever starts it is not outlived.
+const NOT_OUTLIVED: [&str; 3] = ["--pdeathsig", "KILL", "--"];
 
 /// A running server.
 pub(super) struct Process(Child);
 
 impl Process {
-    /// Starts a program whose output nobody reads; `package` is the Debian package that has it.
+    /// Starts a program with its arguments, whose output nobody reads; `package` is the Debian package that has it.
     pub(super) fn start(command: &mut Command, package: &str) -> Result<Self, Error> {
-        let program = command.get_program().to_string_lossy().into_owned();
-        command
+        let program = command.get_program();
+        // Whether it was missing would not be known later: then setpriv itself has started.
+        if !is_installed(Path::new(program)) {
+            let reason = format!("it is not in PATH: install Debian's {package}");
+            return Err(failed(&program.to_string_lossy(), reason));
+        }
+        let spawned = Command::new(SETPRIV)
+            .args(NOT_OUTLIVED)
+            .arg(program)
+            .args(command.get_args())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().map_err(|error| {
-            let reason = format!("cannot start it ({error}): install Debian's {package}");
-            failed(&program, reason)
+            .stderr(Stdio::null())
+            .spawn();
+        let child = spawned.map_err(|error| {
+            let reason = format!("cannot start it ({error}): install Debian's util-linux");
+            failed(SETPRIV, reason)
         })?;
         Ok(Self(child))
     }
@@ -60,6 +81,15 @@ impl Drop for Process {
     }
 }
 
+/// Whether there is a program of that name.
+fn is_installed(program: &Path) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| {
+        let file = folder.join(program).metadata();
+        file.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    })
+}
+
 /// An error of a target.
 pub(super) fn failed(target: &str, reason: impl std::fmt::Display) -> Error {
     Error::Target {
@@ -78,4 +108,30 @@ pub(super) fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
         .iter()
         .map(|listener| Ok(listener.local_addr()?.port()));
     ports.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_program_that_is_missing_is_named_with_its_package() {
+        let started = Process::start(&mut Command::new("no-such-program"), "a-package");
+        let error = started.err().map(|error| error.to_string());
+        let expected = "no-such-program: it is not in PATH: install Debian's a-package";
+        assert_eq!(error.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn a_server_has_the_id_that_it_was_started_with() {
+        let server = Process::start(Command::new("sleep").arg("60"), "coreutils");
+        let server = server.expect("sleep is there");
+        let name = || std::fs::read_to_string(format!("/proc/{}/comm", server.id()));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while name().expect("it runs").trim_end() != "sleep" {
+            assert!(Instant::now() < deadline, "it is still {:?}", name());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
 }

@@ -9,7 +9,7 @@
 //! *Next stop*: [`super::tikv`].
 
 use super::process::{Process, failed, free_ports};
-use super::{Answer, Target, found};
+use super::{Answer, Found, Target};
 use crate::Error;
 use crate::workload::{Request, Workload};
 use bytes::Bytes;
@@ -65,13 +65,13 @@ impl Redis {
     }
 }
 
-async fn ask(mut redis: MultiplexedConnection, request: Request) -> RedisResult<bool> {
+async fn ask(mut redis: MultiplexedConnection, request: Request) -> RedisResult<Found> {
     let set = |(key, value): (Bytes, Bytes)| (Vec::from(key), Vec::from(value));
     match request {
         Request::Put(key, value) => redis.set::<_, _, ()>(&key[..], &value[..]).await?,
         Request::Get(key) => {
             let value: Option<Vec<u8>> = redis.get(&key[..]).await?;
-            return Ok(value.is_some());
+            return Ok(Found::values(value));
         }
         Request::BatchPut(records) => {
             let records: Vec<_> = records.into_iter().map(set).collect();
@@ -80,16 +80,16 @@ async fn ask(mut redis: MultiplexedConnection, request: Request) -> RedisResult<
         Request::BatchGet(keys) => {
             let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
             let values: Vec<Option<Vec<u8>>> = redis.mget(keys).await?;
-            return Ok(values.iter().all(Option::is_some));
+            return Ok(Found::values(values.into_iter().flatten()));
         }
         Request::Modify(key, value) => {
             let old: Option<Vec<u8>> = redis.get(&key[..]).await?;
             redis.set::<_, _, ()>(&key[..], &value[..]).await?;
-            return Ok(old.is_some());
+            return Ok(Found::values(old));
         }
-        Request::Scan { .. } => return Ok(false),
+        Request::Scan { .. } => {}
     }
-    Ok(true)
+    Ok(Found::NOTHING)
 }
 
 impl Target for Redis {
@@ -105,7 +105,7 @@ impl Target for Redis {
         let redis = self.connections[session % CONNECTIONS].clone();
         async move {
             let answer = ask(redis, request).await;
-            found(answer.map_err(|error| error.category().to_owned())?)
+            answer.map_err(|error| error.category().to_owned())
         }
         .boxed()
     }

@@ -6,13 +6,13 @@
 
 use super::null::Null;
 use super::process::failed;
-use super::{Answer, Target, found};
+use super::{Answer, Found, Target};
 use crate::Error;
 use crate::workload::Request;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tikv_client::{Config, RawClient};
+use tikv_client::{Config, KvPair, RawClient};
 use yadkv_client::TlsFiles;
 
 const TIKV_CLIENT: &str = "tikv-client";
@@ -74,36 +74,36 @@ impl Tikv {
         })
     }
 
-    async fn ask(&self, request: Request) -> tikv_client::Result<bool> {
+    async fn ask(&self, request: Request) -> tikv_client::Result<Found> {
         let owned = |bytes: Bytes| Vec::from(bytes);
         match request {
             Request::Put(key, value) => self.raw.put(owned(key), owned(value)).await?,
-            Request::Get(key) => return Ok(self.raw.get(owned(key)).await?.is_some()),
+            Request::Get(key) => return Ok(Found::values(self.raw.get(owned(key)).await?)),
             Request::BatchPut(records) => {
                 let records = records.into_iter();
                 let records = records.map(|(key, value)| (owned(key), owned(value)));
                 self.raw.batch_put(records).await?;
             }
             Request::BatchGet(keys) => {
-                // A key that is asked for twice is answered once.
-                let mut keys: Vec<_> = keys.into_iter().map(owned).collect();
-                keys.sort_unstable();
-                keys.dedup();
-                let count = keys.len();
-                return Ok(self.raw.batch_get(keys).await?.len() == count);
+                let pairs = self.raw.batch_get(keys.into_iter().map(owned)).await?;
+                return Ok(values(pairs));
             }
             Request::Scan { start, end, count } => {
                 let pairs = self.raw.scan(owned(start)..owned(end), count).await?;
-                return Ok(!pairs.is_empty());
+                return Ok(values(pairs));
             }
             Request::Modify(key, value) => {
-                let there = self.raw.get(owned(key.clone())).await?.is_some();
+                let found = Found::values(self.raw.get(owned(key.clone())).await?);
                 self.raw.put(owned(key), owned(value)).await?;
-                return Ok(there);
+                return Ok(found);
             }
         }
-        Ok(true)
+        Ok(Found::NOTHING)
     }
+}
+
+fn values(pairs: Vec<KvPair>) -> Found {
+    Found::values(pairs.into_iter().map(KvPair::into_value))
 }
 
 impl Target for Tikv {
@@ -113,10 +113,8 @@ impl Target for Tikv {
 
     fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
         async move {
-            match self.ask(request).await {
-                Ok(there) => found(there),
-                Err(error) => Err(kind(&error)),
-            }
+            let answer = self.ask(request).await;
+            answer.map_err(|error| kind(&error))
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 //! *Next stop*: `yadkv_client`.
 
 use super::process::failed;
-use super::{Answer, Target, found};
+use super::{Answer, Found, Target};
 use crate::Error;
 use crate::workload::Request;
 use futures::FutureExt;
@@ -38,29 +38,30 @@ impl Yadkv {
         })
     }
 
-    async fn ask(&self, request: Request) -> yadkv_client::Result<bool> {
+    async fn ask(&self, request: Request) -> yadkv_client::Result<Found> {
         match request {
             Request::Put(key, value) => self.raw.put(key, value).await?,
-            Request::Get(key) => return Ok(self.raw.get(key).await?.is_some()),
+            Request::Get(key) => return Ok(Found::values(self.raw.get(key).await?)),
             Request::BatchPut(records) => self.raw.batch_put(records).await?,
             Request::BatchGet(keys) => {
                 let values = self.raw.batch_get(keys).await?;
-                return Ok(values.iter().all(Option::is_some));
+                return Ok(Found::values(values.into_iter().flatten()));
             }
             Request::Scan { start, end, count } => {
                 let options = ScanOptions {
                     limit: Some(count as usize),
                     ..ScanOptions::default()
                 };
-                return Ok(!self.raw.scan_all(start, end, options).await?.is_empty());
+                let pairs = self.raw.scan_all(start, end, options).await?;
+                return Ok(Found::values(pairs.into_iter().map(|pair| pair.value)));
             }
             Request::Modify(key, value) => {
-                let there = self.raw.get(key.clone()).await?.is_some();
+                let found = Found::values(self.raw.get(key.clone()).await?);
                 self.raw.put(key, value).await?;
-                return Ok(there);
+                return Ok(found);
             }
         }
-        Ok(true)
+        Ok(Found::NOTHING)
     }
 }
 
@@ -72,7 +73,7 @@ impl Target for Yadkv {
     fn call(&self, _: usize, request: Request) -> BoxFuture<'_, Answer> {
         async move {
             let answer = self.ask(request).await;
-            found(answer.map_err(|error| kind(&error).to_owned())?)
+            answer.map_err(|error| kind(&error).to_owned())
         }
         .boxed()
     }

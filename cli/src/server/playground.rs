@@ -7,7 +7,7 @@
 //! *Invariants*: children stay in this process group and stop when it is gone (their standard input ends).
 //!
 //! *Limits and failure*: without --data-dir everything lives in a temporary folder that is removed at the end,
-//! unless the cluster does not become ready.
+//! unless the cluster does not become ready. One that is dropped before it was stopped is killed.
 //!
 //! *Next stop*: [`super::pd`], [`super::store`].
 
@@ -272,6 +272,21 @@ impl Playground {
                 // It may have ended by itself in between.
                 let _ = child.kill().await;
             }
+        }
+    }
+}
+
+impl Drop for Playground {
+    /// Kills what was not stopped, and waits for its end: nothing may write any more into a folder that is being removed.
+    fn drop(&mut self) {
+        for (_, child) in &mut self.children {
+            // It may have ended by itself.
+            let _ = child.start_kill();
+        }
+        let deadline = Instant::now() + STOP_MAX;
+        let runs = |(_, child): &mut (String, Child)| matches!(child.try_wait(), Ok(None));
+        while self.children.iter_mut().any(runs) && Instant::now() < deadline {
+            std::thread::sleep(POLL);
         }
     }
 }

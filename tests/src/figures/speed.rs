@@ -143,7 +143,7 @@ const LINES: [Line; 18] = [
     line(
         What::Rate,
         case("yadkv", "batch-put", 16),
-        case("rocksdb", "batch-put", 16),
+        case("floor", "batch-put", 16),
         0.6,
     ),
     beside_etcd("scan", 64, 4.0),

@@ -2,8 +2,8 @@
 //! beside it, and how much the stores write for it.
 //!
 //! *Life of the figure*: etcd for half a minute, in which it has nothing to tidy up yet → a cluster of ours, its records
-//! written once → puts of random records at full speed until about [`USER_BYTES`] were put; `/proc/PID/io` says what the
-//! stores gave to the disk meanwhile.
+//! written once (a load that reads does that first) → puts of random records for [`TRIAL_SECONDS`], then at full speed until
+//! about [`USER_BYTES`] were put; `/proc/PID/io` says what the stores gave to the disk meanwhile.
 //!
 //! *Next stop*: [`super::bench`].
 
@@ -26,21 +26,22 @@ pub(crate) fn measure() -> Vec<Figure> {
     let etcd = ["--target=etcd", CLIENTS, "--records=50000", "--seconds=30"];
     let etcd = run(&etcd.map(str::to_owned)).rate;
     let cluster = Cluster::start(&[&borders(REGIONS), "store.memory=256MiB"]);
-    let put = |seconds: u32| {
+    let load = |workload: &str, seconds: u32| {
         let flags = [
             format!("--pd={}", cluster.pd()),
+            format!("--workload={workload}"),
             format!("--records={RECORDS}"),
             format!("--seconds={seconds}"),
             CLIENTS.to_owned(),
         ];
         run(&flags).rate
     };
-    let trial = put(TRIAL_SECONDS);
+    load("get", 1);
+    let trial = load("put", TRIAL_SECONDS);
     let seconds = (USER_BYTES / (trial * VALUE_BYTES)).ceil() as u32;
     let before = written(&cluster);
-    let rate = put(seconds);
-    // Each run writes all records once before it begins to measure.
-    let user = (rate * f64::from(seconds) + f64::from(RECORDS)) * VALUE_BYTES;
+    let rate = load("put", seconds);
+    let user = rate * f64::from(seconds) * VALUE_BYTES;
     let stores = written(&cluster) - before;
     eprintln!("  {rate:.0} puts/s for {seconds} s, etcd {etcd:.0}/s");
     vec![

@@ -5,9 +5,9 @@
 //!
 //! *Next stop*: [`super::running`].
 
-use super::print;
 use super::running::{Cluster, Running, TargetName};
-use crate::failure::{Context, Outcome};
+use super::{measure, print};
+use crate::failure::Outcome;
 use crate::output::say;
 use std::collections::BTreeMap;
 use yadkv_benches::Options;
@@ -30,8 +30,7 @@ pub(super) async fn run(options: Options, cluster: &Cluster<'_>, json: bool) -> 
                 workload,
                 ..options
             };
-            let report = yadkv_benches::run(running.target.clone(), options).await;
-            let report = report.context("benchmark")?;
+            let report = measure(&running, options).await?;
             print(&report, json)?;
             rates.insert((workload.name(), report.target.clone()), report.ops_per_s);
         }

@@ -3,15 +3,20 @@
 //! *Place*: starts and stops what it measures ([`running`]): a playground unless --pd names a cluster, or what it is
 //! compared with.
 //!
+//! *Limits and failure*: Ctrl-C and SIGTERM break a run off: whatever it has started is killed, temporary folders are
+//! removed. A second signal ends the program at once, and leaves the folders.
+//!
 //! *Next stop*: `yadkv_benches`.
 
 mod compare;
+mod plots;
 mod running;
 mod suite;
 
 use crate::commands::Servers;
 use crate::failure::{Context, Failure, Outcome};
 use crate::output::say;
+use crate::server::shutdown;
 use crate::tls::TlsArgs;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -22,6 +27,14 @@ use yadkv_benches::report::Report;
 use yadkv_benches::serve::Service;
 use yadkv_benches::workload::{Shape, Workload};
 use yadkv_benches::{Keys, Options};
+
+/// Flags that the suite does not take: its cases are the same in every run, and it starts all that it measures.
+const NOT_FOR_THE_SUITE: [&str; 15] = [
+    "target", "workload", "keys", "batch", "clients", "rate", "warm_up", "pd", "tls_ca",
+    "tls_cert", "tls_key", "tls", "regions", "compare", "json",
+];
+/// What an entry of a region takes, by default.
+const VALUE_BYTES_MAX: i64 = 8 << 20;
 
 /// Flags of the benchmark.
 #[derive(Args, Debug)]
@@ -39,8 +52,8 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     records: u64,
     /// Bytes of a value.
-    #[arg(long, default_value_t = 1024)]
-    value_size: usize,
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=VALUE_BYTES_MAX))]
+    value_size: u32,
     /// Records of a batch, or of a scan.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
@@ -52,18 +65,18 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_parser = rate)]
     rate: Option<f64>,
     /// How long the load runs before it is measured.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
     warm_up: u64,
     /// How long to measure.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
     /// Placement drivers of a running cluster; a playground is started if not given.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["set", "regions"])]
     pd: Option<String>,
     #[command(flatten)]
     files: TlsArgs,
     /// Encrypt that playground.
-    #[arg(long, conflicts_with_all = ["pd", "suite"])]
+    #[arg(long, conflicts_with = "pd")]
     tls: bool,
     /// A setting of that playground.
     #[arg(long = "set", value_name = "KEY=VALUE")]
@@ -72,10 +85,10 @@ pub(crate) struct BenchArgs {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=2048))]
     regions: u32,
     /// Measure put and get of yadkv, etcd and the echo service, and print a table with ratios.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["target", "workload"])]
     compare: bool,
     /// Measure everything, each for --seconds, print a table, and write it with machine, JSON and plots to this folder.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["compare", "json", "pd", "target", "workload"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = NOT_FOR_THE_SUITE)]
     suite: Option<PathBuf>,
     /// One JSON object a line.
     #[arg(long)]
@@ -121,7 +134,7 @@ impl BenchArgs {
             workload: self.workload,
             shape: Shape {
                 records: self.records,
-                value_bytes: self.value_size,
+                value_bytes: self.value_size as usize,
                 batch: self.batch,
                 keys: self.keys,
             },
@@ -134,16 +147,24 @@ impl BenchArgs {
     }
 }
 
-/// Runs the benchmark.
+/// Runs the benchmark until it is over, or told to stop.
 pub(crate) async fn run(args: BenchArgs) -> Outcome {
     if let Some(service) = args.serve {
         return service.run().await.context(service.name());
     }
+    let told = shutdown(false)?.leave;
+    tokio::select! {
+        ended = bench(args) => ended,
+        () = told.cancelled() => Err(Failure("interrupted".into())),
+    }
+}
+
+async fn bench(args: BenchArgs) -> Outcome {
     if let Some(folder) = &args.suite {
         return suite::run(args.options(), &args.set, folder).await;
     }
     // Before the given settings, so that they win.
-    let borders = running::borders(args.regions, args.keys);
+    let borders = running::borders(args.regions, args.keys, args.records);
     let set: Vec<_> = std::iter::once(borders).chain(args.set.clone()).collect();
     let options = args.options();
     let cluster = match &args.pd {
@@ -163,12 +184,10 @@ pub(crate) async fn run(args: BenchArgs) -> Outcome {
     print(&report?, args.json)
 }
 
-/// Measures until the time is over, or Ctrl-C.
+/// Measures until the time is over.
 async fn measure(running: &Running, options: Options) -> Outcome<Report> {
-    tokio::select! {
-        report = yadkv_benches::run(running.target.clone(), options) => report.context("benchmark"),
-        _ = tokio::signal::ctrl_c() => Err(Failure("interrupted".into())),
-    }
+    let report = yadkv_benches::run(running.target.clone(), options).await;
+    report.context("benchmark")
 }
 
 /// Prints one report.
@@ -178,7 +197,7 @@ fn print(report: &Report, json: bool) -> Outcome {
     }
     say(format_args!(
         "{:<16} {:<9} {:>5} clients  {:>10.0} ops/s  p50 {:>7} µs  p95 {:>7} µs  p99 {:>7} µs  p99.9 {:>7} µs  \
-         CPU a client's call {:.1} µs, servers {:.1} µs  {} errors{}",
+         CPU a client's call {:.1} µs, servers {} µs  {} errors{}{}",
         report.target,
         report.workload,
         report.clients,
@@ -188,9 +207,15 @@ fn print(report: &Report, json: bool) -> Outcome {
         report.p99_us,
         report.p999_us,
         report.client_us_per_op,
-        report.server_us_per_op,
+        report
+            .server_us_per_op
+            .map_or("–".into(), |micros| format!("{micros:.1}")),
         report.errors,
         kinds(report),
+        match report.not_begun {
+            0 => String::new(),
+            late => format!("  {late} not begun: nobody was free"),
+        },
     ))
 }
 
@@ -202,5 +227,60 @@ fn kinds(report: &Report) -> String {
     match kinds.is_empty() {
         true => String::new(),
         false => format!(" ({})", kinds.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Cli;
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
+    fn refused(flags: &str) -> Option<ErrorKind> {
+        let words = ["yadkv", "bench"].into_iter().chain(flags.split(' '));
+        let parsed = Cli::try_parse_from(words);
+        parsed.err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn flags_that_would_be_ignored_are_refused() {
+        let conflicts = [
+            "--suite a --target etcd",
+            "--suite a --workload get",
+            "--suite a --keys zipfian",
+            "--suite a --batch 1",
+            "--suite a --clients 1",
+            "--suite a --rate 1",
+            "--suite a --warm-up 1",
+            "--suite a --pd b",
+            "--suite a --tls-ca b",
+            "--suite a --tls",
+            "--suite a --regions 1",
+            "--suite a --compare",
+            "--suite a --json",
+            "--compare --target etcd",
+            "--compare --workload get",
+            "--pd a --set b=1",
+            "--pd a --regions 1",
+            "--pd a --tls",
+        ];
+        for flags in conflicts {
+            assert_eq!(refused(flags), Some(ErrorKind::ArgumentConflict), "{flags}");
+        }
+        for flags in [
+            "--suite a --records 1 --value-size 1 --seconds 1 --set b=1",
+            "--compare --clients 1 --keys zipfian --set b=1 --tls",
+            "--pd a --tls-ca b --compare --json",
+        ] {
+            assert_eq!(refused(flags), None, "{flags}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_limits() {
+        for flags in ["--value-size 0", "--value-size 8388609", "--warm-up 86401"] {
+            assert_eq!(refused(flags), Some(ErrorKind::ValueValidation), "{flags}");
+        }
+        assert_eq!(refused("--value-size 8388608 --warm-up 86400"), None);
     }
 }

@@ -1,5 +1,7 @@
 //! What is measured, started for it and stopped after it.
 //!
+//! *Limits and failure*: what is dropped before it was stopped is killed, and its temporary folder removed.
+//!
 //! *Next stop*: [`crate::server::playground`].
 
 use crate::commands::Servers;
@@ -7,6 +9,7 @@ use crate::failure::{Context, Outcome};
 use crate::server::playground::{Playground, PlaygroundArgs};
 use clap::ValueEnum;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use yadkv_benches::Keys;
 use yadkv_benches::targets::Target;
 use yadkv_benches::targets::echo::{Streamed, Unary};
@@ -15,6 +18,10 @@ use yadkv_benches::targets::floor::Floor;
 use yadkv_benches::targets::redis::Redis;
 use yadkv_benches::targets::tikv::Tikv;
 use yadkv_benches::targets::yadkv::Yadkv;
+
+/// How long clients of a load that was broken off may keep its target.
+const LET_GO_MAX: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(10);
 
 /// Targets by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -34,7 +41,7 @@ pub(super) enum TargetName {
     /// An echo service, frames over one stream.
     EchoStream,
     /// What three replicas have to write, without anything else.
-    Rocksdb,
+    Floor,
 }
 
 /// The cluster that is measured.
@@ -89,27 +96,34 @@ impl Running {
             TargetName::EchoStream => {
                 Arc::new(Streamed::start(value_bytes).await.context("benchmark")?)
             }
-            TargetName::Rocksdb => Arc::new(Floor::start().context("benchmark")?),
+            TargetName::Floor => Arc::new(Floor::start().context("benchmark")?),
         };
         Ok(Self { target, playground })
     }
 
     /// Stops what was started.
-    pub(super) async fn stop(self) {
-        if let Some(mut playground) = self.playground {
+    pub(super) async fn stop(mut self) {
+        if let Some(playground) = &mut self.playground {
             playground.stop().await;
         }
     }
 }
 
-/// The setting that divides the keys of the load, in keyspace DEFAULT, evenly by their first hexadecimal digits: those
-/// that differ are the first, unless keys rise from zero on.
-pub(super) fn borders(regions: u32, keys: Keys) -> String {
+impl Drop for Running {
+    /// Waits until this is the last that has the target: clients are tasks of their own, which end soon after they are told
+    /// to, and whoever has it last kills its servers.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + LET_GO_MAX;
+        while Arc::strong_count(&self.target) > 1 && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The setting that divides the keys of the load, of so many records, evenly in keyspace DEFAULT.
+pub(super) fn borders(regions: u32, keys: Keys, records: u64) -> String {
     let border = |number: u32| {
-        let digits = match keys {
-            Keys::Sequential => format!("{:016x}", u64::from(number) << 12),
-            _ => format!("{:04x}", number * 0x1_0000 / regions),
-        };
+        let digits = digits(number, regions, keys, records);
         let key = [&b"r\0\0\0user"[..], digits.as_bytes()].concat();
         let hex: String = yadkv_proto::codec::encode(&key)
             .iter()
@@ -119,6 +133,18 @@ pub(super) fn borders(regions: u32, keys: Keys) -> String {
     };
     let borders: Vec<_> = (1..regions).map(border).collect();
     format!("bootstrap.borders=[{}]", borders.join(","))
+}
+
+/// Where in a key's hexadecimal digits a region begins: keys that are scattered differ in the first, those that rise from
+/// zero on in the last.
+fn digits(number: u32, regions: u32, keys: Keys, records: u64) -> String {
+    match keys {
+        Keys::Sequential => {
+            let before = u128::from(number) * u128::from(records) / u128::from(regions);
+            format!("{before:016x}")
+        }
+        _ => format!("{:04x}", number * 0x1_0000 / regions),
+    }
 }
 
 async fn start_playground(set: &[String], tls: bool) -> Outcome<Playground> {
@@ -133,4 +159,34 @@ async fn start_playground(set: &[String], tls: bool) -> Outcome<Playground> {
     let mut playground = Playground::start(&args)?;
     playground.wait_until_ready().await?;
     Ok(playground)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(keys: Keys, records: u64) -> [String; 3] {
+        [1, 2, 3].map(|number| digits(number, 4, keys, records))
+    }
+
+    #[test]
+    fn regions_get_the_same_share_of_the_keys() {
+        assert_eq!(all(Keys::Uniform, 10), ["4000", "8000", "c000"]);
+        assert_eq!(
+            all(Keys::Sequential, 100),
+            ["0000000000000019", "0000000000000032", "000000000000004b"]
+        );
+        assert_eq!(
+            all(Keys::Sequential, u64::MAX),
+            ["3fffffffffffffff", "7fffffffffffffff", "bfffffffffffffff"]
+        );
+    }
+
+    #[test]
+    fn regions_have_one_border_less() {
+        assert_eq!(borders(1, Keys::Uniform, 1), "bootstrap.borders=[]");
+        let two = borders(2, Keys::Uniform, 1);
+        let expected = "7200000075736572ff3830303000000000fb";
+        assert_eq!(two, format!("bootstrap.borders=[\"hex:{expected}\"]"));
+    }
 }

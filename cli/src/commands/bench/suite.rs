@@ -8,8 +8,9 @@
 //!
 //! *Limits*: about 15 minutes with 8 s a case. A case that cannot be measured ends the run.
 //!
-//! *Next stop*: [`super::running`].
+//! *Next stop*: [`super::plots`], [`super::running`].
 
+use super::plots;
 use super::running::{Cluster, Running, TargetName, borders};
 use super::{measure, print};
 use crate::failure::{Context, Outcome};
@@ -17,33 +18,34 @@ use crate::output::say;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
-use yadkv_benches::machine::Machine;
-use yadkv_benches::plot::{self, Axes, Line, X};
+use yadkv_benches::machine::{Machine, Programs};
 use yadkv_benches::results::{Results, Row};
 use yadkv_benches::workload::{Shape, Workload};
 use yadkv_benches::{Keys, Options};
 
-use TargetName::{Echo, EchoStream, Etcd, Redis, Rocksdb, TikvClient, TikvClientNull, Yadkv};
+use TargetName::{Echo, EchoStream, Etcd, Floor, Redis, TikvClient, TikvClientNull, Yadkv};
 
 const TURNS: [TargetName; 8] = [
     EchoStream,
     Echo,
-    Rocksdb,
+    Floor,
     Redis,
     Etcd,
     TikvClientNull,
     TikvClient,
     Yadkv,
 ];
-const REGIONS: u32 = 8;
+pub(super) const REGIONS: u32 = 8;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Clients of the curve over clients.
-const CLIENTS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
+pub(super) const CLIENTS: [usize; 6] = [1, 4, 16, 64, 256, 1024];
 /// Regions of the curve over regions.
 const REGION_COUNTS: [u32; 4] = [1, 8, 64, 500];
-const MANY_CLIENTS: [usize; 2] = [256, 2048];
-const PERCENTILES: [&str; 5] = ["50 %", "95 %", "99 %", "99.9 %", "all"];
-const PLOTS: [&str; 3] = ["clients", "latency", "regions"];
+pub(super) const MANY_CLIENTS: [usize; 2] = [256, 2048];
+/// Operations that begin in a second of an open loop: less than any target can do.
+const OPEN_RATE: f64 = 5000.0;
+/// Four times what a playground's store holds in memory of 256 MiB.
+const LARGE_RECORDS: u64 = 1_000_000;
 
 /// One load, and who gets it.
 struct Case {
@@ -63,7 +65,7 @@ impl Case {
         }
     }
 
-    fn name(&self) -> String {
+    fn name(&self, label: &str) -> String {
         let what = match self.workload {
             Workload::BatchPut | Workload::BatchGet | Workload::Scan => {
                 format!("{} of {}", self.workload.name(), self.batch)
@@ -71,17 +73,52 @@ impl Case {
             workload => workload.name().to_owned(),
         };
         let clients = self.clients;
-        format!(
-            "{what}, {clients} client{}",
-            if clients == 1 { "" } else { "s" }
-        )
+        let (many, comma) = (
+            if clients == 1 { "" } else { "s" },
+            if label.is_empty() { "" } else { "; " },
+        );
+        format!("{what}, {clients} client{many}{comma}{label}")
     }
 }
 
 const STORES: &[TargetName] = &[Etcd, Yadkv];
 
+/// Cases that one start of each target serves, with one shape of records.
+struct Group {
+    /// Behind the names of its cases; nothing if all is as usual.
+    label: &'static str,
+    /// Different keys, if not as usual.
+    records: Option<u64>,
+    /// Bytes of a value, if not as usual.
+    value_bytes: Option<usize>,
+    keys: Keys,
+    /// Of an open loop.
+    rate: Option<f64>,
+    cases: Vec<Case>,
+}
+
+impl Group {
+    fn usual(cases: Vec<Case>) -> Self {
+        Self {
+            label: "",
+            records: None,
+            value_bytes: None,
+            keys: Keys::Uniform,
+            rate: None,
+            cases,
+        }
+    }
+
+    fn other(label: &'static str, cases: Vec<Case>) -> Self {
+        Self {
+            label,
+            ..Self::usual(cases)
+        }
+    }
+}
+
 /// All that `REGIONS` regions serve.
-fn groups() -> [Vec<Case>; 3] {
+fn groups() -> Vec<Group> {
     let main = vec![
         Case::new(Workload::Put, 256, &TURNS),
         Case::new(
@@ -97,7 +134,7 @@ fn groups() -> [Vec<Case>; 3] {
                 Yadkv,
             ],
         ),
-        Case::new(Workload::BatchPut, 16, &[Rocksdb, Redis, Etcd, Yadkv]),
+        Case::new(Workload::BatchPut, 16, &[Floor, Redis, Etcd, Yadkv]),
         Case::new(Workload::BatchGet, 16, &[Redis, Etcd, Yadkv]),
         Case {
             batch: 100,
@@ -115,81 +152,148 @@ fn groups() -> [Vec<Case>; 3] {
     }
     use Workload::{A, B, C, D, E, F};
     let ycsb = [A, B, C, D, E, F].map(|workload| Case::new(workload, 64, STORES));
-    [main, curve, ycsb.into()]
+    let usual = [main, curve, ycsb.into()].map(Group::usual);
+    usual.into_iter().chain(others()).collect()
+}
+
+/// What is not as usual.
+fn others() -> [Group; 6] {
+    let both = |clients| {
+        let loads = [Workload::Put, Workload::Get];
+        loads.map(|load| Case::new(load, clients, STORES)).into()
+    };
+    let puts = || vec![Case::new(Workload::Put, 256, STORES)];
+    let large = vec![
+        Case::new(Workload::Get, 256, &[Yadkv]),
+        Case::new(Workload::A, 256, &[Yadkv]),
+    ];
+    [
+        Group {
+            rate: Some(OPEN_RATE),
+            ..Group::other("5,000 begin a second", both(256))
+        },
+        Group {
+            value_bytes: Some(16),
+            ..Group::other("values of 16 bytes", both(256))
+        },
+        Group {
+            value_bytes: Some(1 << 20),
+            records: Some(200),
+            ..Group::other("values of 1 MiB", both(4))
+        },
+        Group {
+            keys: Keys::Sequential,
+            ..Group::other("keys one after another", puts())
+        },
+        Group {
+            keys: Keys::Zipfian,
+            ..Group::other("few hot keys", puts())
+        },
+        Group {
+            records: Some(LARGE_RECORDS),
+            ..Group::other("1,000,000 records, more than memory holds", large)
+        },
+    ]
+}
+
+/// A run of the suite.
+struct Suite<'a> {
+    options: Options,
+    set: &'a [String],
+    results: Results,
 }
 
 /// Measures everything.
 pub(super) async fn run(options: Options, set: &[String], folder: &Path) -> Outcome {
     fs::create_dir_all(folder).context(folder.display())?;
-    let mut results = Results {
+    let results = Results {
         machine: Machine::this(),
+        programs: Programs::here(),
         seconds: options.time.as_secs(),
+        records: options.shape.records,
+        value_bytes: options.shape.value_bytes,
         rows: Vec::new(),
+    };
+    let mut suite = Suite {
+        options,
+        set,
+        results,
     };
     for group in groups() {
         for target in TURNS {
-            let cases = group.iter().filter(|case| case.targets.contains(&target));
-            let cases: Vec<&Case> = cases.collect();
-            turn(target, REGIONS, &cases, options, set, &mut results).await?;
+            let cases = group.cases.iter();
+            let cases = cases.filter(|case| case.targets.contains(&target));
+            suite.turn(target, REGIONS, &group, cases.collect()).await?;
         }
     }
     let many = MANY_CLIENTS.map(|clients| Case::new(Workload::Put, clients, &[Yadkv]));
+    let many = Group::usual(many.into());
     for regions in REGION_COUNTS {
         // What REGIONS regions do with 256 clients is known.
         let known = |case: &&Case| regions == REGIONS && case.clients == 256;
-        let cases: Vec<&Case> = many.iter().filter(|case| !known(case)).collect();
-        turn(Yadkv, regions, &cases, options, set, &mut results).await?;
+        let cases = many.cases.iter().filter(|case| !known(case));
+        suite.turn(Yadkv, regions, &many, cases.collect()).await?;
     }
-    let table = results.table();
+    let table = suite.results.table();
     say(format_args!("\n{table}"))?;
-    write(folder, &results)
+    write(folder, &suite.results)
 }
 
-/// Starts a target and measures its cases.
-async fn turn(
-    target: TargetName,
-    regions: u32,
-    cases: &[&Case],
-    options: Options,
-    set: &[String],
-    results: &mut Results,
-) -> Outcome {
-    if cases.is_empty() {
-        return Ok(());
-    }
-    let set: Vec<_> = std::iter::once(borders(regions, Keys::Uniform))
-        .chain(set.iter().cloned())
-        .collect();
-    let cluster = Cluster::Playground {
-        set: &set,
-        tls: false,
-    };
-    let running = Running::start(target, &cluster, options.shape.value_bytes).await?;
-    let mut preload = true;
-    for case in cases {
-        let options = Options {
-            workload: case.workload,
-            shape: Shape {
-                batch: case.batch,
-                ..options.shape
-            },
-            clients: case.clients,
-            preload,
-            warm_up: WARM_UP,
-            ..options
+impl Suite<'_> {
+    /// Starts a target and measures cases of a group.
+    async fn turn(
+        &mut self,
+        target: TargetName,
+        regions: u32,
+        group: &Group,
+        cases: Vec<&Case>,
+    ) -> Outcome {
+        if cases.is_empty() {
+            return Ok(());
+        }
+        let usual = self.options.shape;
+        let shape = Shape {
+            records: group.records.unwrap_or(usual.records),
+            value_bytes: group.value_bytes.unwrap_or(usual.value_bytes),
+            keys: group.keys,
+            ..usual
         };
-        preload &= !case.workload.reads();
-        let report = measure(&running, options).await?;
-        print(&report, false)?;
-        let is_cluster = matches!(target, Yadkv | TikvClient);
-        results.rows.push(Row {
-            case: case.name(),
-            regions: if is_cluster { regions } else { 0 },
-            report,
-        });
+        let set: Vec<_> = std::iter::once(borders(regions, group.keys, shape.records))
+            .chain(self.set.iter().cloned())
+            .collect();
+        let cluster = Cluster::Playground {
+            set: &set,
+            tls: false,
+        };
+        let running = Running::start(target, &cluster, shape.value_bytes).await?;
+        let mut preload = true;
+        for case in cases {
+            let options = Options {
+                workload: case.workload,
+                shape: Shape {
+                    batch: case.batch,
+                    ..shape
+                },
+                clients: case.clients,
+                rate: group.rate,
+                preload,
+                warm_up: WARM_UP,
+                ..self.options
+            };
+            preload &= !case.workload.reads();
+            let report = measure(&running, options).await?;
+            print(&report, false)?;
+            let is_cluster = matches!(target, Yadkv | TikvClient);
+            self.results.rows.push(Row {
+                case: case.name(group.label),
+                usual: group.label.is_empty(),
+                regions: if is_cluster { regions } else { 0 },
+                report,
+            });
+        }
+        running.stop().await;
+        Ok(())
     }
-    running.stop().await;
-    Ok(())
 }
 
 fn write(folder: &Path, results: &Results) -> Outcome {
@@ -197,96 +301,8 @@ fn write(folder: &Path, results: &Results) -> Outcome {
         let path = folder.join(name);
         fs::write(&path, text).context(path.display())
     };
-    save("RESULTS.md", results.document(&PLOTS))?;
+    save("RESULTS.md", results.document(&plots::NAMES))?;
     let json = serde_json::to_string_pretty(results).context("results")?;
     save("results.json", json)?;
-    let picture = |name: &str, axes, lines: &[Line]| {
-        plot::lines(&folder.join(format!("{name}.svg")), axes, lines).context("plot")
-    };
-    let rate = "operations a second";
-    let axes = Axes {
-        title: "Throughput over clients",
-        x: X::Log("clients"),
-        y: rate,
-    };
-    picture(PLOTS[0], axes, &over_clients(results))?;
-    let axes = Axes {
-        title: "Latency of 256 clients: so many answers came within",
-        x: X::Names(&PERCENTILES),
-        y: "microseconds",
-    };
-    picture(PLOTS[1], axes, &latencies(results))?;
-    let axes = Axes {
-        title: "Puts over regions",
-        x: X::Log("regions"),
-        y: rate,
-    };
-    picture(PLOTS[2], axes, &over_regions(results))
-}
-
-fn over_clients(results: &Results) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for (target, workload) in [
-        ("yadkv", "get"),
-        ("yadkv", "put"),
-        ("etcd", "get"),
-        ("etcd", "put"),
-    ] {
-        let rows = results.rows.iter().filter(|row| {
-            let report = &row.report;
-            let curve = report.target == target && report.workload == workload;
-            curve && (row.regions == 0 || row.regions == REGIONS) && report.clients <= 1024
-        });
-        let mut points: Vec<_> = rows
-            .map(|row| (row.report.clients as f64, row.report.ops_per_s))
-            .collect();
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        lines.push(Line {
-            name: format!("{target}, {workload}"),
-            points,
-        });
-    }
-    lines
-}
-
-fn latencies(results: &Results) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for row in &results.rows {
-        let report = &row.report;
-        let shown = matches!(report.target.as_str(), "yadkv" | "etcd" | "redis");
-        let known = row.regions == 0 || row.regions == REGIONS;
-        if shown && known && report.clients == 256 && matches!(report.workload, "put" | "get") {
-            let all = [
-                report.p50_us,
-                report.p95_us,
-                report.p99_us,
-                report.p999_us,
-                report.max_us,
-            ];
-            let points = all.iter().enumerate();
-            lines.push(Line {
-                name: format!("{}, {}", report.target, report.workload),
-                points: points.map(|(at, us)| (at as f64, *us as f64)).collect(),
-            });
-        }
-    }
-    lines
-}
-
-fn over_regions(results: &Results) -> Vec<Line> {
-    let line = |clients: usize| {
-        let rows = results.rows.iter().filter(|row| {
-            let report = &row.report;
-            report.target == "yadkv" && report.workload == "put" && report.clients == clients
-        });
-        let mut points: Vec<_> = rows
-            .map(|row| (f64::from(row.regions), row.report.ops_per_s))
-            .collect();
-        points.sort_by(|one, other| one.0.total_cmp(&other.0));
-        Line {
-            name: format!("{clients} clients"),
-            points,
-        }
-    };
-    MANY_CLIENTS.map(line).into()
+    plots::write(folder, results)
 }
