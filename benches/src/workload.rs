@@ -156,7 +156,8 @@ impl Workload {
         mix
     }
 
-    fn keys(self, shape: &Shape) -> Keys {
+    /// How it chooses keys, of a shape.
+    pub fn keys(self, shape: &Shape) -> Keys {
         match self {
             Self::A | Self::B | Self::C | Self::E | Self::F => Keys::Zipfian,
             Self::D => Keys::Latest,

@@ -65,7 +65,8 @@ impl Service {
 /// The service.
 pub(crate) fn services() -> Router {
     let value = vec![7; ANSWER_MAX].into();
-    Server::builder().add_service(EchoServer::new(Service { value }))
+    let service = EchoServer::new(Service { value }).max_decoding_message_size(usize::MAX);
+    Server::builder().add_service(service)
 }
 
 #[tonic::async_trait]
@@ -99,7 +100,8 @@ async fn connect() -> Result<(EchoClient<Channel>, Process), Error> {
     let endpoint = endpoint.map_err(|error| failed(NAME, error))?;
     let channel = endpoint.tcp_nodelay(true).connect().await;
     let channel = channel.map_err(|error| failed(NAME, error))?;
-    Ok((EchoClient::new(channel), process))
+    let client = EchoClient::new(channel).max_decoding_message_size(usize::MAX);
+    Ok((client, process))
 }
 
 /// What of a request travels in one message; batches and scans are not echoed.

@@ -23,6 +23,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use yadkv_engine::journal::{self, Journal, Keys, QUIET};
@@ -75,7 +76,9 @@ struct Replica {
 
 /// Three replicas and the threads that write them.
 pub struct Floor {
-    writes: mpsc::Sender<Write>,
+    /// Taken when it is dropped: then the threads end.
+    writes: Option<mpsc::Sender<Write>>,
+    threads: Vec<JoinHandle<()>>,
     _folder: TempDir,
 }
 
@@ -83,20 +86,20 @@ impl Floor {
     /// Opens them in a temporary folder.
     pub fn start() -> Result<Self, Error> {
         let folder = TempDir::new().map_err(|error| failed(NAME, error))?;
-        let mut replicas = Vec::new();
+        let (mut replicas, mut threads) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
             let replica = Replica::open(&folder.path().join(number.to_string()));
             let replica = replica.map_err(|error| failed(NAME, error))?;
             let (batches, waiting) = mpsc::channel(BEHIND_MAX);
             // Ends when the gatherer does.
-            std::thread::spawn(move || replica.serve(waiting));
+            threads.push(std::thread::spawn(move || replica.serve(waiting)));
             replicas.push(batches);
         }
         let (writes, waiting) = mpsc::channel(QUEUE);
-        // Ends when this is dropped.
-        std::thread::spawn(move || gather(&replicas, waiting));
+        threads.push(std::thread::spawn(move || gather(&replicas, waiting)));
         Ok(Self {
-            writes,
+            writes: Some(writes),
+            threads,
             _folder: folder,
         })
     }
@@ -104,9 +107,21 @@ impl Floor {
     async fn write(&self, records: Records) -> Answer {
         let (written, answer) = oneshot::channel();
         let gone = "the writer has ended";
-        let sent = self.writes.send(Write { records, written }).await;
+        let writes = self.writes.as_ref().ok_or(gone)?;
+        let sent = writes.send(Write { records, written }).await;
         sent.map_err(|_| gone.to_owned())?;
         answer.await.map_err(|_| gone.to_owned())?
+    }
+}
+
+impl Drop for Floor {
+    /// Nobody writes any more when the folder goes.
+    fn drop(&mut self) {
+        self.writes = None;
+        for thread in self.threads.drain(..) {
+            // One that has panicked has ended as well.
+            let _ = thread.join();
+        }
     }
 }
 

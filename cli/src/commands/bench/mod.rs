@@ -33,8 +33,8 @@ const NOT_FOR_THE_SUITE: [&str; 15] = [
     "target", "workload", "keys", "batch", "clients", "rate", "warm_up", "pd", "tls_ca",
     "tls_cert", "tls_key", "tls", "regions", "compare", "json",
 ];
-/// What an entry of a region takes, by default.
-const VALUE_BYTES_MAX: i64 = 8 << 20;
+/// All targets take it.
+const VALUE_BYTES_MAX: i64 = 1 << 20;
 
 /// Flags of the benchmark.
 #[derive(Args, Debug)]
@@ -163,10 +163,11 @@ async fn bench(args: BenchArgs) -> Outcome {
     if let Some(folder) = &args.suite {
         return suite::run(args.options(), &args.set, folder).await;
     }
-    // Before the given settings, so that they win.
-    let borders = running::borders(args.regions, args.keys, args.records);
-    let set: Vec<_> = std::iter::once(borders).chain(args.set.clone()).collect();
     let options = args.options();
+    let keys = options.workload.keys(&options.shape);
+    // Before the given settings, so that they win.
+    let borders = running::borders(args.regions, keys, args.records);
+    let set: Vec<_> = std::iter::once(borders).chain(args.set.clone()).collect();
     let cluster = match &args.pd {
         Some(pd) => Cluster::Running(Servers::new(pd, args.files.files()?)?),
         None => Cluster::Playground {
@@ -278,9 +279,9 @@ mod tests {
 
     #[test]
     fn numbers_have_limits() {
-        for flags in ["--value-size 0", "--value-size 8388609", "--warm-up 86401"] {
+        for flags in ["--value-size 0", "--value-size 1048577", "--warm-up 86401"] {
             assert_eq!(refused(flags), Some(ErrorKind::ValueValidation), "{flags}");
         }
-        assert_eq!(refused("--value-size 8388608 --warm-up 86400"), None);
+        assert_eq!(refused("--value-size 1048576 --warm-up 86400"), None);
     }
 }
