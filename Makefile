@@ -44,7 +44,7 @@ setup-bench: setup
 
 bench: setup-bench
 	$(if $(filter target/release/yadkv,$(PROGRAM)),cargo build --release --package yadkv)
-	./$(PROGRAM) bench --suite benches --seconds 8 --records 50000
+	./$(PROGRAM) bench --suite benches --seconds 6 --records 50000
 
 figures: setup-bench
 	cargo build --release --package yadkv --package yadkv-simulation --package yadkv-tests

@@ -40,6 +40,8 @@ const SEGMENT_BYTES: u64 = 8 << 20;
 const KEPT_BYTES: u64 = 256 << 20;
 /// What flushes and merges write in a second, for each core.
 const BACKGROUND_RATE: u64 = 64 << 20;
+/// RocksDB's threads are the process's: a quarter of them, one for each replica as in a store of its own, flush.
+const BACKGROUND_JOBS: u16 = 4 * REPLICAS as u16;
 /// What the log of a store keeps until the memtables that have it are flushed.
 const LOG_BYTES: usize = MEMTABLE_BYTES;
 const QUEUE: usize = 4096;
@@ -138,6 +140,7 @@ impl Replica {
         let mut data = Options::new(families, BlockCache::new(CACHE_BYTES)).unlogged();
         data.write_buffer_bytes = MEMTABLE_BYTES;
         data.background_rate = BACKGROUND_RATE * cores as u64;
+        data.background_jobs = BACKGROUND_JOBS;
         std::fs::create_dir_all(folder)
             .map_err(|error| yadkv_engine::Error::Read(error.to_string()))?;
         Ok(Self {

@@ -53,7 +53,7 @@ pub struct DiskWatch {
     index_bytes_max: u64,
     reclaiming: Option<JoinHandle<()>>,
     /// Truncations when space was reclaimed last.
-    reclaimed: u64,
+    reclaimed: Option<u64>,
 }
 
 impl DiskWatch {
@@ -78,7 +78,7 @@ impl DiskWatch {
             log,
             changed,
             reclaiming: None,
-            reclaimed: 0,
+            reclaimed: None,
         }
     }
 
@@ -100,13 +100,14 @@ impl DiskWatch {
         if large || statistics.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
-        let shortened = self.log.truncations() != self.reclaimed;
+        // After a start nobody knows what could be given back.
+        let shortened = self.reclaimed != Some(self.log.truncations());
         let runs = self
             .reclaiming
             .as_ref()
             .is_some_and(|job| !job.is_finished());
         if large && shortened && !runs {
-            self.reclaimed = self.log.truncations();
+            self.reclaimed = Some(self.log.truncations());
             let engine = self.log.engine().clone();
             self.reclaiming = Some(tokio::task::spawn_blocking(move || {
                 if let Err(error) = engine.reclaim() {
