@@ -52,7 +52,7 @@ pub struct DiskWatch {
     /// Memory for what says where entries are.
     index_bytes_max: u64,
     reclaiming: Option<JoinHandle<()>>,
-    /// Truncations when space was reclaimed last.
+    /// Truncations when space was reclaimed last; none since the start.
     reclaimed: Option<u64>,
 }
 
