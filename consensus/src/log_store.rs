@@ -45,7 +45,6 @@ pub const FIRST_TERM: Term = Term(5);
 pub struct LogStore {
     engine: Arc<dyn LogEngine>,
     budget: Arc<Budget>,
-    truncations: Arc<AtomicU64>,
     /// Nodes that were opened over it.
     opened: Arc<AtomicU64>,
 }
@@ -75,7 +74,6 @@ impl LogStore {
         Ok(Self {
             engine,
             budget: Budget::new(cache_bytes_max),
-            truncations: Arc::default(),
             opened: Arc::default(),
         })
     }
@@ -273,18 +271,9 @@ impl LogStore {
         &self.engine
     }
 
-    /// How often a log was shortened since the store was opened: whether reclaiming space is worth while.
-    pub fn truncations(&self) -> u64 {
-        self.truncations.load(Ordering::Relaxed)
-    }
-
     /// A number for each node that is opened: a replica may be opened again in one life of the process.
     pub(crate) fn count_open(&self) -> u64 {
         self.opened.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn count_truncation(&self) {
-        self.truncations.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes of entries held in memory, over all groups.

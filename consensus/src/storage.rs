@@ -205,7 +205,6 @@ impl GroupLog {
             layout::encode_truncated(&self.truncated),
         );
         self.cache.release(index);
-        self.store.count_truncation();
     }
 
     /// The last position that is no longer in the log.

@@ -258,6 +258,7 @@ impl LogEngine for Memory {
         let disk = self.disk.lock();
         Statistics {
             disk_bytes: disk.bytes,
+            reclaimable_bytes: 0,
             memory_bytes: disk.bytes,
         }
     }

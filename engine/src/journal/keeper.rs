@@ -483,18 +483,21 @@ mod tests {
         delete_all(&journal);
         assert!(kept(&journal) >= 12);
         let used = || journal.statistics().disk_bytes;
-        let (records, prepared) = {
+        let (newest, prepared) = {
             let mut state = journal.shared.state.lock();
             // A mark would come in between.
             wait(&journal, &mut state, |state| state.marked == state.sequence);
             let length = |one: &Arc<Segment>| one.path().metadata().expect("a file").len();
             let prepared: Vec<u64> = state.prepared.iter().map(length).collect();
-            (state.current().end.load(Ordering::Relaxed), prepared)
+            (length(state.current()), prepared)
         };
         assert!(prepared.iter().any(|bytes| *bytes > SMALL), "{prepared:?}");
-        assert_eq!(used(), records + prepared.iter().sum::<u64>());
+        assert_eq!(used(), newest + prepared.iter().sum::<u64>());
+        let reclaimable = || journal.statistics().reclaimable_bytes;
+        assert_eq!(reclaimable(), prepared.iter().skip(1).sum::<u64>());
 
         journal.reclaim().expect("reclaimed");
+        assert_eq!(reclaimable(), 0);
         assert_eq!(journal.shared.state.lock().prepared.len(), 1);
         assert_eq!(kept(&journal), 1);
         assert!(used() <= 2 * SMALL + 12_000, "{}", used());

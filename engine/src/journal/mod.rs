@@ -227,11 +227,10 @@ impl LogEngine for Journal {
 
     fn statistics(&self) -> Statistics {
         let state = self.shared.state.lock();
-        let segments = state.segments.iter();
-        let records = segments.map(|one| one.end.load(Ordering::Relaxed));
-        let prepared = state.prepared.iter().map(|one| one.room);
+        let files = state.segments.iter().chain(&state.prepared);
         Statistics {
-            disk_bytes: records.chain(prepared).sum(),
+            disk_bytes: files.map(|file| file.bytes_on_disk()).sum(),
+            reclaimable_bytes: state.reclaimable(),
             memory_bytes: state.index.iter().map(|index| index.bytes() as u64).sum(),
         }
     }
@@ -402,6 +401,17 @@ impl State {
             Found::Value(_) => None,
             Found::At(place) => Some(segment_of(&self.segments, *place).clone()),
         }
+    }
+
+    /// What [`Shared::reclaim`] would give back: in records, what nothing is alive of; and what is kept for later.
+    fn reclaimable(&self) -> u64 {
+        let older = self.segments.len().saturating_sub(1);
+        let dead = self.segments.iter().take(older).map(|one| {
+            let live = one.live.load(Ordering::Relaxed);
+            one.end.load(Ordering::Relaxed).saturating_sub(live)
+        });
+        let kept = self.prepared.iter().skip(1).map(|one| one.bytes_on_disk());
+        dead.chain(kept).sum()
     }
 
     fn current(&self) -> &Arc<Segment> {

@@ -43,7 +43,7 @@ pub(super) struct Segment {
     file: File,
     tail: Mutex<Tail>,
     /// Bytes of the file when it was opened.
-    pub(super) room: u64,
+    room: u64,
     /// Where its records end.
     pub(super) end: AtomicU64,
     /// Bytes of values that the index knows here, and something for each.
@@ -131,6 +131,11 @@ impl Segment {
             end: AtomicU64::new(START),
             live: AtomicU64::new(0),
         })
+    }
+
+    /// Bytes that it occupies, used or not.
+    pub(super) fn bytes_on_disk(&self) -> u64 {
+        self.room.max(self.end.load(Ordering::Relaxed))
     }
 
     pub(super) fn path(&self) -> &Path {

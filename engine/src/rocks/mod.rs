@@ -295,6 +295,7 @@ impl LogEngine for Rocks {
         Statistics {
             disk_bytes: self.property(properties::TOTAL_SST_FILES_SIZE)
                 + log_bytes(&self.directory),
+            reclaimable_bytes: 0,
             memory_bytes: self.property(properties::CUR_SIZE_ALL_MEM_TABLES)
                 + self.property(properties::ESTIMATE_TABLE_READERS_MEM),
         }

@@ -7,8 +7,8 @@
 //! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A write that
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
 //! be asked counts as full. When the logs have half of what they may on the disk, they are shortened and their
-//! space is given back, in the background; they are shortened too when what says where their entries are takes all the
-//! memory that it may.
+//! space is given back, in the background and not for a little; they are shortened too when what says where their entries
+//! are takes all the memory that it may.
 //!
 //! *Next stop*: [`crate::pd`].
 
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use yadkv_consensus::LogStore;
+use yadkv_engine::Statistics;
 use yadkv_storage_core::front::Front;
 use yadkv_storage_core::room::Room;
 use yadkv_storage_core::store::message::Input;
@@ -30,6 +31,8 @@ use yadkv_storage_core::store::message::Input;
 const RESERVE_BYTES: u64 = 256 << 20;
 /// Below this much what other stores send is refused as well.
 const LAST_BYTES: u64 = RESERVE_BYTES / 2;
+/// Space is reclaimed when it is at least one part in so many of what the logs have on the disk.
+const RECLAIM_PART: u64 = 16;
 /// At 200 MB/s the reserve lasts longer than this.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a store whose disk was full is down at least: what is full may be something that is not looked at.
@@ -52,8 +55,6 @@ pub struct DiskWatch {
     /// Memory for what says where entries are.
     index_bytes_max: u64,
     reclaiming: Option<JoinHandle<()>>,
-    /// Truncations when space was reclaimed last; none since the start.
-    reclaimed: Option<u64>,
 }
 
 impl DiskWatch {
@@ -78,7 +79,6 @@ impl DiskWatch {
             log,
             changed,
             reclaiming: None,
-            reclaimed: None,
         }
     }
 
@@ -100,14 +100,11 @@ impl DiskWatch {
         if large || statistics.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
-        // After a start nobody knows what could be given back.
-        let shortened = self.reclaimed != Some(self.log.truncations());
         let runs = self
             .reclaiming
             .as_ref()
             .is_some_and(|job| !job.is_finished());
-        if large && shortened && !runs {
-            self.reclaimed = Some(self.log.truncations());
+        if large && pays(&statistics) && !runs {
             let engine = self.log.engine().clone();
             self.reclaiming = Some(tokio::task::spawn_blocking(move || {
                 if let Err(error) = engine.reclaim() {
@@ -158,6 +155,11 @@ impl DiskWatch {
     }
 }
 
+/// Whether space is worth being reclaimed, for which everything that is alive is written again.
+fn pays(log: &Statistics) -> bool {
+    log.reclaimable_bytes >= log.disk_bytes / RECLAIM_PART
+}
+
 /// Whether an error says that a disk is full.
 pub(crate) fn is_full(error: &dyn std::fmt::Display) -> bool {
     error.to_string().contains("No space left on device")
@@ -173,5 +175,23 @@ pub async fn wait_for_room(data_dir: &Path) {
         if fs4::available_space(data_dir).is_ok_and(|free| free >= RESERVE_BYTES) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_written_again_for_a_sixteenth_at_least() {
+        let log = |reclaimable_bytes| Statistics {
+            disk_bytes: 1600,
+            reclaimable_bytes,
+            memory_bytes: 0,
+        };
+        assert_eq!(
+            [0, 99, 100, 1500].map(|some| pays(&log(some))),
+            [false, false, true, true]
+        );
     }
 }
