@@ -1,4 +1,4 @@
-//! How messages enter gRPC's buffers.
+//! How messages enter gRPC's buffers, and how much of them a store takes at once.
 //!
 //! *Place*: the generated clients and servers name [`SizedCodec`]; tonic calls it for every message.
 //!
@@ -12,6 +12,14 @@ use std::marker::PhantomData;
 use tonic::Status;
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 use tonic_prost::ProstDecoder;
+
+/// A stream's window of HTTP/2 in stores, in bytes: large enough that frames of many clients never wait for an update.
+pub const STREAM_WINDOW: u32 = 4 << 20;
+/// A connection's.
+pub const CONNECTION_WINDOW: u32 = 16 << 20;
+/// Bytes that stores and clients take in one piece: each piece of 16 KiB, as HTTP/2 begins with, costs its sender a system
+/// call.
+pub const PIECE: u32 = 256 << 10;
 
 /// Protobuf over gRPC.
 #[derive(Clone, Debug)]

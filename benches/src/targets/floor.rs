@@ -4,11 +4,11 @@
 //! its log, then one to its data, whose batches are no more durable than a store's → written by all three → all that waited
 //! are answered. A replica may write its log while the others still write what was before.
 //!
-//! *Invariants*: engines are those of a store, opened as a playground's opens them. No network, no agreement, no messages: a
+//! *Invariants*: engines are those of a store, with a store's [`Shares`]. No network, no agreement, no messages: a
 //! store of three replicas on one machine has to do all of this as well.
 //!
-//! *Limits*: [`QUEUE`] requests may wait; beyond, clients wait. A log keeps its newest [`LOG_BYTES`]. Its processor time is
-//! the load generator's, whose process it lives in.
+//! *Limits*: [`QUEUE`] requests may wait; beyond, clients wait. Its processor time is the load generator's, whose process it
+//! lives in.
 //!
 //! *Next stop*: [`super::etcd`].
 
@@ -33,22 +33,28 @@ use yadkv_engine::{Durability, Family, LogEngine, WriteBatch};
 const NAME: &str = "floor";
 const REPLICAS: usize = 3;
 const FAMILY: Family = Family(0);
-/// As a playground's store has them, of its 256 MiB.
-const CACHE_BYTES: usize = 48 << 20;
-const MEMTABLE_BYTES: usize = 96 << 20;
-const SEGMENT_BYTES: u64 = 8 << 20;
-const KEPT_BYTES: u64 = 256 << 20;
-/// What flushes and merges write in a second, for each core.
-const BACKGROUND_RATE: u64 = 64 << 20;
 /// RocksDB's threads are the process's: a quarter of them, one for each replica as in a store of its own, flush.
 const BACKGROUND_JOBS: u16 = 4 * REPLICAS as u16;
-/// What the log of a store keeps until the memtables that have it are flushed.
-const LOG_BYTES: usize = MEMTABLE_BYTES;
 const QUEUE: usize = 4096;
 /// Requests written together.
 const TOGETHER_MAX: usize = 256;
 /// Batches that wait for a replica.
 const BEHIND_MAX: usize = 2;
+
+/// What the engines of a store may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    /// The block cache.
+    pub cache_bytes: usize,
+    /// Memtables; the log keeps as much, until the memtables that have it are flushed.
+    pub memtable_bytes: usize,
+    /// One file of the log.
+    pub segment_bytes: u64,
+    /// Files of the log that are kept for later.
+    pub kept_bytes: u64,
+    /// Bytes that flushes and merges write in a second.
+    pub background_rate: u64,
+}
 
 type Records = Vec<(Bytes, Bytes)>;
 
@@ -85,12 +91,12 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// Opens them in a temporary folder.
-    pub fn start() -> Result<Self, Error> {
+    /// Opens them in a temporary folder, each with the shares of a store.
+    pub fn start(shares: Shares) -> Result<Self, Error> {
         let folder = TempDir::new().map_err(|error| failed(NAME, error))?;
         let (mut replicas, mut threads) = (Vec::new(), Vec::new());
         for number in 0..REPLICAS {
-            let replica = Replica::open(&folder.path().join(number.to_string()));
+            let replica = Replica::open(&folder.path().join(number.to_string()), shares);
             let replica = replica.map_err(|error| failed(NAME, error))?;
             let (batches, waiting) = mpsc::channel(BEHIND_MAX);
             // Ends when the gatherer does.
@@ -98,7 +104,8 @@ impl Floor {
             replicas.push(batches);
         }
         let (writes, waiting) = mpsc::channel(QUEUE);
-        threads.push(std::thread::spawn(move || gather(&replicas, waiting)));
+        let log = Log::new(shares.memtable_bytes);
+        threads.push(std::thread::spawn(move || gather(log, &replicas, waiting)));
         Ok(Self {
             writes: Some(writes),
             threads,
@@ -128,18 +135,17 @@ impl Drop for Floor {
 }
 
 impl Replica {
-    fn open(folder: &Path) -> yadkv_engine::Result<Self> {
+    fn open(folder: &Path, shares: Shares) -> yadkv_engine::Result<Self> {
         let log = journal::Options {
             families: vec![Keys::Numbered],
-            segment_bytes: SEGMENT_BYTES,
-            kept_bytes: KEPT_BYTES,
+            segment_bytes: shares.segment_bytes,
+            kept_bytes: shares.kept_bytes,
             quiet: QUIET,
         };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let families = vec![FamilyOptions::new("data")];
-        let mut data = Options::new(families, BlockCache::new(CACHE_BYTES)).unlogged();
-        data.write_buffer_bytes = MEMTABLE_BYTES;
-        data.background_rate = BACKGROUND_RATE * cores as u64;
+        let mut data = Options::new(families, BlockCache::new(shares.cache_bytes)).unlogged();
+        data.write_buffer_bytes = shares.memtable_bytes;
+        data.background_rate = shares.background_rate;
         data.background_jobs = BACKGROUND_JOBS;
         std::fs::create_dir_all(folder)
             .map_err(|error| yadkv_engine::Error::Read(error.to_string()))?;
@@ -176,8 +182,8 @@ impl Drop for Waiting {
 }
 
 /// Makes batches of what waits, for all replicas.
-fn gather(replicas: &[mpsc::Sender<Batch>], mut waiting: mpsc::Receiver<Write>) {
-    let (mut log, mut together) = (Log::default(), Vec::new());
+fn gather(mut log: Log, replicas: &[mpsc::Sender<Batch>], mut waiting: mpsc::Receiver<Write>) {
+    let mut together = Vec::new();
     while waiting.blocking_recv_many(&mut together, TOGETHER_MAX) > 0 {
         let (entry, data) = log.batches(&together);
         let waiting = Waiting {
@@ -198,8 +204,9 @@ fn gather(replicas: &[mpsc::Sender<Batch>], mut waiting: mpsc::Receiver<Write>) 
 }
 
 /// What the logs hold.
-#[derive(Default)]
 struct Log {
+    /// What is older than so many bytes is taken out.
+    bytes_max: usize,
     index: u64,
     /// Index and bytes of each entry.
     entries: VecDeque<(u64, usize)>,
@@ -207,6 +214,15 @@ struct Log {
 }
 
 impl Log {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            index: 0,
+            entries: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
     /// What a log gets, one entry, and what the data does.
     fn batches(&mut self, together: &[Write]) -> (WriteBatch, WriteBatch) {
         let (mut entries, mut data) = (WriteBatch::new(), WriteBatch::new());
@@ -221,7 +237,7 @@ impl Log {
         self.entries.push_back((self.index, entry.len()));
         entries.put(FAMILY, place(self.index), entry.freeze());
         let mut forgotten = None;
-        while self.bytes > LOG_BYTES
+        while self.bytes > self.bytes_max
             && let Some((index, bytes)) = self.entries.pop_front()
         {
             self.bytes -= bytes;
@@ -263,5 +279,69 @@ impl Target for Floor {
     /// It lives in the load generator's process.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::future::join_all;
+    use yadkv_engine::Operation;
+
+    const SHARES: Shares = Shares {
+        cache_bytes: 1 << 20,
+        memtable_bytes: 1 << 20,
+        segment_bytes: 1 << 20,
+        kept_bytes: 1 << 20,
+        background_rate: 64 << 20,
+    };
+
+    fn record(number: u8) -> Records {
+        vec![(vec![number].into(), vec![number; 1000].into())]
+    }
+
+    #[tokio::test]
+    async fn whoever_is_answered_is_in_all_three_logs() {
+        let mut floor = Floor::start(SHARES).expect("three replicas");
+        let one = |number: u8| floor.call(0, Request::BatchPut(record(number)));
+        for answer in join_all((0..100).map(one)).await {
+            assert_eq!(answer, Ok(Found::NOTHING));
+        }
+        let other = TempDir::new().expect("a folder");
+        let folder = std::mem::replace(&mut floor._folder, other);
+        drop(floor);
+        for replica in 0..REPLICAS {
+            let replica = folder.path().join(replica.to_string());
+            let replica = Replica::open(&replica, SHARES).expect("closed before");
+            let (mut index, mut found) = (0, Vec::new());
+            loop {
+                index += 1;
+                match replica.log.get(FAMILY, &place(index)).expect("readable") {
+                    Some(entry) => found.extend(entry.chunks(1001).map(|one| one[0])),
+                    None => break,
+                }
+            }
+            found.sort_unstable();
+            assert_eq!(found, (0..100).collect::<Vec<u8>>());
+        }
+    }
+
+    #[test]
+    fn a_log_keeps_its_newest_entries_only() {
+        let mut log = Log::new(3 * 1001);
+        for number in 1..=10 {
+            let (written, _) = oneshot::channel();
+            let records = record(number);
+            let (entries, data) = log.batches(&[Write { records, written }]);
+            assert_eq!(data.operations().len(), 1);
+            let forgotten = entries.operations().iter().find_map(|one| match one {
+                Operation::DeleteRange(_, _, end) => Some(end.clone()),
+                _ => None,
+            });
+            let expected = u64::from(number)
+                .checked_sub(3)
+                .filter(|oldest| *oldest > 0);
+            assert_eq!(forgotten, expected.map(|oldest| place(oldest + 1)));
+        }
     }
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 use yadkv_proto::codec;
+use yadkv_proto::grpc::{CONNECTION_WINDOW, PIECE, STREAM_WINDOW};
 use yadkv_proto::keyspacepb::keyspace_server::{Keyspace, KeyspaceServer};
 use yadkv_proto::keyspacepb::{KeyspaceMeta, LoadKeyspaceRequest, LoadKeyspaceResponse};
 use yadkv_proto::kvrpcpb::{
@@ -39,10 +40,6 @@ const CLUSTER: u64 = 1;
 const BORDERS: [&[u8]; STORES - 1] = [b"r\0\0\0user5", b"r\0\0\0usera"];
 /// How many stores there are.
 pub(crate) const STORES: usize = 3;
-/// As yadkv's stores have them.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
-const PIECE: u32 = 256 << 10;
 const PAGE: Bytes = Bytes::from_static(b"a record");
 
 /// A running one.
@@ -249,5 +246,36 @@ impl Tikv for Everything {
             kvs: vec![pair; count],
             ..RawScanResponse::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_regions_are_all_there_is_and_share_the_keys() {
+        let all = Everything::new(vec![String::new(); STORES]);
+        let mut found = [0; STORES];
+        for digit in "0123456789abcdef".chars() {
+            let key = format!("r\0\0\0user{digit}0123456789abcde");
+            let (region, leader) = all.region(&codec::encode(key.as_bytes()));
+            found[leader.store_id as usize - 1] += 1;
+            assert_eq!(region.peers, [leader]);
+            let key = codec::encode(key.as_bytes());
+            assert!(region.start_key <= key, "{digit}");
+            assert!(region.end_key.is_empty() || key < region.end_key, "{digit}");
+        }
+        assert_eq!(found, [5, 5, 6]);
+        let mut start = Vec::new();
+        for number in 0..STORES as u64 {
+            let (region, _) = all.region(&start);
+            assert_eq!(
+                (region.id, &region.start_key[..]),
+                (20 + number, &start[..])
+            );
+            start = region.end_key.to_vec();
+        }
+        assert!(start.is_empty());
     }
 }

@@ -12,8 +12,6 @@
 use crate::Error;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Of Debian's util-linux.
@@ -29,7 +27,7 @@ impl Process {
     pub(super) fn start(command: &mut Command, package: &str) -> Result<Self, Error> {
         let program = command.get_program();
         // Whether it was missing would not be known later: then setpriv itself has started.
-        if !is_installed(Path::new(program)) {
+        if which::which(program).is_err() {
             let reason = format!("it is not in PATH: install Debian's {package}");
             return Err(failed(&program.to_string_lossy(), reason));
         }
@@ -79,15 +77,6 @@ impl Drop for Process {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Whether there is a program of that name.
-fn is_installed(program: &Path) -> bool {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&folders).any(|folder| {
-        let file = folder.join(program).metadata();
-        file.is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    })
 }
 
 /// An error of a target.

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use yadkv_client::Api;
+use yadkv_storage_node::config::Config;
 
 /// How long a cluster may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(60);
@@ -289,6 +290,14 @@ impl Drop for Playground {
             std::thread::sleep(POLL);
         }
     }
+}
+
+/// What the stores of a playground with these settings are told, but for addresses.
+pub(crate) fn store_config(set: &[String]) -> Outcome<Config> {
+    let (_, of_stores) = divide(set)?;
+    let settings = [vec![STORE_MEMORY.to_string()], of_stores].concat();
+    let table = settings::table(None, &settings)?;
+    table.try_into().context("settings")
 }
 
 /// Settings of the placement drivers and of the stores.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::transport::Channel;
+use yadkv_proto::grpc::PIECE;
 use yadkv_tls::{Connector, Tls, words};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -22,8 +23,6 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Flow-control windows: large batches must not wait for round trips.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Bytes that come in one piece: each piece of 16 KiB, as HTTP/2 begins with, costs its sender a system call.
-const PIECE_BYTES: u32 = 256 * 1024;
 
 /// The connection to one address.
 pub(super) struct Link {
@@ -121,7 +120,7 @@ impl Link {
             .keep_alive_while_idle(true)
             .initial_connection_window_size(WINDOW_BYTES)
             .initial_stream_window_size(WINDOW_BYTES)
-            .max_frame_size(PIECE_BYTES);
+            .max_frame_size(PIECE);
         let connecting = endpoint.connect_with_connector(self.connector.clone());
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
         match connected {

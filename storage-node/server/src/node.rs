@@ -58,6 +58,7 @@ use tonic::transport::Server;
 use tower::util::MapResponseLayer;
 use yadkv_engine::{Engine, LogEngine};
 use yadkv_metrics::Meters;
+use yadkv_proto::grpc::{CONNECTION_WINDOW, PIECE, STREAM_WINDOW};
 use yadkv_proto::id::{ClusterId, Index, RegionId, StoreId};
 use yadkv_proto::metapb::{NodeState, Store, StoreState};
 use yadkv_proto::pdpb::RegionHeartbeatRequest;
@@ -84,11 +85,6 @@ const STREAMS_MAX: u32 = 4096;
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a stopping node waits for calls under way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-/// Flow-control windows of HTTP/2: large enough that frames of many clients never wait for an update.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// Bytes that come in one piece: each piece of 16 KiB, as HTTP/2 begins with, costs its sender a system call.
-const PIECE: u32 = 256 << 10;
 
 /// Why a node stopped; tell the operator.
 #[derive(Debug, thiserror::Error)]

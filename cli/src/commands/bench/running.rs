@@ -6,7 +6,7 @@
 
 use crate::commands::Servers;
 use crate::failure::{Context, Outcome};
-use crate::server::playground::{Playground, PlaygroundArgs};
+use crate::server::playground::{Playground, PlaygroundArgs, store_config};
 use clap::ValueEnum;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use yadkv_benches::Keys;
 use yadkv_benches::targets::Target;
 use yadkv_benches::targets::echo::{Streamed, Unary};
 use yadkv_benches::targets::etcd::Etcd;
-use yadkv_benches::targets::floor::Floor;
+use yadkv_benches::targets::floor::{Floor, Shares};
 use yadkv_benches::targets::redis::Redis;
 use yadkv_benches::targets::tikv::Tikv;
 use yadkv_benches::targets::yadkv::Yadkv;
@@ -96,7 +96,7 @@ impl Running {
             TargetName::EchoStream => {
                 Arc::new(Streamed::start(value_bytes).await.context("benchmark")?)
             }
-            TargetName::Floor => Arc::new(Floor::start().context("benchmark")?),
+            TargetName::Floor => Arc::new(Floor::start(shares(cluster)?).context("benchmark")?),
         };
         Ok(Self { target, playground })
     }
@@ -118,6 +118,21 @@ impl Drop for Running {
             std::thread::sleep(POLL);
         }
     }
+}
+
+/// What engines have in a store of the cluster, or of a playground if that is unknown.
+fn shares(cluster: &Cluster<'_>) -> Outcome<Shares> {
+    let config = match cluster {
+        Cluster::Playground { set, .. } => store_config(set)?,
+        Cluster::Running(_) => store_config(&[])?,
+    };
+    Ok(Shares {
+        cache_bytes: config.cache_bytes(),
+        memtable_bytes: config.data_memtable_bytes(),
+        segment_bytes: config.log_segment_bytes(),
+        kept_bytes: config.log_kept_bytes(),
+        background_rate: config.store.background_rate.as_u64(),
+    })
 }
 
 /// The setting that divides the keys of the load, of so many records, evenly in keyspace DEFAULT.
@@ -164,6 +179,24 @@ async fn start_playground(set: &[String], tls: bool) -> Outcome<Playground> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_floor_has_what_the_stores_would_have() {
+        let set = |memory: &str| [format!("store.memory={memory}")];
+        let of = |set: &[String]| {
+            let shares = shares(&Cluster::Playground { set, tls: false });
+            shares.expect("settings of a store")
+        };
+        let (small, large) = (of(&[]), of(&set("1GiB")));
+        assert_eq!(small.cache_bytes, 48 << 20);
+        assert_eq!(small.memtable_bytes, 96 << 20);
+        assert_eq!(large.memtable_bytes, 4 * small.memtable_bytes);
+        let refused = shares(&Cluster::Playground {
+            set: &set("much"),
+            tls: false,
+        });
+        assert!(refused.is_err());
+    }
 
     fn all(keys: Keys, records: u64) -> [String; 3] {
         [1, 2, 3].map(|number| digits(number, 4, keys, records))
