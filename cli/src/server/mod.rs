@@ -14,6 +14,7 @@ pub(crate) mod pd;
 pub(crate) mod playground;
 pub(crate) mod ports;
 mod profile;
+mod scheduling;
 pub(crate) mod store;
 
 use crate::failure::{Context, Outcome};

@@ -4,7 +4,7 @@
 //! *Next stop*: `yadkv_storage_node::node`.
 
 use super::pages::{LogFilter, pages};
-use super::{ServerArgs, bind, shutdown};
+use super::{ServerArgs, bind, scheduling, shutdown};
 use crate::failure::{Context, Outcome};
 use crate::output::say;
 use crate::settings;
@@ -28,6 +28,11 @@ pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     }
     let config = config(&args)?;
     config.validate().context("settings")?;
+    if config.store.batch_threads
+        && let Err(error) = scheduling::batch()
+    {
+        tracing::warn!(%error, "the store's threads are scheduled as any others");
+    }
     let listener = bind(&config.store.addr).await?;
     let status = match config.store.status_addr.as_str() {
         "" => None,

@@ -70,6 +70,9 @@ pub struct StoreSection {
     /// Bytes of tables that flushes and merges write in a second; default 64 MiB for each core, at least 8 MiB. Too small:
     /// writes wait for them; too large: while tables are merged every put waits for the disk.
     pub background_rate: ByteSize,
+    /// Whether the kernel treats threads as those of batch work, which let each other finish; default true. False where
+    /// programs of others keep all cores busy and few clients wait: gets and puts are faster there then.
+    pub batch_threads: bool,
     /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
     /// large: memory and latency under overload.
     pub inbox: usize,
@@ -142,6 +145,7 @@ impl Default for StoreSection {
             snapshots: 4,
             snapshot_rate: ByteSize::mib(100),
             background_rate: ByteSize::mib(64 * cores as u64),
+            batch_threads: true,
             inbox: 16_384,
             heartbeat_interval: Duration::from_secs(3),
             open_pages: false,

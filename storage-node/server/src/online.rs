@@ -24,6 +24,7 @@ pub type Settings = Arc<Live<Config>>;
 /// - `store.memory`: cache, memtables, entry cache and queues are made with their shares of it at the start, and only some of
 ///   them could be made anew; half a change would no longer be the sum that was asked for;
 /// - `store.workers`, `store.read_threads`, `store.inbox`: regions belong to workers by their number, inboxes are made once;
+/// - `store.batch_threads`: threads are put under the policy once;
 /// - `region.entry_size`: replicas drop larger entries, so all must have taken a larger one before any leader uses it;
 /// - `region.tick`: leases and elections of all stores are in proportion to it;
 /// - `store.open_pages`: who may change settings is not for him to say.
