@@ -72,7 +72,8 @@ pub enum Cached {
 pub struct Statistics {
     /// Bytes the engine occupies on disk.
     pub disk_bytes: u64,
-    /// About how many of them [`LogEngine::reclaim`] would give back now; 0 if the engine does not know.
+    /// About how many of them [`LogEngine::reclaim`] would give back now; 0 as well if the engine does not know, whose space
+    /// nobody reclaims then.
     pub reclaimable_bytes: u64,
     /// Bytes it holds in memory (memtables, caches, readers).
     pub memory_bytes: u64,

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::time::Duration;
 use yadkv_client::{Client, Options};
@@ -252,4 +253,39 @@ async fn profiles_are_taken_one_at_a_time_by_who_is_near() {
     }
     load.stop().await;
     cluster.nobody_crashed();
+}
+
+/// By which policy the kernel schedules the threads of a process, and how many each: proc_pid_stat(5), field 41.
+fn policies(process: Option<u32>) -> BTreeMap<u32, usize> {
+    let mut found = BTreeMap::new();
+    for thread in std::fs::read_dir(format!("/proc/{}/task", process.unwrap())).unwrap() {
+        // One may have ended meanwhile.
+        let Ok(stat) = std::fs::read_to_string(thread.unwrap().path().join("stat")) else {
+            continue;
+        };
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        let policy = behind_name.split_whitespace().nth(41 - 3).unwrap();
+        *found.entry(policy.parse().unwrap()).or_default() += 1;
+    }
+    found
+}
+
+#[test]
+fn threads_of_stores_are_of_the_batch_kind_unless_that_is_not_wanted() {
+    const BATCH: u32 = 3;
+    // What a server inherits.
+    let usual = policies(Some(std::process::id()));
+    let usual = *usual.keys().next().unwrap();
+    let wanted = Cluster::start(&[]);
+    let unwanted = Cluster::start(&["store.batch_threads=false"]);
+    for (cluster, expected) in [(&wanted, BATCH), (&unwanted, usual)] {
+        for store in &cluster.stores {
+            let found = policies(store.id());
+            assert_eq!(found.keys().collect::<Vec<_>>(), [&expected], "{found:?}");
+            assert!(found[&expected] > 5, "{found:?}");
+        }
+        for pd in &cluster.pds {
+            assert_eq!(policies(pd.id()).keys().collect::<Vec<_>>(), [&usual]);
+        }
+    }
 }

@@ -8,7 +8,7 @@
 //! store of three replicas on one machine has to do all of this as well.
 //!
 //! *Limits*: [`QUEUE`] requests may wait; beyond, clients wait. Its processor time is the load generator's, whose process it
-//! lives in.
+//! lives in; its threads are usual ones, those of stores the kernel's batch kind.
 //!
 //! *Next stop*: [`super::etcd`].
 

@@ -297,7 +297,9 @@ pub(crate) fn store_config(set: &[String]) -> Outcome<Config> {
     let (_, of_stores) = divide(set)?;
     let settings = [vec![STORE_MEMORY.to_string()], of_stores].concat();
     let table = settings::table(None, &settings)?;
-    table.try_into().context("settings")
+    let config: Config = table.try_into().context("settings")?;
+    config.validate().context("settings")?;
+    Ok(config)
 }
 
 /// Settings of the placement drivers and of the stores.

@@ -7,7 +7,7 @@
 //! others take all cores, they wait longer than these.
 //!
 //! *Limits and failure*: threads that somebody has put under another policy than the usual one stay under it. Without leave
-//! the store goes on as it is.
+//! the store goes on as it is. The policy outlasts an `exec`: a store that starts itself again keeps it.
 //!
 //! *Source*: sched(7), `SCHED_BATCH`.
 //!
@@ -19,14 +19,20 @@ use std::io;
 /// The threads of this process.
 const THREADS: &str = "/proc/self/task";
 
-/// Puts the threads that there are, and so those that they will start, under the batch policy.
+/// Puts the threads that there are, and so those that they will start, under the batch policy. An error means that some are
+/// not.
 pub(crate) fn batch() -> io::Result<()> {
     for thread in fs::read_dir(THREADS)? {
         let name = thread?.file_name();
         let number = name.to_str().and_then(|name| name.parse().ok());
         let number = number.ok_or(io::ErrorKind::InvalidData)?;
-        if policy(number) == libc::SCHED_OTHER {
-            set_policy(number, libc::SCHED_BATCH)?;
+        if policy(number) != libc::SCHED_OTHER {
+            continue;
+        }
+        match set_policy(number, libc::SCHED_BATCH) {
+            // It has ended meanwhile.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            set => set?,
         }
     }
     Ok(())
@@ -63,26 +69,25 @@ mod tests {
         let (begun, done) = (Barrier::new(3), Barrier::new(3));
         thread::scope(|scope| {
             let usual = scope.spawn(|| {
-                let before = policy(ITSELF);
+                let before = set_policy(ITSELF, libc::SCHED_OTHER).is_ok();
                 begun.wait();
                 done.wait();
                 let later = thread::spawn(|| policy(ITSELF)).join();
                 (before, policy(ITSELF), later.expect("it returns"))
             });
             let idle = scope.spawn(|| {
-                set_policy(ITSELF, libc::SCHED_IDLE).expect("everybody may");
+                let before = set_policy(ITSELF, libc::SCHED_IDLE).is_ok();
                 begun.wait();
                 done.wait();
-                policy(ITSELF)
+                (before, policy(ITSELF))
             });
             begun.wait();
             let set = batch();
             done.wait();
             set.expect("everybody may");
             let usual = usual.join().expect("it returns");
-            let expected = (libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_BATCH);
-            assert_eq!(usual, expected);
-            assert_eq!(idle.join().ok(), Some(libc::SCHED_IDLE));
+            assert_eq!(usual, (true, libc::SCHED_BATCH, libc::SCHED_BATCH));
+            assert_eq!(idle.join().ok(), Some((true, libc::SCHED_IDLE)));
         });
     }
 }

@@ -31,7 +31,7 @@ pub(crate) async fn run(args: ServerArgs, log: LogFilter) -> Outcome {
     if config.store.batch_threads
         && let Err(error) = scheduling::batch()
     {
-        tracing::warn!(%error, "the store's threads are scheduled as any others");
+        tracing::warn!(%error, "not all of the store's threads are of the kernel's batch kind");
     }
     let listener = bind(&config.store.addr).await?;
     let status = match config.store.status_addr.as_str() {

@@ -122,7 +122,8 @@ impl Shared {
             self.prepare()?;
         }
         if cleans {
-            self.clean(self.options.prepared_max())?;
+            let still = |state: &State| self.must_clean(state);
+            self.clean(self.options.prepared_max(), still)?;
         }
         Ok(())
     }
@@ -217,7 +218,7 @@ impl Shared {
         loop {
             let oldest = self.state.lock().segments.front().map(|one| one.number);
             match oldest {
-                Some(oldest) if oldest < newest => self.clean(1)?,
+                Some(oldest) if oldest < newest => self.clean(1, |_| true)?,
                 _ => return self.give_back_by(|segment| self.remove(segment)),
             }
         }
@@ -252,13 +253,14 @@ impl Shared {
         segment::sync_directory(&self.directory)
     }
 
-    /// Empties the oldest segment and takes it away, for later if fewer than `kept_max` are kept.
-    fn clean(&self, kept_max: usize) -> Result<()> {
+    /// Empties the oldest segment and takes it away, for later if fewer than `kept_max` are kept. Nothing if it is not
+    /// wanted any more when this has its turn.
+    fn clean(&self, kept_max: usize, wanted: impl FnOnce(&State) -> bool) -> Result<()> {
         let _turn = self.keeping.lock();
         let oldest = {
             let state = self.state.lock();
             match state.healthy()?.segments.front() {
-                Some(oldest) if state.segments.len() > 1 => oldest.clone(),
+                Some(oldest) if state.segments.len() > 1 && wanted(&state) => oldest.clone(),
                 _ => return Ok(()),
             }
         };
@@ -321,7 +323,7 @@ impl Shared {
             state.segments.pop_front();
             // Nobody can find it any more; who has found it before may still read.
             let read = Arc::strong_count(&oldest) > 1;
-            let large = oldest.end.load(Ordering::Relaxed) > 2 * self.options.segment_bytes;
+            let large = oldest.bytes_on_disk() > 2 * self.options.segment_bytes;
             !read && !large && state.prepared.len() < kept_max
         };
         if again {

@@ -403,7 +403,8 @@ impl State {
         }
     }
 
-    /// What [`Shared::reclaim`] would give back: in records, what nothing is alive of; and what is kept for later.
+    /// What [`Shared::reclaim`] would give back, about: of the records of all segments but the newest, what nothing is alive
+    /// of; and what is kept for later. Room behind a segment's last record is not in it.
     fn reclaimable(&self) -> u64 {
         let older = self.segments.len().saturating_sub(1);
         let dead = self.segments.iter().take(older).map(|one| {

@@ -133,7 +133,7 @@ impl Segment {
         })
     }
 
-    /// Bytes that it occupies, used or not.
+    /// Bytes that it occupies, used or not, up to a block.
     pub(super) fn bytes_on_disk(&self) -> u64 {
         self.room.max(self.end.load(Ordering::Relaxed))
     }

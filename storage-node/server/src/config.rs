@@ -70,8 +70,8 @@ pub struct StoreSection {
     /// Bytes of tables that flushes and merges write in a second; default 64 MiB for each core, at least 8 MiB. Too small:
     /// writes wait for them; too large: while tables are merged every put waits for the disk.
     pub background_rate: ByteSize,
-    /// Whether the kernel treats threads as those of batch work, which let each other finish; default true. False where
-    /// programs of others keep all cores busy and few clients wait: gets and puts are faster there then.
+    /// Whether the kernel treats threads as batch work (`SCHED_BATCH`), which let each other finish; default true. Set it
+    /// to false where programs of others keep all cores busy: there such threads come last, and requests wait longer.
     pub batch_threads: bool,
     /// Inputs that wait for one worker; default 16,384, at least 256. Too small: refusals under bursts; too
     /// large: memory and latency under overload.

@@ -7,8 +7,8 @@
 //! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A write that
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
 //! be asked counts as full. When the logs have half of what they may on the disk, they are shortened and their
-//! space is given back, in the background and not for a little; they are shortened too when what says where their entries
-//! are takes all the memory that it may.
+//! space is given back, in the background, if that is a sixteenth of it or lets writes in; they are shortened too when what
+//! says where their entries are takes all the memory that it may.
 //!
 //! *Next stop*: [`crate::pd`].
 
@@ -104,7 +104,7 @@ impl DiskWatch {
             .reclaiming
             .as_ref()
             .is_some_and(|job| !job.is_finished());
-        if large && pays(&statistics) && !runs {
+        if large && pays(&statistics, self.log_bytes_max()) && !runs {
             let engine = self.log.engine().clone();
             self.reclaiming = Some(tokio::task::spawn_blocking(move || {
                 if let Err(error) = engine.reclaim() {
@@ -155,9 +155,12 @@ impl DiskWatch {
     }
 }
 
-/// Whether space is worth being reclaimed, for which everything that is alive is written again.
-fn pays(log: &Statistics) -> bool {
-    log.reclaimable_bytes >= log.disk_bytes / RECLAIM_PART
+/// Whether space is worth being reclaimed, for which everything that is alive is written again: it is much, or lets
+/// writes in again.
+fn pays(log: &Statistics, bytes_max: u64) -> bool {
+    let left = log.disk_bytes.saturating_sub(log.reclaimable_bytes);
+    let lets_in = log.disk_bytes > bytes_max && left <= bytes_max;
+    lets_in || log.reclaimable_bytes >= log.disk_bytes / RECLAIM_PART
 }
 
 /// Whether an error says that a disk is full.
@@ -183,15 +186,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_written_again_for_a_sixteenth_at_least() {
+    fn all_is_written_again_for_a_sixteenth_or_to_let_writes_in() {
         let log = |reclaimable_bytes| Statistics {
             disk_bytes: 1600,
             reclaimable_bytes,
             memory_bytes: 0,
         };
-        assert_eq!(
-            [0, 99, 100, 1500].map(|some| pays(&log(some))),
-            [false, false, true, true]
-        );
+        let with = |bytes_max| [0, 50, 99, 100].map(|some| pays(&log(some), bytes_max));
+        assert_eq!(with(1600), [false, false, false, true]);
+        assert_eq!(with(1550), [false, true, true, true], "it lets writes in");
+        assert_eq!(with(1000), [false, false, false, true]);
     }
 }

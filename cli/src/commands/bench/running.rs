@@ -182,20 +182,31 @@ mod tests {
 
     #[test]
     fn the_floor_has_what_the_stores_would_have() {
-        let set = |memory: &str| [format!("store.memory={memory}")];
-        let of = |set: &[String]| {
-            let shares = shares(&Cluster::Playground { set, tls: false });
-            shares.expect("settings of a store")
+        let of = |set: &[&str]| {
+            let set: Vec<_> = set.iter().map(ToString::to_string).collect();
+            let cluster = Cluster::Playground {
+                set: &set,
+                tls: false,
+            };
+            shares(&cluster).map_err(|failure| failure.to_string())
         };
-        let (small, large) = (of(&[]), of(&set("1GiB")));
-        assert_eq!(small.cache_bytes, 48 << 20);
-        assert_eq!(small.memtable_bytes, 96 << 20);
+        let rate = "store.background_rate=32MiB";
+        let small = of(&[rate]).expect("a playground's");
+        assert_eq!(
+            (small.cache_bytes, small.memtable_bytes),
+            (48 << 20, 96 << 20)
+        );
+        assert_eq!(
+            (small.segment_bytes, small.kept_bytes),
+            (8 << 20, 256 << 20)
+        );
+        assert_eq!(small.background_rate, 32 << 20);
+        let large = of(&["store.memory=1GiB"]).expect("a larger one's");
         assert_eq!(large.memtable_bytes, 4 * small.memtable_bytes);
-        let refused = shares(&Cluster::Playground {
-            set: &set("much"),
-            tls: false,
-        });
-        assert!(refused.is_err());
+        for refused in ["store.memory=much", "store.memory=1MiB"] {
+            let reason = of(&[refused]).expect_err("no store starts with it");
+            assert!(reason.contains("memory"), "{reason}");
+        }
     }
 
     fn all(keys: Keys, records: u64) -> [String; 3] {
