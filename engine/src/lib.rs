@@ -72,9 +72,11 @@ pub enum Cached {
 pub struct Statistics {
     /// Bytes the engine occupies on disk.
     pub disk_bytes: u64,
-    /// About how many of them [`LogEngine::reclaim`] would give back now; 0 as well if the engine does not know, whose space
-    /// nobody reclaims then.
-    pub reclaimable_bytes: u64,
+    /// How many of them are kept for later, and are what [`LogEngine::give_back`] would give back now.
+    pub kept_bytes: u64,
+    /// About how many of them are of what was deleted, and are what [`LogEngine::reclaim`] would give back besides; 0 as
+    /// well if the engine does not know, whose space nobody reclaims then.
+    pub dead_bytes: u64,
     /// Bytes it holds in memory (memtables, caches, readers).
     pub memory_bytes: u64,
 }
@@ -146,6 +148,10 @@ pub trait LogEngine: Send + Sync {
 
     /// Makes everything written so far durable.
     fn sync(&self) -> Result<()>;
+
+    /// Gives back the space that is kept for later, but for what the next write may need. Call it where blocking is
+    /// allowed.
+    fn give_back(&self) -> Result<()>;
 
     /// Gives back the space of what was deleted, and of what is kept for later. May rewrite everything that is left: call
     /// it seldom, and where blocking is allowed.

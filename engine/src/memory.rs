@@ -250,6 +250,10 @@ impl LogEngine for Memory {
         Ok(())
     }
 
+    fn give_back(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn reclaim(&self) -> Result<()> {
         Ok(())
     }
@@ -258,7 +262,8 @@ impl LogEngine for Memory {
         let disk = self.disk.lock();
         Statistics {
             disk_bytes: disk.bytes,
-            reclaimable_bytes: 0,
+            kept_bytes: 0,
+            dead_bytes: 0,
             memory_bytes: disk.bytes,
         }
     }

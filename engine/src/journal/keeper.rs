@@ -219,9 +219,14 @@ impl Shared {
             let oldest = self.state.lock().segments.front().map(|one| one.number);
             match oldest {
                 Some(oldest) if oldest < newest => self.clean(1, |_| true)?,
-                _ => return self.give_back_by(|segment| self.remove(segment)),
+                _ => return self.give_back(),
             }
         }
+    }
+
+    /// Gives back what is kept for later, but for one segment.
+    pub(super) fn give_back(&self) -> Result<()> {
+        self.give_back_by(|segment| self.remove(segment))
     }
 
     /// Has the segments that are prepared removed, the last one first, until one is left. Whoever has used that one up
@@ -495,11 +500,12 @@ mod tests {
         };
         assert!(prepared.iter().any(|bytes| *bytes > SMALL), "{prepared:?}");
         assert_eq!(used(), newest + prepared.iter().sum::<u64>());
-        let reclaimable = || journal.statistics().reclaimable_bytes;
-        assert_eq!(reclaimable(), prepared.iter().skip(1).sum::<u64>());
+        let kept_bytes = || journal.statistics().kept_bytes;
+        assert_eq!(kept_bytes(), prepared.iter().skip(1).sum::<u64>());
+        assert_eq!(journal.statistics().dead_bytes, 0);
 
-        journal.reclaim().expect("reclaimed");
-        assert_eq!(reclaimable(), 0);
+        journal.give_back().expect("given back");
+        assert_eq!(kept_bytes(), 0);
         assert_eq!(journal.shared.state.lock().prepared.len(), 1);
         assert_eq!(kept(&journal), 1);
         assert!(used() <= 2 * SMALL + 12_000, "{}", used());
@@ -509,6 +515,41 @@ mod tests {
         let journal = open_with(directory.path(), SMALL);
         let found = journal.get(Family(0), &[39]).expect("readable");
         assert_eq!(found.map(|value| value.len()), Some(5000));
+    }
+
+    /// Files of larger segments: of records larger than a segment, or of a store that had more memory before.
+    #[test]
+    fn files_that_are_too_large_are_not_kept_for_later() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), 8 * SMALL);
+        fill(&journal, 0..40);
+        drop(journal);
+        let journal = open_with(directory.path(), SMALL);
+        fill(&journal, 40..45);
+        let written = journal.write(put(5 * SMALL as usize), Durability::Synced);
+        written.expect("a record of its own");
+        fill(&journal, 45..50);
+        delete_all(&journal);
+        assert!(kept(&journal) >= 5);
+        let state = journal.shared.state.lock();
+        for segment in &state.prepared {
+            assert!(segment.bytes_on_disk() <= 2 * SMALL);
+        }
+    }
+
+    /// Somebody else may have cleaned between the keeper's look and its turn.
+    #[test]
+    fn nothing_is_written_again_that_need_not_be_any_more() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = open_with(directory.path(), SMALL);
+        fill(&journal, 0..3);
+        let oldest = || journal.shared.state.lock().segments[0].number;
+        let before = oldest();
+        let still = |state: &State| journal.shared.must_clean(state);
+        journal.shared.clean(1, still).expect("nothing to do");
+        assert_eq!(oldest(), before);
+        journal.shared.clean(1, |_| true).expect("cleaned");
+        assert!(oldest() > before);
     }
 
     /// The number of the file that is about to go is the one that comes next.

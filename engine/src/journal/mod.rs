@@ -221,6 +221,10 @@ impl LogEngine for Journal {
         self.shared.sync(sequence)
     }
 
+    fn give_back(&self) -> Result<()> {
+        self.shared.give_back()
+    }
+
     fn reclaim(&self) -> Result<()> {
         self.shared.reclaim()
     }
@@ -230,7 +234,8 @@ impl LogEngine for Journal {
         let files = state.segments.iter().chain(&state.prepared);
         Statistics {
             disk_bytes: files.map(|file| file.bytes_on_disk()).sum(),
-            reclaimable_bytes: state.reclaimable(),
+            kept_bytes: state.kept_bytes(),
+            dead_bytes: state.dead_bytes(),
             memory_bytes: state.index.iter().map(|index| index.bytes() as u64).sum(),
         }
     }
@@ -403,16 +408,21 @@ impl State {
         }
     }
 
-    /// What [`Shared::reclaim`] would give back, about: of the records of all segments but the newest, what nothing is alive
-    /// of; and what is kept for later. Room behind a segment's last record is not in it.
-    fn reclaimable(&self) -> u64 {
+    /// What [`Shared::give_back`] would give back.
+    fn kept_bytes(&self) -> u64 {
+        let kept = self.prepared.iter().skip(1);
+        kept.map(|one| one.bytes_on_disk()).sum()
+    }
+
+    /// What [`Shared::reclaim`] would give back besides, about: of the records of all segments but the newest, what nothing
+    /// is alive of. Room behind a segment's last record is not in it.
+    fn dead_bytes(&self) -> u64 {
         let older = self.segments.len().saturating_sub(1);
         let dead = self.segments.iter().take(older).map(|one| {
             let live = one.live.load(Ordering::Relaxed);
             one.end.load(Ordering::Relaxed).saturating_sub(live)
         });
-        let kept = self.prepared.iter().skip(1).map(|one| one.bytes_on_disk());
-        dead.chain(kept).sum()
+        dead.sum()
     }
 
     fn current(&self) -> &Arc<Segment> {

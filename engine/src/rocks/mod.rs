@@ -285,6 +285,10 @@ impl LogEngine for Rocks {
         self.db.flush_wal(true).map_err(|error| self.poison(&error))
     }
 
+    fn give_back(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn reclaim(&self) -> Result<()> {
         self.flush()?;
         self.compact();
@@ -295,7 +299,8 @@ impl LogEngine for Rocks {
         Statistics {
             disk_bytes: self.property(properties::TOTAL_SST_FILES_SIZE)
                 + log_bytes(&self.directory),
-            reclaimable_bytes: 0,
+            kept_bytes: 0,
+            dead_bytes: 0,
             memory_bytes: self.property(properties::CUR_SIZE_ALL_MEM_TABLES)
                 + self.property(properties::ESTIMATE_TABLE_READERS_MEM),
         }

@@ -6,9 +6,10 @@
 //!
 //! *Limits and failure*: a look every [`INTERVAL`]; what is written in between comes out of the reserve. A write that
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
-//! be asked counts as full. When the logs have half of what they may on the disk, they are shortened and their
-//! space is given back, in the background, if that is a sixteenth of it or lets writes in; they are shortened too when what
-//! says where their entries are takes all the memory that it may.
+//! be asked counts as full. When the logs have half of what they may on the disk, not counted what they keep for later,
+//! they are shortened, and the space of what was deleted is given back in the background if that is a sixteenth of it or
+//! lets writes in; they are shortened too when what says where their entries are takes all the memory that it may. What
+//! they keep for later is given back when it lets writes in, and when the disk is full.
 //!
 //! *Next stop*: [`crate::pd`].
 
@@ -54,6 +55,8 @@ pub struct DiskWatch {
     pub settings: watch::Receiver<Config>,
     /// Memory for what says where entries are.
     index_bytes_max: u64,
+    /// What the last look found.
+    room: Room,
     reclaiming: Option<JoinHandle<()>>,
 }
 
@@ -78,6 +81,7 @@ impl DiskWatch {
             router,
             log,
             changed,
+            room: Room::Plenty,
             reclaiming: None,
         }
     }
@@ -93,25 +97,30 @@ impl DiskWatch {
         }
     }
 
-    /// Has logs shortened, and their space given back, when they have grown to half of what they may.
+    /// Has logs shortened, and space given back, when they have grown to half of what they may, or have no room.
     fn reclaim(&mut self) {
-        let statistics = self.log.engine().statistics();
-        let large = statistics.disk_bytes > self.log_bytes_max() / 2;
-        if large || statistics.memory_bytes > self.index_bytes_max {
+        let log = self.log.engine().statistics();
+        let bytes_max = self.log_bytes_max();
+        if is_large(&log, bytes_max) || log.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
         let runs = self
             .reclaiming
             .as_ref()
             .is_some_and(|job| !job.is_finished());
-        if large && pays(&statistics, self.log_bytes_max()) && !runs {
+        let space = Space::due(&log, bytes_max, self.room).filter(|_| !runs);
+        self.reclaiming = space.map_or(self.reclaiming.take(), |space| {
             let engine = self.log.engine().clone();
-            self.reclaiming = Some(tokio::task::spawn_blocking(move || {
-                if let Err(error) = engine.reclaim() {
+            Some(tokio::task::spawn_blocking(move || {
+                let done = match space {
+                    Space::Kept => engine.give_back(),
+                    Space::Dead => engine.reclaim(),
+                };
+                if let Err(error) = done {
                     tracing::error!(%error, "the space of logs cannot be reclaimed");
                 }
-            }));
-        }
+            }))
+        });
     }
 
     fn log_bytes_max(&self) -> u64 {
@@ -132,6 +141,7 @@ impl DiskWatch {
             LAST_BYTES.. => Room::Scarce,
             _ => Room::None,
         };
+        self.room = room;
         // Every time: an offer to a worker that is behind may be lost.
         self.router.offer(|| Input::Room(room));
         let full = log_bytes > self.log_bytes_max() || room != Room::Plenty;
@@ -155,12 +165,35 @@ impl DiskWatch {
     }
 }
 
-/// Whether space is worth being reclaimed, for which everything that is alive is written again: it is much, or lets
-/// writes in again.
-fn pays(log: &Statistics, bytes_max: u64) -> bool {
-    let left = log.disk_bytes.saturating_sub(log.reclaimable_bytes);
-    let lets_in = log.disk_bytes > bytes_max && left <= bytes_max;
-    lets_in || log.reclaimable_bytes >= log.disk_bytes / RECLAIM_PART
+/// Whether the logs have half of what they may, in records.
+fn is_large(log: &Statistics, bytes_max: u64) -> bool {
+    log.disk_bytes.saturating_sub(log.kept_bytes) > bytes_max / 2
+}
+
+/// Space that logs give back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Space {
+    /// What they keep for later.
+    Kept,
+    /// Of what was deleted, too, for which everything that is alive is written again.
+    Dead,
+}
+
+impl Space {
+    /// What is worth being given back now.
+    fn due(log: &Statistics, bytes_max: u64, room: Room) -> Option<Self> {
+        let lets_in = |bytes: u64| {
+            log.disk_bytes > bytes_max && log.disk_bytes.saturating_sub(bytes) <= bytes_max
+        };
+        let records = log.disk_bytes.saturating_sub(log.kept_bytes);
+        let much = log.dead_bytes > 0 && log.dead_bytes >= records / RECLAIM_PART;
+        let cheap = lets_in(log.kept_bytes);
+        let both = lets_in(log.kept_bytes.saturating_add(log.dead_bytes));
+        if is_large(log, bytes_max) && (much || both && !cheap) {
+            return Some(Self::Dead);
+        }
+        (log.kept_bytes > 0 && (cheap || room != Room::Plenty)).then_some(Self::Kept)
+    }
 }
 
 /// Whether an error says that a disk is full.
@@ -185,16 +218,39 @@ pub async fn wait_for_room(data_dir: &Path) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_is_written_again_for_a_sixteenth_or_to_let_writes_in() {
-        let log = |reclaimable_bytes| Statistics {
-            disk_bytes: 1600,
-            reclaimable_bytes,
+    fn due(kept_bytes: u64, dead_bytes: u64, bytes_max: u64, room: Room) -> Option<Space> {
+        let log = Statistics {
+            disk_bytes: 1600 + kept_bytes,
+            kept_bytes,
+            dead_bytes,
             memory_bytes: 0,
         };
-        let with = |bytes_max| [0, 50, 99, 100].map(|some| pays(&log(some), bytes_max));
+        Space::due(&log, bytes_max, room)
+    }
+
+    #[test]
+    fn all_is_written_again_for_a_sixteenth_or_to_let_writes_in() {
+        let with = |bytes_max| {
+            [0, 50, 99, 100].map(|dead| due(0, dead, bytes_max, Room::Plenty).is_some())
+        };
+        assert_eq!(with(3201), [false; 4], "half is left");
         assert_eq!(with(1600), [false, false, false, true]);
         assert_eq!(with(1550), [false, true, true, true], "it lets writes in");
         assert_eq!(with(1000), [false, false, false, true]);
+    }
+
+    #[test]
+    fn what_is_kept_goes_first_and_only_where_it_is_needed() {
+        let (kept, dead) = (Some(Space::Kept), Some(Space::Dead));
+        let with = |kept, dead| {
+            [3201, 1700, 1600, 1599].map(|bytes_max| due(kept, dead, bytes_max, Room::Plenty))
+        };
+        assert_eq!(with(100, 0), [None, None, kept, None]);
+        assert_eq!(with(100, 99), [None, None, kept, dead]);
+        assert_eq!(with(100, 100), [None, dead, dead, dead]);
+        for room in [Room::Scarce, Room::None] {
+            assert_eq!(due(100, 100, 1 << 20, room), kept);
+            assert_eq!(due(0, 100, 1 << 20, room), None);
+        }
     }
 }
