@@ -18,9 +18,12 @@ use crate::targets::Target;
 use crate::workload::Requests;
 use crate::{Error, Options};
 use futures::stream::{FuturesUnordered, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use std::num::NonZero;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -34,12 +37,14 @@ pub async fn run(target: Arc<dyn Target>, options: Options) -> Result<Report, Er
         preload(&*target, &requests, options.shape.records).await?;
     }
     let turns = Turns::begin(options)?;
+    let notes = Arc::new(Notes::new(options.time));
     let mut clients = JoinSet::new();
     for number in 0..options.clients {
         clients.spawn(client(
             target.clone(),
             requests.clone(),
             turns.clone(),
+            notes.clone(),
             number,
         ));
     }
@@ -49,10 +54,8 @@ pub async fn run(target: Arc<dyn Target>, options: Options) -> Result<Report, Er
     let before = used();
     tokio::time::sleep_until(turns.end).await;
     let after = used();
-    let mut all = Seen::new(options.time);
-    for seen in clients.join_all().await {
-        all.merge(&seen);
-    }
+    clients.join_all().await;
+    let mut all = notes.sum();
     if let Some(schedule) = &turns.schedule {
         all.not_begun(&schedule.left(), turns.measured.into_std());
     }
@@ -116,8 +119,42 @@ impl Turns {
     }
 }
 
-async fn client(target: Arc<dyn Target>, requests: Requests, turns: Turns, number: usize) -> Seen {
-    let mut seen = Seen::new(turns.end - turns.measured);
+/// What all clients saw, in one place for each core: each client's own would be megabytes together, and each note a miss
+/// of the cache that the servers feel.
+struct Notes {
+    time: Duration,
+    places: Vec<Mutex<Seen>>,
+}
+
+impl Notes {
+    fn new(time: Duration) -> Self {
+        let places = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            time,
+            places: (0..places).map(|_| Mutex::new(Seen::new(time))).collect(),
+        }
+    }
+
+    fn of(&self, client: usize) -> MutexGuard<'_, Seen> {
+        self.places[client % self.places.len()].lock()
+    }
+
+    fn sum(&self) -> Seen {
+        let mut sum = Seen::new(self.time);
+        for place in &self.places {
+            sum.merge(&place.lock());
+        }
+        sum
+    }
+}
+
+async fn client(
+    target: Arc<dyn Target>,
+    requests: Requests,
+    turns: Turns,
+    notes: Arc<Notes>,
+    number: usize,
+) {
     let mut random = StdRng::seed_from_u64(number as u64 ^ 0x00C1_1E27);
     while let Some(moment) = turns.next().await {
         let next = requests.next(&mut random);
@@ -127,6 +164,7 @@ async fn client(target: Arc<dyn Target>, requests: Requests, turns: Turns, numbe
             requests.inserted(inserted, answer.is_ok());
         }
         let counts = moment >= turns.measured;
+        let mut seen = notes.of(number);
         match answer.and_then(|found| next.wanted.judge(found)) {
             Ok(records) => {
                 if counts {
@@ -140,7 +178,6 @@ async fn client(target: Arc<dyn Target>, requests: Requests, turns: Turns, numbe
             Err(_) => {}
         }
     }
-    seen
 }
 
 #[cfg(test)]
@@ -151,7 +188,6 @@ mod tests {
     use crate::workload::{Request, Shape, Workload};
     use futures::FutureExt;
     use futures::future::BoxFuture;
-    use std::time::Duration;
 
     const VALUE_BYTES: usize = 16;
     const WARM_UP: Duration = Duration::from_millis(200);

@@ -1,6 +1,6 @@
 //! What a measurement found.
 //!
-//! *Place*: [`crate::load`] fills a [`Seen`] a client; the command line prints the [`Report`].
+//! *Place*: [`crate::load`] fills a [`Seen`] for some clients each; the command line prints the [`Report`].
 //!
 //! *Next stop*: [`crate::targets`].
 
@@ -126,7 +126,7 @@ impl Seen {
         *self.errors.entry(kind).or_default() += count;
     }
 
-    /// Adds what another client saw.
+    /// Adds what other clients saw.
     pub fn merge(&mut self, other: &Self) {
         self.latency
             .add(&other.latency)

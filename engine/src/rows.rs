@@ -81,13 +81,24 @@ struct Rows<S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     family: Family,
-    key: Box<[u8]>,
+    key: Bytes,
 }
 
 /// The same, of somebody else's key.
 struct Look<'a> {
     family: Family,
     key: &'a [u8],
+}
+
+impl Look<'_> {
+    /// The row with its value right behind its key: whoever compares the key has brought the value's first bytes into the
+    /// processor's cache.
+    fn beside(&self, value: &[u8]) -> (Row, Bytes) {
+        let mut key = Bytes::from([self.key, value].concat());
+        let value = key.split_off(self.key.len());
+        let family = self.family;
+        (Row { family, key }, value)
+    }
 }
 
 /// A look-up that found no row.
@@ -227,11 +238,10 @@ impl<E, S: BuildHasher + Clone> RowCache<E, S> {
         if miss.quiet.is_none() || value.len() > VALUE_BYTES_MAX {
             return;
         }
-        let (family, key) = (row.family, row.key.into());
-        let row = Row { family, key };
+        let (row, value) = row.beside(value);
         let mut rows = self.shards[miss.number].rows.write();
         if rows.quiet() == miss.quiet {
-            rows.kept.insert(row, value.clone());
+            rows.kept.insert(row, value);
         }
     }
 
@@ -311,6 +321,10 @@ impl<E: LogEngine, S: BuildHasher + Clone + Send + Sync> LogEngine for RowCache<
 
     fn sync(&self) -> Result<()> {
         self.engine.sync()
+    }
+
+    fn give_back(&self) -> Result<()> {
+        self.engine.give_back()
     }
 
     fn reclaim(&self) -> Result<()> {
