@@ -119,8 +119,8 @@ impl Turns {
     }
 }
 
-/// What all clients saw, in one place for each core: each client's own would be megabytes together, and each note a miss
-/// of the cache that the servers feel.
+/// What all clients saw, in as many places as there are cores, the clients spread over them: places of their own would be
+/// megabytes together, and each note a miss of the cache that the servers feel.
 struct Notes {
     time: Duration,
     places: Vec<Mutex<Seen>>,
@@ -164,8 +164,9 @@ async fn client(
             requests.inserted(inserted, answer.is_ok());
         }
         let counts = moment >= turns.measured;
+        let judged = answer.and_then(|found| next.wanted.judge(found));
         let mut seen = notes.of(number);
-        match answer.and_then(|found| next.wanted.judge(found)) {
+        match judged {
             Ok(records) => {
                 if counts {
                     seen.took(now - moment);
@@ -227,7 +228,13 @@ mod tests {
             takes: Duration::from_millis(takes),
             fails_for,
         };
-        let options = Options {
+        run(Arc::new(target), options(clients, rate))
+            .await
+            .expect("measured")
+    }
+
+    fn options(clients: usize, rate: Option<f64>) -> Options {
+        Options {
             workload: Workload::Get,
             shape: Shape {
                 records: 10,
@@ -240,8 +247,22 @@ mod tests {
             rate,
             warm_up: WARM_UP,
             time: Duration::from_millis(500),
-        };
-        run(Arc::new(target), options).await.expect("measured")
+        }
+    }
+
+    #[test]
+    fn nothing_that_a_client_saw_is_lost_or_counted_twice() {
+        let notes = Notes::new(Duration::from_secs(1));
+        let clients = 3 * notes.places.len() + 1;
+        for client in 0..clients {
+            notes.of(client).came(Duration::ZERO, 2);
+            notes.of(client).failed("not yet".into());
+        }
+        let options = options(clients, None);
+        let report = Report::new("slow", &options, &notes.sum(), (0.0, None));
+        assert_eq!(report.per_second, [clients as u64]);
+        assert_eq!(report.errors, clients as u64);
+        assert!((report.records_per_s - 4.0 * clients as f64).abs() < 1e-6);
     }
 
     #[tokio::test]

@@ -72,10 +72,10 @@ pub enum Cached {
 pub struct Statistics {
     /// Bytes the engine occupies on disk.
     pub disk_bytes: u64,
-    /// How many of them are kept for later, and are what [`LogEngine::give_back`] would give back now.
+    /// How many of them [`LogEngine::give_back`] would give back now: of what is kept for later, all but the first file.
     pub kept_bytes: u64,
-    /// About how many of them are of what was deleted, and are what [`LogEngine::reclaim`] would give back besides; 0 as
-    /// well if the engine does not know, whose space nobody reclaims then.
+    /// About how many of them [`LogEngine::reclaim`] would give back besides: of what was deleted or overwritten, and of what
+    /// stands around records. 0 as well if the engine does not know, whose space nobody reclaims then.
     pub dead_bytes: u64,
     /// Bytes it holds in memory (memtables, caches, readers).
     pub memory_bytes: u64,

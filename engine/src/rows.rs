@@ -38,6 +38,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const SHARDS: usize = u64::BITS as usize;
 /// Largest value that is kept.
 pub const VALUE_BYTES_MAX: usize = 16 << 10;
+/// Largest value that lies beside its key.
+const BESIDE_BYTES_MAX: usize = 4 << 10;
 /// What a row takes beside key and value, about.
 const ROW_BYTES: usize = 128;
 
@@ -91,12 +93,16 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The row with its value right behind its key: whoever compares the key has brought the value's first bytes into the
-    /// processor's cache.
-    fn beside(&self, value: &[u8]) -> (Row, Bytes) {
+    /// The row, a small value right behind its key: whoever compares the key has brought the value's first bytes into
+    /// the processor's cache. Larger ones are not copied for that.
+    fn row(&self, value: &Bytes) -> (Row, Bytes) {
+        let family = self.family;
+        if value.len() > BESIDE_BYTES_MAX {
+            let key = Bytes::copy_from_slice(self.key);
+            return (Row { family, key }, value.clone());
+        }
         let mut key = Bytes::from([self.key, value].concat());
         let value = key.split_off(self.key.len());
-        let family = self.family;
         (Row { family, key }, value)
     }
 }
@@ -234,11 +240,11 @@ impl<E, S: BuildHasher + Clone> RowCache<E, S> {
     }
 
     /// Keeps what the engine held after a miss.
-    fn keep(&self, miss: Miss, row: Look<'_>, value: &Bytes) {
+    fn keep(&self, miss: Miss, look: &Look<'_>, value: &Bytes) {
         if miss.quiet.is_none() || value.len() > VALUE_BYTES_MAX {
             return;
         }
-        let (row, value) = row.beside(value);
+        let (row, value) = look.row(value);
         let mut rows = self.shards[miss.number].rows.write();
         if rows.quiet() == miss.quiet {
             rows.kept.insert(row, value);
@@ -348,7 +354,7 @@ impl<E: Engine + 'static, S: BuildHasher + Clone + Send + Sync> Engine for RowCa
         };
         let found = self.engine.get_cached(family, key)?;
         if let Cached::Found(value) = &found {
-            self.keep(miss, row, value);
+            self.keep(miss, &row, value);
         }
         Ok(found)
     }
@@ -435,7 +441,7 @@ mod tests {
         };
         let miss = cache.look(&row()).unwrap_err();
         let value = cache.engine.get(FAMILY, key.as_bytes()).unwrap().unwrap();
-        move |cache| cache.keep(miss, row(), &value)
+        move |cache| cache.keep(miss, &row(), &value)
     }
 
     #[test]
@@ -453,6 +459,35 @@ mod tests {
         assert_eq!(get(&cache, "a"), found("2"));
         assert_eq!(get(&cache, "b"), Cached::Missing);
         assert_eq!(cache.get_cached(Family(1), b"a").unwrap(), Cached::Missing);
+    }
+
+    #[test]
+    fn small_values_lie_right_behind_their_keys() {
+        for (key, bytes) in [("", 0), ("k", 1), ("k", BESIDE_BYTES_MAX)] {
+            let value = Bytes::from(vec![7; bytes]);
+            let look = Look {
+                family: FAMILY,
+                key: key.as_bytes(),
+            };
+            let (row, kept) = look.row(&value);
+            assert_eq!((&row.key[..], &kept), (key.as_bytes(), &value));
+            assert_eq!(row.key.as_ptr_range().end, kept.as_ptr());
+        }
+        let large = Bytes::from(vec![7; BESIDE_BYTES_MAX + 1]);
+        let (_, kept) = Look {
+            family: FAMILY,
+            key: b"k",
+        }
+        .row(&large);
+        assert_eq!(kept.as_ptr(), large.as_ptr(), "it was copied");
+        let cache = cache(1 << 20);
+        for (key, value) in [("", ""), ("k", ""), ("", "v")] {
+            put(&cache, key, value);
+            for _ in 0..2 {
+                assert_eq!(get(&cache, key), found(value));
+            }
+        }
+        assert_eq!(cache.counts().hits, 3);
     }
 
     #[test]

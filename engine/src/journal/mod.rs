@@ -76,7 +76,7 @@ pub struct Options {
     /// syncs; large: more to read again when one is cleaned, all at once in memory, and more zeros before one is used.
     pub segment_bytes: u64,
     /// Bytes of segments that are kept for later, about; one is in any case, sixteen at most. They count as
-    /// [`Statistics::disk_bytes`] until [`LogEngine::reclaim`] gives them back. Few: under load files are made anew, with
+    /// [`Statistics::disk_bytes`] until [`LogEngine::give_back`] gives them back. Few: under load files are made anew, with
     /// zeros; many: a start reads each of them whole.
     pub kept_bytes: u64,
     /// Time without a record after which a mark vouches for the last one, at the cost of a sync: [`QUIET`].

@@ -8,8 +8,9 @@
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
 //! be asked counts as full. When the logs have half of what they may on the disk, not counted what they keep for later,
 //! they are shortened, and the space of what was deleted is given back in the background if that is a sixteenth of it or
-//! lets writes in; they are shortened too when what says where their entries are takes all the memory that it may. What
-//! they keep for later is given back when it lets writes in, and when the disk is full.
+//! lets writes in: all that is alive is written again for it, which is no work for a full disk. They are shortened, too, when
+//! the disk is full, or what says where their entries are takes all the memory that it may. What they keep for later goes
+//! when that lets writes in; otherwise it is their own reserve on a full disk.
 //!
 //! *Next stop*: [`crate::pd`].
 
@@ -32,7 +33,8 @@ use yadkv_storage_core::store::message::Input;
 const RESERVE_BYTES: u64 = 256 << 20;
 /// Below this much what other stores send is refused as well.
 const LAST_BYTES: u64 = RESERVE_BYTES / 2;
-/// Space is reclaimed when it is at least one part in so many of what the logs have on the disk.
+/// Space is reclaimed when it is at least one part in so many of what the logs have on the disk, without what they keep for
+/// later.
 const RECLAIM_PART: u64 = 16;
 /// At 200 MB/s the reserve lasts longer than this.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -55,8 +57,8 @@ pub struct DiskWatch {
     pub settings: watch::Receiver<Config>,
     /// Memory for what says where entries are.
     index_bytes_max: u64,
-    /// What the last look found.
-    room: Room,
+    /// Bytes that the last look found on the disk.
+    free: u64,
     reclaiming: Option<JoinHandle<()>>,
 }
 
@@ -81,7 +83,7 @@ impl DiskWatch {
             router,
             log,
             changed,
-            room: Room::Plenty,
+            free: 0,
             reclaiming: None,
         }
     }
@@ -97,30 +99,31 @@ impl DiskWatch {
         }
     }
 
-    /// Has logs shortened, and space given back, when they have grown to half of what they may, or have no room.
+    /// Has logs shortened and space given back, where it is time.
     fn reclaim(&mut self) {
         let log = self.log.engine().statistics();
         let bytes_max = self.log_bytes_max();
-        if is_large(&log, bytes_max) || log.memory_bytes > self.index_bytes_max {
+        let full = self.free < RESERVE_BYTES;
+        if full || is_large(&log, bytes_max) || log.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
         let runs = self
             .reclaiming
             .as_ref()
             .is_some_and(|job| !job.is_finished());
-        let space = Space::due(&log, bytes_max, self.room).filter(|_| !runs);
-        self.reclaiming = space.map_or(self.reclaiming.take(), |space| {
-            let engine = self.log.engine().clone();
-            Some(tokio::task::spawn_blocking(move || {
-                let done = match space {
-                    Space::Kept => engine.give_back(),
-                    Space::Dead => engine.reclaim(),
-                };
-                if let Err(error) = done {
-                    tracing::error!(%error, "the space of logs cannot be reclaimed");
-                }
-            }))
-        });
+        let Some(space) = Space::due(&log, bytes_max, self.free).filter(|_| !runs) else {
+            return;
+        };
+        let engine = self.log.engine().clone();
+        self.reclaiming = Some(tokio::task::spawn_blocking(move || {
+            let done = match space {
+                Space::Kept => engine.give_back(),
+                Space::All => engine.reclaim(),
+            };
+            if let Err(error) = done {
+                tracing::error!(%error, "the space of logs cannot be reclaimed");
+            }
+        }));
     }
 
     fn log_bytes_max(&self) -> u64 {
@@ -141,7 +144,7 @@ impl DiskWatch {
             LAST_BYTES.. => Room::Scarce,
             _ => Room::None,
         };
-        self.room = room;
+        self.free = free;
         // Every time: an offer to a worker that is behind may be lost.
         self.router.offer(|| Input::Room(room));
         let full = log_bytes > self.log_bytes_max() || room != Room::Plenty;
@@ -165,9 +168,13 @@ impl DiskWatch {
     }
 }
 
-/// Whether the logs have half of what they may, in records.
+/// Bytes of logs without what they keep for later.
+fn used_bytes(log: &Statistics) -> u64 {
+    log.disk_bytes.saturating_sub(log.kept_bytes)
+}
+
 fn is_large(log: &Statistics, bytes_max: u64) -> bool {
-    log.disk_bytes.saturating_sub(log.kept_bytes) > bytes_max / 2
+    used_bytes(log) > bytes_max / 2
 }
 
 /// Space that logs give back.
@@ -175,24 +182,22 @@ fn is_large(log: &Statistics, bytes_max: u64) -> bool {
 enum Space {
     /// What they keep for later.
     Kept,
-    /// Of what was deleted, too, for which everything that is alive is written again.
-    Dead,
+    /// That, and what was deleted, for which all that is alive is written again.
+    All,
 }
 
 impl Space {
-    /// What is worth being given back now.
-    fn due(log: &Statistics, bytes_max: u64, room: Room) -> Option<Self> {
-        let lets_in = |bytes: u64| {
-            log.disk_bytes > bytes_max && log.disk_bytes.saturating_sub(bytes) <= bytes_max
-        };
-        let records = log.disk_bytes.saturating_sub(log.kept_bytes);
-        let much = log.dead_bytes > 0 && log.dead_bytes >= records / RECLAIM_PART;
-        let cheap = lets_in(log.kept_bytes);
-        let both = lets_in(log.kept_bytes.saturating_add(log.dead_bytes));
-        if is_large(log, bytes_max) && (much || both && !cheap) {
-            return Some(Self::Dead);
+    /// What is worth being given back now; what costs least goes first.
+    fn due(log: &Statistics, bytes_max: u64, free: u64) -> Option<Self> {
+        let is_over = |gone: u64| log.disk_bytes.saturating_sub(gone) > bytes_max;
+        let is_full = |more: u64| free.saturating_add(more) < RESERVE_BYTES;
+        let kept = log.kept_bytes;
+        if is_over(0) && !is_over(kept) || is_full(0) && !is_full(kept) {
+            return Some(Self::Kept);
         }
-        (log.kept_bytes > 0 && (cheap || room != Room::Plenty)).then_some(Self::Kept)
+        let much = log.dead_bytes >= used_bytes(log) / RECLAIM_PART;
+        let lets_in = is_over(0) && !is_over(kept.saturating_add(log.dead_bytes));
+        (is_large(log, bytes_max) && (much || lets_in)).then_some(Self::All)
     }
 }
 
@@ -218,39 +223,42 @@ pub async fn wait_for_room(data_dir: &Path) {
 mod tests {
     use super::*;
 
-    fn due(kept_bytes: u64, dead_bytes: u64, bytes_max: u64, room: Room) -> Option<Space> {
+    /// What is due of logs with 1,600 bytes and what is kept.
+    fn due(kept_bytes: u64, dead_bytes: u64, bytes_max: u64, free: u64) -> Option<Space> {
         let log = Statistics {
             disk_bytes: 1600 + kept_bytes,
             kept_bytes,
             dead_bytes,
             memory_bytes: 0,
         };
-        Space::due(&log, bytes_max, room)
+        Space::due(&log, bytes_max, free)
     }
 
     #[test]
     fn all_is_written_again_for_a_sixteenth_or_to_let_writes_in() {
-        let with = |bytes_max| {
-            [0, 50, 99, 100].map(|dead| due(0, dead, bytes_max, Room::Plenty).is_some())
-        };
-        assert_eq!(with(3201), [false; 4], "half is left");
-        assert_eq!(with(1600), [false, false, false, true]);
-        assert_eq!(with(1550), [false, true, true, true], "it lets writes in");
-        assert_eq!(with(1000), [false, false, false, true]);
+        let (no, all) = (None, Some(Space::All));
+        let with = |bytes_max| [0, 50, 99, 100].map(|dead| due(0, dead, bytes_max, RESERVE_BYTES));
+        assert_eq!(with(3200), [no; 4], "it is not large");
+        assert_eq!(with(1600), [no, no, no, all]);
+        assert_eq!(with(1550), [no, all, all, all], "it lets writes in");
+        assert_eq!(with(1000), [no, no, no, all]);
     }
 
     #[test]
-    fn what_is_kept_goes_first_and_only_where_it_is_needed() {
-        let (kept, dead) = (Some(Space::Kept), Some(Space::Dead));
-        let with = |kept, dead| {
-            [3201, 1700, 1600, 1599].map(|bytes_max| due(kept, dead, bytes_max, Room::Plenty))
+    fn what_is_kept_goes_first_and_only_if_that_lets_writes_in() {
+        let (no, kept, all) = (None, Some(Space::Kept), Some(Space::All));
+        let with = |dead| {
+            let bounds = [3200, 1700, 1600, 1599];
+            bounds.map(|bytes_max| due(100, dead, bytes_max, RESERVE_BYTES))
         };
-        assert_eq!(with(100, 0), [None, None, kept, None]);
-        assert_eq!(with(100, 99), [None, None, kept, dead]);
-        assert_eq!(with(100, 100), [None, dead, dead, dead]);
-        for room in [Room::Scarce, Room::None] {
-            assert_eq!(due(100, 100, 1 << 20, room), kept);
-            assert_eq!(due(0, 100, 1 << 20, room), None);
-        }
+        assert_eq!(with(0), [no, no, kept, no]);
+        assert_eq!(with(99), [no, no, kept, all]);
+        assert_eq!(with(100), [no, all, kept, all]);
+
+        let with = |free| [3200, 1700].map(|bytes_max| due(100, 100, bytes_max, free));
+        assert_eq!(with(RESERVE_BYTES - 1), [kept, kept]);
+        assert_eq!(with(RESERVE_BYTES - 100), [kept, kept]);
+        assert_eq!(with(RESERVE_BYTES - 101), [no, all], "it lets nothing in");
+        assert_eq!(due(0, 100, 3200, 0), no);
     }
 }
