@@ -8,8 +8,9 @@
 //! fails all the same ends the node, which begins again when there is room ([`wait_for_room`]). A file system that cannot
 //! be asked counts as full. When the logs have half of what they may on the disk, not counted what they keep for later,
 //! they are shortened, and the space of what was deleted is given back in the background if that is a sixteenth of it or
-//! lets writes in: all that is alive is written again for it, which is no work for a full disk. They are shortened, too, when
-//! the disk is full, or what says where their entries are takes all the memory that it may. What they keep for later goes
+//! lets writes in; they are shortened too when what says where their entries are takes all the memory that it may. They are
+//! not for a disk that is full: before entries leave, the data engine writes what it has in memory. Nor is space given back
+//! there for which what is alive has to be written again, once most of the reserve is gone. What they keep for later goes
 //! when that lets writes in; otherwise it is their own reserve on a full disk.
 //!
 //! *Next stop*: [`crate::pd`].
@@ -103,8 +104,7 @@ impl DiskWatch {
     fn reclaim(&mut self) {
         let log = self.log.engine().statistics();
         let bytes_max = self.log_bytes_max();
-        let full = self.free < RESERVE_BYTES;
-        if full || is_large(&log, bytes_max) || log.memory_bytes > self.index_bytes_max {
+        if is_large(&log, bytes_max) || log.memory_bytes > self.index_bytes_max {
             self.router.offer(|| Input::ShortenLogs);
         }
         let runs = self
@@ -182,7 +182,7 @@ fn is_large(log: &Statistics, bytes_max: u64) -> bool {
 enum Space {
     /// What they keep for later.
     Kept,
-    /// That, and what was deleted, for which all that is alive is written again.
+    /// That, and what was deleted, for which all that is alive is written again, a segment at a time.
     All,
 }
 
@@ -197,7 +197,9 @@ impl Space {
         }
         let much = log.dead_bytes >= used_bytes(log) / RECLAIM_PART;
         let lets_in = is_over(0) && !is_over(kept.saturating_add(log.dead_bytes));
-        (is_large(log, bytes_max) && (much || lets_in)).then_some(Self::All)
+        // A segment or two, before the first one goes.
+        let fits = free >= LAST_BYTES;
+        (fits && is_large(log, bytes_max) && (much || lets_in)).then_some(Self::All)
     }
 }
 
@@ -259,6 +261,7 @@ mod tests {
         assert_eq!(with(RESERVE_BYTES - 1), [kept, kept]);
         assert_eq!(with(RESERVE_BYTES - 100), [kept, kept]);
         assert_eq!(with(RESERVE_BYTES - 101), [no, all], "it lets nothing in");
-        assert_eq!(due(0, 100, 3200, 0), no);
+        assert_eq!(with(LAST_BYTES), [no, all]);
+        assert_eq!(with(LAST_BYTES - 1), [no, no], "it might not fit");
     }
 }
