@@ -247,8 +247,8 @@ impl StoreHost {
         for call in effects.merges {
             self.input(sky, call.target, Input::CommitMerge(call));
         }
-        for (region, heir) in effects.yields {
-            self.input(sky, region, Input::Yield { region, heir });
+        for (region, replaced) in effects.yields {
+            self.input(sky, region, Input::Yield { region, replaced });
         }
         for task in effects.snapshots {
             self.send_later(sky, task);

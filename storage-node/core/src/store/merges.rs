@@ -97,15 +97,16 @@ impl Worker {
     }
 
     /// A snapshot is coming of a region that has taken this one in, or was cut off one that has: nobody answers for the
-    /// replica here any more, and its data stays until then. But a replica beside it, other than the one that the snapshot
-    /// replaces, may have yet to take it in: unless that is clear already, the placement driver is asked.
-    pub(super) fn give_way(&mut self, region: RegionId, heir: RegionId, now: Now) {
+    /// replica here any more, and its data stays until then. But a replica beside it, other than those that the snapshot
+    /// replaces, may have yet to take it in: unless that is clear already, the placement driver is asked. Two that are
+    /// replaced together would otherwise wait for each other: it knows neither.
+    pub(super) fn give_way(&mut self, region: RegionId, replaced: &[RegionId], now: Now) {
         let Some(peer) = self.peers.get(&region) else {
             return;
         };
         let since = peer.vanished().unwrap_or(Moment(u64::MAX));
         let beside = self.may_need(peer, since);
-        if beside.iter().any(|view| view.id() != heir) {
+        if beside.iter().any(|view| !replaced.contains(&view.id())) {
             return self
                 .effects
                 .lookups

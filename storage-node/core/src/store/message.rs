@@ -25,6 +25,7 @@ use crate::tally::Tally;
 use crate::view::RegionView;
 use bytes::Bytes;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use yadkv_engine::WriteBatch;
 use yadkv_proto::api::StoreRequest;
 use yadkv_proto::errorpb;
@@ -274,8 +275,8 @@ pub enum Input {
     Yield {
         /// The region.
         region: RegionId,
-        /// The one of which a snapshot is coming.
-        heir: RegionId,
+        /// Those whose replicas here a snapshot is to replace: the one that it is of, and all that are part of it.
+        replaced: Arc<[RegionId]>,
     },
     /// What became of a snapshot that was sent to a peer.
     SnapshotSent {
@@ -417,8 +418,8 @@ pub struct Effects {
     pub moves: Vec<Move>,
     /// Replicas beside those that wait for them; may get lost.
     pub merges: Vec<MergeCall>,
-    /// Regions whose replica here lets go, and for whom ([`Input::Yield`]); may get lost.
-    pub yields: Vec<(RegionId, RegionId)>,
+    /// Regions whose replica here lets go, and with whom ([`Input::Yield`]); may get lost.
+    pub yields: Vec<(RegionId, Arc<[RegionId]>)>,
     /// Replicas that nobody answers for from now on, behind what was handed over to apply before.
     pub forget: Vec<RegionId>,
     /// Moves of which the worker has heard that they are over: told to apply.

@@ -220,7 +220,7 @@ impl Worker {
             | Input::TransferLeader { .. } => {
                 self.order(input, now);
             }
-            Input::Yield { region, heir } => self.give_way(region, heir, now),
+            Input::Yield { region, replaced } => self.give_way(region, &replaced, now),
             Input::Snapshot(received) => self.consider(received)?,
             Input::Moved(moved) => self.moved(moved, now)?,
             Input::Located(region, asked) => self.located(&region, asked, now),

@@ -16,6 +16,7 @@ use super::{StoreError, Worker};
 use crate::room::Room;
 use crate::snapshot::install::{Move, Moved};
 use crate::snapshot::receive::Received;
+use std::sync::Arc;
 use yadkv_consensus::Role;
 use yadkv_proto::id::{Index, RegionId, Term};
 use yadkv_proto::metapb::Region;
@@ -63,7 +64,10 @@ impl Worker {
         }
         let in_the_way = self.in_the_way(&head.merged);
         if !in_the_way.is_empty() {
-            let yields = in_the_way.into_iter().map(|source| (source, region));
+            let merged = head.merged.iter().map(|id| RegionId(*id));
+            let replaced: Arc<[RegionId]> = merged.chain([region]).collect();
+            let yields = in_the_way.into_iter();
+            let yields = yields.map(|source| (source, replaced.clone()));
             self.effects.yields.extend(yields);
             return refuse("regions that are part of it let go first");
         }

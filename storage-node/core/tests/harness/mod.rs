@@ -349,8 +349,8 @@ impl Cluster {
         for call in calls.collect::<Vec<_>>() {
             self.input(id, Input::CommitMerge(call));
         }
-        for (region, heir) in effects.yields {
-            self.input(id, Input::Yield { region, heir });
+        for (region, replaced) in effects.yields {
+            self.input(id, Input::Yield { region, replaced });
         }
         if let Some(running) = &mut self.stores.get_mut(&id).unwrap().running {
             running.moves.extend(effects.moves);

@@ -214,8 +214,9 @@ impl WorkerThread {
         for call in effects.merges {
             self.router.offer_to(call.target, Input::CommitMerge(call));
         }
-        for (region, heir) in effects.yields {
-            self.router.offer_to(region, Input::Yield { region, heir });
+        for (region, replaced) in effects.yields {
+            self.router
+                .offer_to(region, Input::Yield { region, replaced });
         }
         for task in effects.snapshots {
             self.snapshots.send(task);
