@@ -64,8 +64,7 @@ impl Worker {
         }
         let in_the_way = self.in_the_way(&head.merged);
         if !in_the_way.is_empty() {
-            let merged = head.merged.iter().map(|id| RegionId(*id));
-            let replaced: Arc<[RegionId]> = merged.chain([region]).collect();
+            let replaced: Arc<[RegionId]> = in_the_way.iter().copied().chain([region]).collect();
             let yields = in_the_way.into_iter();
             let yields = yields.map(|source| (source, replaced.clone()));
             self.effects.yields.extend(yields);
